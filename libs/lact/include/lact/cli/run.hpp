@@ -1,0 +1,87 @@
+#pragma once
+// What all lact programs have in common: arguments, options, configuration file, streams, signals,
+// progress and exit codes.
+
+#include <lact/error.hpp>
+
+#include <c10/core/Device.h>
+#include <c10/core/ScalarType.h>
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace CLI {
+class App;
+}
+
+namespace lact::cli {
+
+/// The command line: leading words (modality, verb) and everything else.
+struct Args {
+  std::string program;
+  std::vector<std::string> words;  ///< positionals before the first option
+  std::vector<std::string> rest;   ///< what the options' parser gets
+};
+
+/// What a verb works with. Filled by parse().
+struct Context {
+  std::string program;  ///< "lact-generate text"
+  c10::Device device{c10::kCPU};
+  std::string dtype = "auto";    ///< "auto", "float32" or "bfloat16"; see ops::resolve_dtype
+  int threads = 0;               ///< in force: at::get_num_threads()
+  std::optional<uint64_t> seed;  ///< as given; nothing given: the verb's own default
+  bool json = false;             ///< machine-readable results
+  bool quiet = false;
+  int verbose = 0;
+
+  /// Every option as it stands after parsing, as TOML that --config reads back.
+  std::string resolved_config;
+};
+
+/// Runs `body` and turns what it throws into one line on stderr and an exit code: lact::Error its
+/// own, bad allocation 71, c10::Error and all else 70. Data goes to stdout, which is flushed and
+/// checked at the end. A reader that went away (SIGPIPE) ends the program as it ends cat.
+int run(const char* program, int argc, char** argv, const std::function<void(Args&)>& body);
+
+/// Adds --device, --dtype, --threads, --seed, --json, -v, -q, --config, --print-config, --version.
+/// They are stored in `context` by parse().
+void common_options(CLI::App& app, Context& context);
+
+/// Parses args.rest: configuration file first, flags on top, unknown keys and flags are errors.
+/// --help, --version and --print-config print and end the program with 0 (by an exception that
+/// run() knows). Sets threads and device. Errors: 64 for the command line, 78 for the file, 69 for
+/// a device that is not there.
+void parse(CLI::App& app, const Args& args, Context& context);
+
+/// Asked to stop by SIGINT or SIGTERM. The first signal only sets this; a second one ends the
+/// program at once. Verbs poll it, tidy up, and throw Interrupted.
+bool stop_requested();
+/// Thrown when work ended early because of a signal, after saving: exit 128 + signal.
+struct Interrupted : std::exception {
+  const char* what() const noexcept override;
+};
+
+/// Writes data to stdout at once. Errors: 74; a closed pipe ends the program silently.
+void out(std::string_view data);
+
+/// A progress line on the terminal (count, rate, time left), silent in a pipe.
+class Progress {
+ public:
+  /// `total` 0: unknown. `unit` is what is counted: "tokens", "MB".
+  Progress(std::string what, double total, std::string unit);
+  ~Progress();
+  /// Cheap: redraws at most ten times a second. Any thread.
+  void set(double done, std::string_view note = {});
+
+ private:
+  std::string what_, unit_;
+  double total_;
+  std::chrono::steady_clock::time_point start_, drawn_;
+};
+
+}  // namespace lact::cli

@@ -1,0 +1,101 @@
+#pragma once
+// Model directories in Hugging Face's layout, and the protocol by which a run's checkpoints are
+// written so that a kill at any moment loses nothing. Names to tensors; knows no model.
+
+#include <lact/io/safetensors.hpp>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace lact::io {
+
+/// A set of named tensors in one file or many shards, memory-mapped.
+///
+/// `location` is one of: a *.safetensors file; a *.index.json; a model directory
+/// (model.safetensors, or model.safetensors.index.json with its shards); a run directory, which
+/// means its `latest` checkpoint. Errors     66 if missing, 65 if malformed (a shard that lacks a
+/// tensor of the index, a name twice)
+class Checkpoint {
+ public:
+  static Checkpoint open(const std::filesystem::path& location);
+
+  /// The directory that holds it, symbolic links resolved: side files lie here.
+  const std::filesystem::path& folder() const;
+  std::vector<std::string> names() const;
+  bool contains(const std::string& name) const;
+  /// A view of the mapping; not to be written to.
+  at::Tensor tensor(const std::string& name) const;
+  const SafeTensors::Entry& entry(const std::string& name) const;
+  /// "key: value" pairs of the (first) file.
+  const Metadata& metadata() const;
+
+  /// config.json of the folder. Errors: 66 if there is none, 65 if it is not a JSON object.
+  nlohmann::json config() const;
+  /// A side file's path (tokenizer.model, ...), or empty if there is none.
+  std::filesystem::path side_file(const std::string& name) const;
+
+  /// XXH3 over names, dtypes, shapes and bytes in name order: the same however it is sharded.
+  std::string hash() const;
+
+ private:
+  std::filesystem::path folder_;
+  std::vector<SafeTensors> files_;
+  std::map<std::string, size_t> where_;
+};
+
+/// Parses JSON strictly: UTF-8, no duplicate keys, at most 64 levels deep. Errors: 65 naming
+/// `what`.
+nlohmann::json parse_json(std::string_view text, const std::string& what);
+
+/// One checkpoint being written: a temporary folder beside its target. Files are checked, flushed
+/// and listed with size and XXH3 in manifest.json, which is written last; then the folder is
+/// renamed. Destroyed without commit() it removes itself.
+class CheckpointWriter {
+ public:
+  explicit CheckpointWriter(std::filesystem::path target);
+  ~CheckpointWriter();
+  CheckpointWriter(const CheckpointWriter&) = delete;
+  CheckpointWriter& operator=(const CheckpointWriter&) = delete;
+
+  /// A safetensors file `name` of the checkpoint. Sharded (`NAME-0000i-of-0000n.safetensors` and an
+  /// index, as Hugging Face does) if larger than `shard_bytes`.
+  void tensors(const std::string& name, const NamedTensors& tensors, const Metadata& metadata,
+               uint64_t shard_bytes = uint64_t{5} << 30);
+  void file(const std::string& name, std::string_view content);
+  void copy(const std::string& name, const std::filesystem::path& from);
+  /// Manifest, fsync, rename, fsync of the parent.
+  void commit();
+
+ private:
+  std::filesystem::path target_, work_;
+  std::map<std::string, std::pair<uint64_t, std::string>> written_;
+};
+
+/// The checkpoints of a run: RUN/checkpoints/step-N, and RUN/latest, a link to the newest.
+class CheckpointStore {
+ public:
+  explicit CheckpointStore(std::filesystem::path run);
+
+  /// Removes what a killed writer left behind.
+  void clean();
+  /// Writes step-N by `fill`, points `latest` at it, then deletes all but the newest `keep`.
+  void save(int64_t step, int keep, const std::function<void(CheckpointWriter&)>& fill);
+  /// The newest checkpoint whose files all match its manifest, or empty if there is none. Damaged
+  /// ones are passed over, each with one line to `complain`.
+  std::filesystem::path newest(const std::function<void(const std::string&)>& complain) const;
+  std::filesystem::path folder(int64_t step) const;
+
+ private:
+  std::filesystem::path run_;
+};
+
+/// Compares every file of a checkpoint with its manifest: "" if all match, else what does not.
+std::string verify_checkpoint(const std::filesystem::path& folder);
+
+}  // namespace lact::io

@@ -1,0 +1,84 @@
+#pragma once
+// The safetensors container: 8 bytes of header length, a JSON header, one byte buffer.
+// Source: https://github.com/huggingface/safetensors (format section and tensor.rs), as strict as
+// it.
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace lact::io {
+
+using Metadata = std::map<std::string, std::string>;
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+
+/// One safetensors file, memory-mapped for reading.
+///
+/// Strict: the header is at most 100 MB of UTF-8 JSON without duplicate keys; the tensors cover the
+/// buffer exactly, without holes or overlaps, in sizes that follow from shape and dtype.
+/// Errors     65 naming file and tensor if the content is malformed, 66 if it cannot be read
+class SafeTensors {
+ public:
+  struct Entry {
+    std::string name;
+    std::string dtype;  ///< as in the file: "F32", "BF16", "I64", ...
+    std::vector<int64_t> shape;
+    uint64_t begin = 0, end = 0;  ///< bytes, within the buffer
+  };
+
+  static SafeTensors open(const std::filesystem::path& file);
+
+  const std::filesystem::path& path() const;
+  const Metadata& metadata() const;
+  /// In the order of the buffer.
+  const std::vector<Entry>& entries() const;
+  bool contains(const std::string& name) const;
+  const Entry& entry(const std::string& name) const;
+
+  /// The tensor as a view of the mapping, which it keeps alive; not to be written to.
+  /// Errors   65 if there is no such tensor, or LibTorch has no such dtype
+  at::Tensor tensor(const std::string& name) const;
+
+  /// Where the tensor's bytes lie, for readers that need no tensor.
+  const std::byte* bytes(const std::string& name) const;
+
+ private:
+  struct Mapping;
+  std::shared_ptr<const Mapping> mapping_;
+};
+
+/// Writes a whole file, atomically: it appears complete or not at all. Any device, any strides.
+/// Tensors are aligned as the Python package does it: by dtype size, largest first, then by name.
+/// Errors     73 if it cannot be created, 74 if a write fails
+void write_safetensors(const std::filesystem::path& file, const NamedTensors& tensors,
+                       const Metadata& metadata = {});
+
+/// Writes a file whose tensors grow while they are written, in constant memory: one tensor after
+/// another, each of a rank-1 shape that is known at its end.
+class SafeTensorsStream {
+ public:
+  /// header_bytes is reserved in front (the header is padded with spaces, as the format allows).
+  SafeTensorsStream(const std::filesystem::path& file, size_t header_bytes = 16384);
+  ~SafeTensorsStream();
+  SafeTensorsStream(const SafeTensorsStream&) = delete;
+  SafeTensorsStream& operator=(const SafeTensorsStream&) = delete;
+
+  /// Ends the tensor before it. `dtype` as in the file ("U16"). A tensor must start at a multiple
+  /// of its element size: begin the widest first (InternalError otherwise).
+  void begin(const std::string& name, const std::string& dtype);
+  void append(const void* data, size_t bytes);
+  /// Writes the header and makes the file appear. Without it nothing appears.
+  void finish(const Metadata& metadata);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace lact::io

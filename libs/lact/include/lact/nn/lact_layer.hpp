@@ -1,0 +1,78 @@
+#pragma once
+// The mixing layer: window attention and fast weights share one projection to q, k, v.
+// Source: arXiv:2505.23884, authors' lact_swiglu layer; spec 5.
+
+#include <lact/ops/scan.hpp>
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace lact::nn {
+
+struct LactLayerOptions {
+  int64_t width = 0;            ///< d
+  int64_t attention_heads = 1;  ///< A; width / A is even
+  int64_t fast_heads = 1;       ///< N
+  int64_t fast_hidden = 0;      ///< F, per head
+  int64_t chunk = 0;            ///< C
+  std::optional<int64_t> window;
+  double rope_theta = 10000;
+  int64_t rate_channels = 1;  ///< lr_dim
+  int64_t low_rank = -1;      ///< of initial gate and up; <= 0: full
+  bool qkv_bias = false, qk_norm = false;
+  bool silu = true, silu_v = true;
+  bool scale = true;         ///< learned output scale per token and head
+  bool rotate_fast = true;   ///< rotary embedding on fast queries and keys too
+  bool fast_weights = true;  ///< false: window attention alone
+  ops::Rule rule;
+};
+
+/// Published names relative to the layer ("qkv.weight", "w0.w_left", ...), with shapes.
+std::vector<std::pair<std::string, std::vector<int64_t>>> lact_layer_shapes(
+    const LactLayerOptions& options);
+
+using LactLayerParameters = std::map<std::string, at::Tensor>;
+
+/// Where the tokens of a batch of rows stand, computed once and shared by all layers.
+class Rows;
+
+struct LactLayerInput {
+  std::shared_ptr<const Rows> rows;
+};
+
+/// Rows of L tokens without boundaries.
+LactLayerInput whole_rows(int64_t batch, int64_t length);
+/// documents [B, L] int64: a token whose number differs from the one before it starts a document.
+/// Attention and positions start anew there, and with `fast_weights` the fast weights do too: a row
+/// is cut into segments, and segments of equally many chunks run together as one batch.
+LactLayerInput cut_rows(const at::Tensor& documents, int64_t chunk, bool fast_weights);
+
+/// x [B, L, d] -> [B, L, d]. Products in x's dtype.
+/// `taps`, if given, receives the intermediates by the names of tests/golden.
+at::Tensor lact_layer(const LactLayerOptions& options, const LactLayerParameters& parameters,
+                      const at::Tensor& x, const LactLayerInput& input,
+                      std::map<std::string, at::Tensor>* taps = nullptr);
+
+/// What a layer remembers of a sequence: nothing in it grows with the number of tokens, unless
+/// window is none.
+struct LactLayerStream {
+  int64_t position = 0;
+  at::Tensor keys, values;  ///< [B, A, window - 1 or fewer, a], rotated, oldest first
+  ops::FastState fast;
+  ops::OpenChunk open;
+};
+
+LactLayerStream start_stream(const LactLayerOptions& options, const LactLayerParameters& parameters,
+                             int64_t batch, at::ScalarType dtype);
+/// Reads the next tokens x [B, T, d], any T >= 1; equal to lact_layer over the whole sequence.
+at::Tensor lact_layer(const LactLayerOptions& options, const LactLayerParameters& parameters,
+                      const at::Tensor& x, LactLayerStream& stream);
+
+}  // namespace lact::nn

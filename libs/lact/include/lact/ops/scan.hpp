@@ -1,0 +1,83 @@
+#pragma once
+// The operator: fast weights that learn while a sequence is read. Source: arXiv:2505.23884; spec 2.
+//
+// Letters   N = batch * heads (head fastest), L tokens, C tokens of a chunk, K key, V value and
+//           F hidden width. In the published checkpoints gate is w0, up is w2, down is w1.
+
+#include <lact/ops/rule.hpp>
+#include <lact/ops/schedule.hpp>
+
+#include <ATen/core/Tensor.h>
+
+#include <array>
+#include <cstdint>
+
+namespace lact::ops {
+
+/// f(x) = down (silu(gate x) * (up x)); or, with gate and up undefined, the linear f(x) = down x.
+struct FastWeights {
+  at::Tensor gate, up;  ///< [N, F, K]
+  at::Tensor down;      ///< [N, V, F], linear [N, V, K]
+  bool linear() const { return !gate.defined(); }
+};
+
+/// Inner step sizes, per token and matrix, > 0: [N, L, 1], or one per channel that they scale:
+/// gate and up [N, L, K], down [N, L, F].
+struct Rates {
+  at::Tensor gate, up, down;
+};
+
+/// What a chunk learns from.
+struct Tokens {
+  at::Tensor k;  ///< [N, L, K]
+  at::Tensor v;  ///< [N, L, V]
+  Rates rate;
+  at::Tensor momentum;  ///< [N, L, 1] in (0, 1); undefined without momentum
+};
+
+/// All that a chunk hands on to the next.
+struct FastState {
+  FastWeights w;         ///< read by apply, and where gradients are taken
+  FastWeights main;      ///< what steps are added to; the same tensors as w unless pre-norm
+  FastWeights momentum;  ///< buffers; undefined without momentum
+  FastWeights norms;     ///< row norms of the initial weights [N, rows, 1]
+};
+
+/// Tokens read but not yet learned: buffers of C tokens of which the first `count` are filled.
+struct OpenChunk {
+  Tokens tokens;
+  int64_t count = 0;
+};
+
+/// The state before the first chunk. Norms stay in the autograd graph unless rule.detach_norms.
+FastState initial_state(const FastWeights& w, const Rule& rule);
+
+/// f(x) for every token. x [N, L, K] -> [N, L, V]. Cost: 6 N L F K flops (K = V).
+at::Tensor apply(const FastWeights& w, const at::Tensor& x, const Rule& rule);
+
+/// What one chunk adds to the fast weights before momentum and orthogonalization: minus the
+/// gradient of each token's loss -<f(k), v>, times its rate, summed over the chunk (spec 2.3).
+/// Cost: 12 N C F K flops (K = V). Errors: ShapeError (70) naming the argument.
+FastWeights fast_weight_delta(const FastWeights& w, const Tokens& chunk, const Rule& rule);
+
+/// One update from a chunk's delta. beta [N, 1, 1]: the mean of the chunk's momentum coefficients.
+FastState step(const FastState& state, const FastWeights& delta, const at::Tensor& beta,
+               const Rule& rule);
+
+/// Newton-Schulz: g [N, rows, columns] to about U V^T of its singular value decomposition, each
+/// matrix on its own. Not converged on purpose: singular values end near 1, not at 1.
+at::Tensor orthogonalize(const at::Tensor& g, const NewtonSchulz& how);
+
+struct ScanResult {
+  at::Tensor out;  ///< [N, tokens that were applied, V] in token order, in v's dtype
+  FastState state;
+  OpenChunk open;
+};
+
+/// Runs a schedule over q [N, L, K] and tokens, from a state and an open chunk, to the output and
+/// what comes after. Differentiable in every tensor. Where no gradient is recorded, the open
+/// chunk's buffers are reused in place: the `open` passed in is then consumed.
+ScanResult scan(const FastState& state, const OpenChunk& open, const at::Tensor& q,
+                const Tokens& tokens, const Schedule& schedule, const Rule& rule);
+
+}  // namespace lact::ops

@@ -1,0 +1,28 @@
+#pragma once
+// Finds and loads plugins: lact-NAME.so in --plugin-dir, LACT_PLUGIN_PATH, the plugin folder found
+// relative to the running program, the build tree when run from it.
+
+#include <lact/plugin/modality.hpp>
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace lact::plugin {
+
+/// A file that was tried, and why it was left out ("" if it was not).
+struct Found {
+  std::filesystem::path file;
+  std::string name, summary, refusal;
+};
+
+/// Every candidate on the search path, in order; nothing but descriptors is read.
+std::vector<Found> list(const std::filesystem::path& plugin_dir = {});
+
+/// The modality of that name. The file stays loaded for the life of the process.
+/// Errors   69 with the file, what it was built for and what this program has
+std::unique_ptr<Modality> load(const std::string& name,
+                               const std::filesystem::path& plugin_dir = {});
+
+}  // namespace lact::plugin

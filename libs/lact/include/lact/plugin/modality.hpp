@@ -1,0 +1,71 @@
+#pragma once
+// What a modality brings: its verbs and options, its data, model and loss.
+
+#include <lact/plugin/abi.h>
+#include <lact/plugin/stamp.h>
+#include <lact/cli/run.hpp>
+#include <lact/train/task.hpp>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace lact::plugin {
+
+enum class Tool { tokenize, train, generate, render, bench };
+
+struct Verb {
+  std::string name, summary;
+};
+
+/// One verb of one tool.
+class Command {
+ public:
+  virtual ~Command();
+  /// Its own options.
+  virtual void declare(CLI::App& app) = 0;
+  /// Does the work. Throws lact::Error.
+  virtual void run(cli::Context& context) = 0;
+};
+
+/// A kind of golden file the modality can replay: the "kind" in the file's metadata, and a function
+/// from a file to the largest error relative to its tolerance (1 = just within).
+struct GoldenKind {
+  std::string kind;
+  std::function<double(const std::string& file, const cli::Context&)> replay;
+};
+
+class Modality {
+ public:
+  virtual ~Modality();
+  /// A tool with a single unnamed verb returns {{"", summary}}.
+  virtual std::vector<Verb> verbs(Tool tool) const = 0;
+  virtual std::unique_ptr<Command> command(Tool tool, std::string_view verb) = 0;
+  /// What lact-train drives: its data, model and loss options are declared by Task::declare.
+  /// Null if the modality does not train.
+  virtual std::unique_ptr<train::Task> task() = 0;
+  virtual std::vector<GoldenKind> verifiers() = 0;
+};
+
+}  // namespace lact::plugin
+
+/// Defines the exported symbol of a plugin whose modality is `Type`.
+#define LACT_PLUGIN(Type, plugin_name, plugin_summary)                                    \
+  extern "C" const lact_plugin* lact_plugin_describe(void) {                              \
+    static const lact_plugin description = {                                              \
+        LACT_PLUGIN_ABI,                                                                  \
+        LACT_BUILD_STAMP,                                                                 \
+        plugin_name,                                                                      \
+        plugin_summary,                                                                   \
+        []() -> void* {                                                                   \
+          try {                                                                           \
+            return static_cast<::lact::plugin::Modality*>(new Type);                      \
+          } catch (...) {                                                                 \
+            return nullptr;                                                               \
+          }                                                                               \
+        },                                                                                \
+        [](void* modality) { delete static_cast<::lact::plugin::Modality*>(modality); }}; \
+    return &description;                                                                  \
+  }

@@ -1,0 +1,94 @@
+#pragma once
+// What the trainer drives: a modality's data, model and loss.
+
+#include <lact/cli/run.hpp>
+#include <lact/io/checkpoint.hpp>
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace lact::train {
+
+/// This process among those that train together.
+struct Rank {
+  int rank = 0, world = 1;
+};
+
+enum class Split { train, validation };
+
+using Batch = std::map<std::string, at::Tensor>;
+using Metrics = std::map<std::string, double>;
+
+/// Batches as a pure function of their place in the run, so that resuming is exact.
+class Source {
+ public:
+  virtual ~Source();
+  virtual Batch at(uint64_t seed, int64_t step, int micro, Rank rank) = 0;
+};
+
+/// A trained tensor. Gradients are in tensor.grad().
+struct Parameter {
+  std::string name;
+  at::Tensor tensor;
+  bool decay = true;           ///< takes part in weight decay
+  double learning_rate = 1.0;  ///< factor on the schedule's
+};
+
+/// What a step costs, for the dry run and for utilisation.
+struct Cost {
+  int64_t parameters = 0;
+  int64_t tokens = 0;       ///< per step, all micro-batches of this process
+  double flops = 0;         ///< per step, forward and backward, as spec/llm.md section 13 counts
+  double memory_bytes = 0;  ///< estimate: parameters, gradients, moments, activations
+  std::vector<std::pair<std::string, std::string>> rows;  ///< sizes worth showing, in order
+};
+
+struct StepInfo {
+  int64_t step = 0;
+  int micro = 0;
+};
+
+struct Loss {
+  at::Tensor value;   ///< scalar, in the graph: the mean over what is scored
+  double weight = 1;  ///< how much is scored (tokens); micro-batches are averaged by it
+};
+
+/// How the trainer asks a task to be built.
+struct TaskSetup {
+  c10::Device device{c10::kCPU};
+  c10::ScalarType dtype = c10::ScalarType::Float;  ///< of the products; parameters are float32
+  uint64_t seed = 0;
+  bool recompute = false;  ///< keep only block inputs, recompute the rest in the backward pass
+};
+
+class Task {
+ public:
+  virtual ~Task();
+  /// Data, model and loss options; presets.
+  virtual void declare(CLI::App& app) = 0;
+  /// Checks the options and knows cost(); allocates nothing large. Errors: 64, 65, 66, 78.
+  virtual void configure() = 0;
+  virtual Cost cost() const = 0;
+  /// Builds the model with fresh parameters (from the seed, or --init-from) and opens the data.
+  virtual void build(const TaskSetup& setup) = 0;
+  virtual std::vector<Parameter> parameters() = 0;
+  virtual std::unique_ptr<Source> source(Split split) = 0;
+  virtual Loss loss(const Batch& batch, const StepInfo& info) = 0;
+  /// Micro-batches of one step.
+  virtual int micro_batches() const = 0;
+  /// Mean loss and what else is worth logging over (at most `batches` of) the validation split;
+  /// empty if there is none. Keys as in metrics.jsonl: "validation_metrics/loss".
+  virtual Metrics evaluate(int64_t batches, const std::function<bool()>& stop) = 0;
+  /// Published names in, and out with side files (config.json, tokenizer.model).
+  virtual void load(const io::Checkpoint& checkpoint) = 0;
+  virtual void save(io::CheckpointWriter& writer) const = 0;
+};
+
+}  // namespace lact::train

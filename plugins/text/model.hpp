@@ -1,0 +1,82 @@
+#pragma once
+// The LaCT language model: published parameter names, training forward, exact streaming.
+// Source: arXiv:2505.23884 and the authors' lact_swiglu; spec: the language model, sections 5 to
+// 7, 12.
+
+#include "config.hpp"
+
+#include <lact/io/checkpoint.hpp>
+#include <lact/io/state.hpp>
+#include <lact/nn/lact_layer.hpp>
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+namespace lact::text {
+
+/// What at a document boundary starts anew.
+enum class Reset { none, attention, all };
+
+class LanguageModel {
+ public:
+  /// Fresh parameters (float32 unless `parameter_dtype` says else), drawn from `seed`.
+  LanguageModel(const Config& config, uint64_t seed, at::Device device,
+                at::ScalarType parameter_dtype = at::kFloat);
+  /// Config and parameters of a model directory. Errors: 65 naming file, tensor, expected, found.
+  static LanguageModel load(const io::Checkpoint& checkpoint, at::Device device,
+                            std::optional<at::ScalarType> parameter_dtype = {});
+
+  const Config& config() const { return config_; }
+  /// In the order of the specification's table. Tensors share memory with the model.
+  io::NamedTensors parameters() const;
+  /// Copies values in by published name. Errors: 65 if one is missing or has another shape.
+  void assign(const io::Checkpoint& checkpoint);
+
+  /// dtype of the matrix products (float32, bfloat16, float64 for tests).
+  void set_compute_dtype(at::ScalarType dtype) { compute_ = dtype; }
+  at::ScalarType compute_dtype() const { return compute_; }
+  /// Keep only block inputs in the forward pass and recompute the rest in the backward pass.
+  void set_recompute(bool on) { recompute_ = on; }
+
+  /// ids [B, L] int64 -> logits [B, L, vocab_size].
+  /// `documents`, [B, L] int64 or undefined: a token starts a document where its number differs
+  /// from the one before it; `reset` says what that means.
+  at::Tensor forward(const at::Tensor& ids, const at::Tensor& documents = {},
+                     Reset reset = Reset::all) const;
+
+  /// Mean next-token cross entropy, labels aligned with ids and shifted here, -100 skipped.
+  at::Tensor loss(const at::Tensor& ids, const at::Tensor& labels, const at::Tensor& documents = {},
+                  Reset reset = Reset::all) const;
+
+  /// One sequence (or a batch of equal lengths) being read: constant memory, however long.
+  struct Stream {
+    int64_t position = 0;  ///< tokens read so far
+    std::vector<nn::LactLayerStream> layers;
+  };
+  Stream start(int64_t batch) const;
+  /// Reads ids [B, T], in one group. Returns the logits of all T positions, or (all = false) of the
+  /// last one, [B, 1, vocab_size]. Equal to forward() over the whole sequence (spec 12).
+  at::Tensor feed(Stream& stream, const at::Tensor& ids, bool all = false) const;
+
+  /// The stream as named tensors and back; exact. Restoring checks shapes (Errors: 65).
+  void save(const Stream& stream, io::State& state) const;
+  Stream restore(const io::State& state) const;
+
+ private:
+  struct Layer {
+    at::Tensor attn_norm, mlp_norm, gate_proj, up_proj, down_proj;
+    nn::LactLayerParameters mixing;
+  };
+  at::Tensor block(const Layer& layer, const at::Tensor& x, const nn::LactLayerInput& input) const;
+
+  Config config_;
+  at::Tensor embeddings_, norm_, lm_head_;  // lm_head_ undefined when tied
+  std::vector<Layer> layers_;
+  at::ScalarType compute_ = at::kFloat;
+  bool recompute_ = false;
+};
+
+}  // namespace lact::text

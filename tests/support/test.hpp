@@ -1,0 +1,43 @@
+#pragma once
+// The only file that includes Catch2. LibTorch comes first: both define CHECK, and the last one
+// wins.
+
+#include <ATen/core/Tensor.h>
+#include <c10/util/Logging.h>
+
+#undef CHECK
+#undef CHECK_FALSE
+
+#include <catch2/catch.hpp>
+
+#include <filesystem>
+#include <string>
+
+namespace lact::test {
+
+/// The source tree, and the build tree (tools and plugins) that the tests belong to.
+std::filesystem::path source_root();
+std::filesystem::path build_root();
+
+/// A fresh folder that is removed at the end of its scope.
+class TemporaryFolder {
+ public:
+  TemporaryFolder();
+  ~TemporaryFolder();
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// max|got - want| / (1e-6 + max|want|), in float64: the measure of tests/golden. NaN gives
+/// infinity.
+double scaled_error(const at::Tensor& got, const at::Tensor& want);
+
+/// Equal dtype, shape and bytes.
+bool same_bytes(const at::Tensor& a, const at::Tensor& b);
+
+}  // namespace lact::test
