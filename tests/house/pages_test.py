@@ -88,15 +88,21 @@ def nothing_invented():
     expect(not missing, "described, but not there:", *missing)
 
 
+def listed(title, *command):
+    """The words in the first column of a table of `COMMAND --help`."""
+    table = re.search(rf"^{title}:\n((?:  \S.*\n)+)", program(*command, "--help").stdout, flags=re.M)
+    return re.findall(r"^  (\S+)", table.group(1), flags=re.M) if table else []
+
+
 def no_verb_left_out():
-    """every verb that the program lists has its options in the page"""
+    """every modality and verb that a program lists is described in its page"""
     for page in PAGES:
-        described = {" ".join(words) for words, _ in forms(page)}
-        for first in {words.split()[0] for words in described}:
-            listing = program(page, first, "--help").stdout
-            verbs = re.search(r"^Verbs:\n((?: .*\n)+)", listing, flags=re.M)
-            for verb in re.findall(r"^  (\w+)", verbs.group(1), flags=re.M) if verbs else []:
-                expect(f"{first} {verb}" in described, f"{page}.1 does not describe {first} {verb}")
+        described = [words for words, _ in forms(page)]
+        modalities = listed("Modalities", page)
+        found = [[verb] for verb in listed("Verbs of its own", page)]
+        for modality in modalities:
+            found += [[modality, verb] for verb in listed("Verbs", page, modality)] or [[modality]]
+        expect(sorted(found) == sorted(described), f"{page} has {found}", f"{page}.1 describes {described}")
 
 
 def common_parts_are_common():
