@@ -151,7 +151,7 @@ TEST_CASE("every other schedule matches the golden values", "[golden]") {
                        : plan == "chunk_causal"
                            ? ops::chunk_causal(length, chunk)
                            : ops::strided(length, ragged, ragged + chunk, chunk);
-    CHECK(named.steps == schedule.steps);
+    CHECK((named.steps == schedule.steps));
     const auto rule = rule_of(file);
     const auto done =
         ops::scan(ops::initial_state(in.weights(), rule), {}, q, in.tokens(), schedule, rule);
