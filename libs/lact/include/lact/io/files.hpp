@@ -12,6 +12,7 @@ namespace lact::io {
 
 /// An output file: written to a temporary name beside its target, made durable (fsync of file and
 /// folder) and renamed by commit(). Destroyed without commit() it leaves nothing behind.
+/// "-" (stdout), devices and pipes cannot be replaced: what is written to them goes out directly.
 /// Errors     73 if it cannot be created, 74 if writing, syncing or renaming fails; both name it
 class AtomicFile {
  public:

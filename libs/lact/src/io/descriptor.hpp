@@ -1,0 +1,49 @@
+#pragma once
+// What the files of this room share: an owned descriptor and words for errno.
+
+#include <unistd.h>
+
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+namespace lact::io {
+
+/// A file descriptor that is closed at the end of its scope.
+class Descriptor {
+ public:
+  Descriptor() = default;
+  explicit Descriptor(int number) : number_(number) {}
+  ~Descriptor() { close(); }
+  Descriptor(Descriptor&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
+  Descriptor& operator=(Descriptor&& other) noexcept {
+    if (this != &other) {
+      close();
+      number_ = std::exchange(other.number_, -1);
+    }
+    return *this;
+  }
+
+  int get() const { return number_; }
+  explicit operator bool() const { return number_ >= 0; }
+  /// False, with errno, if the kernel reports a late write error.
+  bool close() { return number_ < 0 || ::close(std::exchange(number_, -1)) == 0; }
+
+ private:
+  int number_ = -1;
+};
+
+/// The operating system's words for an errno.
+inline std::string reason(int error) {
+  return std::generic_category().message(error);
+}
+
+/// A string that came out of a file, fit for one line on a terminal: control characters and bytes
+/// that are not UTF-8 as \xNN, long ones cut.
+std::string printable(std::string_view text);
+
+/// True if the text is UTF-8: no surrogates, nothing overlong, nothing beyond U+10FFFF.
+bool is_utf8(std::string_view text);
+
+}  // namespace lact::io
