@@ -1,4 +1,5 @@
 #include <lact/error.hpp>
+#include <lact/io/files.hpp>
 #include <lact/ops/ceiling.hpp>
 #include <lact/train/lr_schedule.hpp>
 #include <lact/train/norm_history.hpp>
@@ -275,7 +276,7 @@ class Run {
       if (first == 0) first = loss.weight;
       const double weight = loss.weight / first;
       sum += weight;
-      (weight == 1 ? loss.value : loss.value * weight).backward();
+      (weight == 1 ? loss.value : loss.value.mul(weight)).backward();
       losses.emplace_back(loss.value.detach(), weight);
     }
     result.max_loss = losses.empty() ? NAN : -INFINITY;
