@@ -4,6 +4,7 @@
 #include <lact/train/optimizer.hpp>
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
 
@@ -175,7 +176,7 @@ TEST_CASE("the global norm is that of all gradients together, and shows what is 
   CHECK(train::global_norm({a, b, none}) == Approx(7).margin(1e-6));
   train::scale_gradients({a, b, none}, 0.5);
   CHECK(train::global_norm({a, b, none}) == Approx(3.5).margin(1e-6));
-  for (const double bad : {NAN, std::numeric_limits<double>::infinity()}) {
+  for (const double bad : {std::nan(""), std::numeric_limits<double>::infinity()}) {
     b.tensor.mutable_grad().fill_(bad);
     CHECK_FALSE(std::isfinite(train::global_norm({a, b, none})));
   }

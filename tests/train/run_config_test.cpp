@@ -38,8 +38,8 @@ TEST_CASE("values are set where they stand, and every other line stays", "[train
 }
 
 TEST_CASE("a run may go on longer or speak more often, but not compute something else", "[train]") {
-  CHECK(train::contradictions("lr = 0.001\nsteps = 10\nlog-every = 1\noutput = \"a\"\n",
-                              "lr = 1e-3\nsteps = 20\nlog-every = 5\noutput = \"b\"\nkeep = 7\n")
+  CHECK(train::contradictions("lr = 0.001\nsteps = 10\nlog-every = 1\n",
+                              "lr = 1e-3\nsteps = 20\nlog-every = 5\nkeep = 7\n")
             .empty());
   const auto lines =
       train::contradictions("lr = 0.001\ndata = \"x\"\nwidth = 4\n", "lr = 0.01\ndata = \"y\"\n");

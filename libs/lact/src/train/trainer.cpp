@@ -112,8 +112,13 @@ class Run {
                            {"dtype", quoted(settled_.dtype)},
                            {"threads", std::to_string(settled_.threads)},
                            {"seed", std::to_string(settled_.seed)},
+                           // Of this start, not of the run.
+                           {"output", ""},
                            {"resume", ""},
-                           {"dry-run", ""}},
+                           {"dry-run", ""},
+                           {"json", ""},
+                           {"quiet", ""},
+                           {"verbose", ""}},
                           "options");
     if (!exists) return;
     const auto differences = contradictions(stored, config_);
