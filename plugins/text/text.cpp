@@ -1,0 +1,43 @@
+// The text modality: language models over SentencePiece tokens.
+
+#include "commands.hpp"
+#include "task.hpp"
+
+#include <array>
+
+namespace lact::text {
+namespace {
+
+using plugin::Tool;
+
+struct Entry {
+  Tool tool;
+  plugin::Verb verb;
+  std::unique_ptr<plugin::Command> (*make)();
+};
+
+const std::array kEntries{
+    Entry{Tool::generate, {"", "continue a text, or say how likely one is"}, generate},
+};
+
+class Text final : public plugin::Modality {
+ public:
+  std::vector<plugin::Verb> verbs(Tool tool) const override {
+    std::vector<plugin::Verb> found;
+    for (const auto& entry : kEntries)
+      if (entry.tool == tool) found.push_back(entry.verb);
+    return found;
+  }
+  std::unique_ptr<plugin::Command> command(Tool tool, std::string_view verb) override {
+    for (const auto& entry : kEntries)
+      if (entry.tool == tool && entry.verb.name == verb) return entry.make();
+    return nullptr;
+  }
+  std::unique_ptr<train::Task> task() override { return make_task(); }
+  std::vector<plugin::GoldenKind> verifiers() override { return {}; }
+};
+
+}  // namespace
+}  // namespace lact::text
+
+LACT_PLUGIN(lact::text::Text, "text", "language models over SentencePiece tokens")
