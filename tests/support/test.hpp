@@ -19,6 +19,9 @@ namespace lact::test {
 std::filesystem::path source_root();
 std::filesystem::path build_root();
 
+/// Where golden values are checked: $LACT_TEST_DEVICE, or the CPU. The same tests run on both.
+at::Device device();
+
 /// A fresh folder that is removed at the end of its scope.
 class TemporaryFolder {
  public:
