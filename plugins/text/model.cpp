@@ -205,9 +205,10 @@ Tensor LanguageModel::block(const Layer& layer, const Tensor& x, const Mix& mix)
 
 Tensor LanguageModel::hidden(const Tensor& ids, const Tensor& documents, Reset reset) const {
   const bool cut = documents.defined() && reset != Reset::none;
-  const auto rows = cut ? nn::cut_rows(documents, config_.lact_chunk_size,
-                                       reset == Reset::all && config_.use_fast_weights)
-                        : nn::whole_rows(ids.size(0), ids.size(1), ids.device());
+  const auto rows =
+      cut ? nn::cut_rows(documents, config_.lact_chunk_size,
+                         reset == Reset::all && config_.use_fast_weights, ids.device())
+          : nn::whole_rows(ids.size(0), ids.size(1), ids.device());
   const auto options = layer_options(config_, compute_);
   Tensor x = embed(ids);  // [B, L, d]
   for (const auto& layer : layers_) {

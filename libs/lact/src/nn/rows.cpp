@@ -15,11 +15,10 @@ Rows whole_rows(int64_t batch, int64_t length, at::Device device) {
           {},    {{}},   {}};
 }
 
-Rows cut_rows(const Tensor& documents, int64_t chunk, bool fast_weights) {
+Rows cut_rows(const Tensor& documents, int64_t chunk, bool fast_weights, at::Device device) {
   const auto numbers = documents.to(at::kCPU).contiguous();
   const int64_t batch = numbers.size(0), length = numbers.size(1);
   const auto* number = numbers.const_data_ptr<int64_t>();
-  const auto device = documents.device();
 
   struct Segment {
     int64_t begin, length;
@@ -41,7 +40,7 @@ Rows cut_rows(const Tensor& documents, int64_t chunk, bool fast_weights) {
   }
   if (!cut) return whole_rows(batch, length, device);
 
-  Rows rows{batch, length, positions.to(device), documents, {}, {}};
+  Rows rows{batch, length, positions.to(device), documents.to(device), {}, {}};
   if (!fast_weights) {
     rows.groups.emplace_back();
     return rows;

@@ -30,6 +30,8 @@ Rows whole_rows(int64_t batch, int64_t length, at::Device device);
 /// documents [B, L] int64: a token whose number differs from the one before it starts a document.
 /// Attention and positions start anew there, and with `fast_weights` the fast weights do too: rows
 /// are cut into segments, and segments of equally many chunks run together as one batch.
-Rows cut_rows(const at::Tensor& documents, int64_t chunk, bool fast_weights);
+/// The rows' tensors lie on `device`.
+Rows cut_rows(const at::Tensor& documents, int64_t chunk, bool fast_weights,
+              at::Device device = at::kCPU);
 
 }  // namespace lact::nn
