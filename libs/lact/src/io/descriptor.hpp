@@ -46,4 +46,10 @@ std::string printable(std::string_view text);
 /// True if the text is UTF-8: no surrogates, nothing overlong, nothing beyond U+10FFFF.
 bool is_utf8(std::string_view text);
 
+/// What nlohmann's parser says, without its bracketed code.
+std::string json_problem(std::string_view what);
+
+/// True if the text names a file of a folder, and nothing outside it.
+bool is_plain_name(std::string_view name);
+
 }  // namespace lact::io

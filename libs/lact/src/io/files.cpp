@@ -296,6 +296,11 @@ bool is_utf8(std::string_view text) {
   return true;
 }
 
+bool is_plain_name(std::string_view name) {
+  return !name.empty() && name != "." && name != ".." && name.find('/') == name.npos &&
+         name.find('\0') == name.npos;
+}
+
 std::string printable(std::string_view text) {
   constexpr size_t kLimit = 120;
   static constexpr char kDigits[] = "0123456789abcdef";
