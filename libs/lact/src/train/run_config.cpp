@@ -15,11 +15,10 @@ namespace {
 
 /// May differ when a run goes on: they do not touch what a step computes from the same state.
 /// Length and skipping do, and are here because a run that ended needs them changed to go on.
-const std::set<std::string> kFree = {"steps", "log-every", "eval-every", "eval-batches",
-                                     "save-every", "keep", "skip-norm", "max-skips", "recompute",
-                                     // of the program, not of the run
-                                     "output", "resume", "dry-run", "config", "print-config",
-                                     "json", "quiet", "verbose", "plugin-dir"};
+const std::set<std::string> kFree = {
+    "steps", "log-every", "eval-every", "eval-batches", "save-every",
+    "keep",  "skip-norm", "max-skips",  "recompute",
+};
 
 toml::table parse(const std::string& text, const std::string& what) {
   try {

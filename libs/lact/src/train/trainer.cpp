@@ -1,4 +1,5 @@
 #include <lact/error.hpp>
+#include <lact/io/files.hpp>
 #include <lact/ops/ceiling.hpp>
 #include <lact/train/lr_schedule.hpp>
 #include <lact/train/norm_history.hpp>
@@ -111,8 +112,13 @@ class Run {
                            {"dtype", quoted(settled_.dtype)},
                            {"threads", std::to_string(settled_.threads)},
                            {"seed", std::to_string(settled_.seed)},
+                           // Of this start, not of the run.
+                           {"output", ""},
                            {"resume", ""},
-                           {"dry-run", ""}},
+                           {"dry-run", ""},
+                           {"json", ""},
+                           {"quiet", ""},
+                           {"verbose", ""}},
                           "options");
     if (!exists) return;
     const auto differences = contradictions(stored, config_);
@@ -207,7 +213,13 @@ class Run {
     if (!optimizer_) make_optimizer();
     directory_.write_config(config_);
     started_at_ = step_;
-    if (!checkpoint.empty()) info("going on from ", checkpoint.string());
+    if (!checkpoint.empty()) {
+      info("going on from ", checkpoint.string());
+      // Killed between the checkpoint and the link to it: the same bytes again.
+      std::error_code none;
+      if (!std::filesystem::equivalent(directory_.folder() / "latest", checkpoint, none)) save();
+    }
+    stopping();  // from here on a signal is heard
     info(format("%.2fM parameters, %lld tokens a step, %s on %s, %d threads",
                 static_cast<double>(cost_.parameters) / 1e6, static_cast<long long>(cost_.tokens),
                 settled_.dtype.c_str(), settled_.device.c_str(), settled_.threads) +
@@ -227,19 +239,18 @@ class Run {
     count(result);
     if (step_ == 1 || step_ % options_.log_every == 0 || step_ == options_.steps) log(result);
     const auto aside = Clock::now();
-    bool stopping = observer_.stop && observer_.stop();
-    if (!stopping && evaluation_due()) stopping = !evaluate();
+    const bool interrupted = evaluation_due() ? !evaluate() : stopping();
     const bool given_up = skips_in_row_ > options_.max_skips;
     const bool due = options_.save_every > 0 && step_ % options_.save_every == 0;
     if (given_up) skips_in_row_ = 0;  // who goes on has as many tries again
-    if (due || stopping || given_up || step_ == options_.steps) save();
+    if (due || interrupted || given_up || step_ == options_.steps) save();
     if (given_up) give_up(result);
     interval_.aside_seconds += seconds_since(aside);
     if (observer_.progress)
       observer_.progress(static_cast<double>(step_ - started_at_),
                          static_cast<double>(options_.steps - started_at_),
                          format("loss %.4f", result.loss));
-    return stopping ? Outcome::interrupted : Outcome::done;
+    return interrupted ? Outcome::interrupted : Outcome::done;
   }
 
   /// Gradients of all micro-batches, then the optimizer, unless the step is bad.
@@ -275,7 +286,7 @@ class Run {
       if (first == 0) first = loss.weight;
       const double weight = loss.weight / first;
       sum += weight;
-      (weight == 1 ? loss.value : loss.value * weight).backward();
+      (weight == 1 ? loss.value : loss.value.mul(weight)).backward();
       losses.emplace_back(loss.value.detach(), weight);
     }
     result.max_loss = losses.empty() ? NAN : -INFINITY;
@@ -354,9 +365,8 @@ class Run {
   bool evaluate() {
     // Evaluating more or less often must not change the run.
     const GeneratorGuard guard(context_.device);
-    const auto stop = [this] { return observer_.stop && observer_.stop(); };
-    const auto metrics = task_.evaluate(options_.eval_batches, stop);
-    if (stop()) return false;
+    const auto metrics = task_.evaluate(options_.eval_batches, [this] { return stopping(); });
+    if (stopping()) return false;
     if (metrics.empty()) return true;
     ordered_json line = {{"step", step_}};
     for (const auto& [name, value] : metrics) line[name] = value;
@@ -416,7 +426,9 @@ class Run {
     const auto values = io::parse_json(io::read_text(file), file.string());
     if (!values.contains("optimizer_steps"))
       throw Error(Exit::data, file.string(), ": optimizer_steps: missing");
-    const auto tensors = io::Checkpoint::open(folder / "optimizer.safetensors");
+    const char* names[] = {"optimizer.safetensors", "optimizer.safetensors.index.json"};
+    const bool whole = std::filesystem::exists(folder / names[0]);  // large ones are in shards
+    const auto tensors = io::Checkpoint::open(folder / names[whole ? 0 : 1]);
     io::NamedTensors moments, generators;
     for (const auto& name : tensors.names())
       (is_generator(name) ? generators : moments).emplace_back(name, tensors.tensor(name));
@@ -424,6 +436,7 @@ class Run {
     set_generator_states(generators, context_.device);
   }
 
+  bool stopping() const { return observer_.stop && observer_.stop(); }
   template <class... Parts>
   void info(const Parts&... parts) const {
     if (observer_.info) observer_.info(concat(parts...));

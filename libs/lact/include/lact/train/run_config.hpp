@@ -18,8 +18,8 @@ std::string config_value(const std::string& toml, const std::string& key,
                          const std::string& what = "run.toml");
 
 /// Keys whose values differ, or that one side lacks, and that matter to a run that goes on: not
-/// those of logging, evaluation, saving, skipping and length, nor those that say where and how
-/// the program talks. One line each: "lr: 0.001 in the run, 0.01 now".
+/// those of logging, evaluation, saving, skipping and length. One line each: "lr: 0.001 in the run,
+/// 0.01 now".
 std::vector<std::string> contradictions(const std::string& stored, const std::string& given);
 
 /// `lact-train MODALITY --resume -o DIR` takes its options from DIR/run.toml: puts
