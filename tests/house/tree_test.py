@@ -21,6 +21,7 @@ ROOMS = {
     "train": {"", "ops", "nn", "io", "dist", "cli", "train"},
     "plugin": {"", "ops", "nn", "io", "dist", "cli", "train", "plugin"},
 }
+STAMP = "plugin/stamp.h"  # one string that the build makes: anyone may print it
 CODE = ("*.cpp", "*.hpp", "*.h", "*.cu", "*.cuh")
 
 
@@ -62,7 +63,7 @@ def rooms_include_upwards():
             name = str(file.relative_to(SOURCE / base))
             for other in re.findall(r'#\s*include\s*[<"]lact/([^>"]+)[>"]', file.read_text()):
                 seen += 1
-                if room_of(other) not in ROOMS[room_of(name)]:
+                if other != STAMP and room_of(other) not in ROOMS[room_of(name)]:
                     found.append(f"{base}{name} includes lact/{other}")
     expect(not found, *found)
     expect(seen > 10, f"only {seen} includes seen: the search is wrong")

@@ -13,9 +13,15 @@
 
 namespace {
 
+#if CATCH_VERSION_MAJOR >= 3
+using Listener = Catch::EventListenerBase;
+#else
+using Listener = Catch::TestEventListenerBase;
+#endif
+
 /// Counts test cases for the last line of `./dev test`.
-struct Count : Catch::TestEventListenerBase {
-  using TestEventListenerBase::TestEventListenerBase;
+struct Count : Listener {
+  using Listener::Listener;
   void testRunEnded(const Catch::TestRunStats& run) override {
     const auto& cases = run.totals.testCases;
     std::cout << "tests: " << cases.passed + cases.failedButOk << " passed, " << cases.failed

@@ -8,7 +8,16 @@
 #undef CHECK
 #undef CHECK_FALSE
 
+#if __has_include(<catch2/catch_all.hpp>)  // Catch2 3, as Debian 13 has it
+#include <catch2/catch_all.hpp>
+namespace Catch {
+inline auto Contains(const std::string& text) {
+  return Matchers::ContainsSubstring(text);
+}
+}  // namespace Catch
+#else
 #include <catch2/catch.hpp>
+#endif
 
 #include <filesystem>
 #include <string>
