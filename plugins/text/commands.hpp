@@ -7,7 +7,16 @@
 
 namespace lact::text {
 
-std::unique_ptr<plugin::Command> generate();    // lact-generate
-std::unique_ptr<plugin::Command> bench_text();  // lact-bench
+// lact-tokenize
+std::unique_ptr<plugin::Command> tokenize_train();
+std::unique_ptr<plugin::Command> tokenize_encode();
+std::unique_ptr<plugin::Command> tokenize_decode();
+std::unique_ptr<plugin::Command> tokenize_info();
+
+// lact-generate
+std::unique_ptr<plugin::Command> generate();
+
+// lact-bench
+std::unique_ptr<plugin::Command> bench_text();
 
 }  // namespace lact::text

@@ -56,7 +56,7 @@ int64_t state_bytes(const Config& c, int64_t activation_bytes) {
     const int64_t copies = 1 + (c.use_momentum ? 1 : 0) + (c.ttt_prenorm ? 1 : 0);
     layer += 4 * (weights * copies + c.num_lact_heads * (2 * c.fast_hidden() + c.fast_width()));
     layer += c.lact_chunk_size *
-             (2 * c.hidden_size * activation_bytes + 4 * 3 * c.num_lact_heads * c.lr_dim);
+             (2 * c.hidden_size * activation_bytes + 4 * c.num_lact_heads * (3 * c.lr_dim + (c.use_momentum ? 1 : 0)));
   }
   return layer * c.num_hidden_layers;
 }

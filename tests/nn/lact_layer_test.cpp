@@ -80,7 +80,7 @@ TEST_CASE("every layer of the golden values matches, intermediates and gradients
     const auto x = file.at("x").clone().requires_grad_(true);
     std::map<std::string, Tensor> taps;
     const auto out = nn::lact_layer(options, parameters, x,
-                                    nn::whole_rows(x.size(0), x.size(1), at::kCPU), &taps);
+                                    nn::whole_rows(x.size(0), x.size(1), x.device()), &taps);
     CHECK(test::scaled_error(out, file.at("out")) <= file.result_tolerance);
     int compared = 0;
     for (const auto& [name, want] : file.tensors) {

@@ -25,7 +25,7 @@ text::LanguageModel model_of(const test::Golden& file, at::ScalarType type = at:
   const auto source = test::source_root() / "tests/golden/llm" / (file.name + ".safetensors");
   std::filesystem::copy_file(source, folder / "model.safetensors");
   std::ofstream(folder / "config.json") << file.options.at("config");
-  return text::LanguageModel::load(io::Checkpoint::open(folder.path()), at::kCPU, type);
+  return text::LanguageModel::load(io::Checkpoint::open(folder.path()), test::device(), type);
 }
 
 text::Config small_config() {
