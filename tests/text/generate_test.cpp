@@ -159,9 +159,10 @@ TEST_CASE("SIGINT ends a run with 130 after its state was saved, and the state g
 
 TEST_CASE("a reader that goes away ends the run quietly") {
   const std::string tool = (test::build_root() / "tools/lact-generate").string();
-  const auto result = test::run({"/bin/sh", "-c",
-                                 tool + " text --model " + path("model") +
-                                     " --dtype float32 -p karo -n -1 --ignore-eos | head -c 50"});
+  const auto result =
+      test::run({"/bin/sh", "-c",
+                 tool + " text --model " + path("model") +
+                     " --dtype float32 --threads 1 -p karo -n -1 --ignore-eos | head -c 50"});
   CHECK(result.exit == 0);
   CHECK(result.err == "");
   CHECK(result.out.size() == 50);

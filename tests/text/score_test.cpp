@@ -6,6 +6,7 @@
 
 #include "../../plugins/text/packed.hpp"
 
+#include <lact/error.hpp>
 #include <lact/io/files.hpp>
 
 #include <ATen/TensorOperators.h>
@@ -39,8 +40,9 @@ const Place& place() {
 }
 
 test::Result score(std::vector<std::string> more, const std::string& input = {}) {
-  std::vector<std::string> all = {"lact-generate", "text",    "--model", place().path("model"),
-                                  "--dtype",       "float32", "--score"};
+  std::vector<std::string> all = {"lact-generate",       "text",    "--model",
+                                  place().path("model"), "--dtype", "float32",
+                                  "--threads",           "1",       "--score"};
   all.insert(all.end(), more.begin(), more.end());
   return test::run(all, input);
 }
