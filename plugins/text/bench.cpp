@@ -202,7 +202,7 @@ class BenchText final : public plugin::Command {
     BenchSetup setup;
     auto folder = std::filesystem::path(model_).lexically_normal();
     if (folder.filename().empty()) folder = folder.parent_path();
-    setup.model = model_.empty() ? config_.preset() + ", fresh" : folder.filename().string();
+    setup.model = model_.empty() ? config_.preset() + " (fresh)" : folder.filename().string();
     setup.device = context.device.str();
     setup.dtype = ops::dtype_name(dtype);
     setup.parameters = parameter_count(config);
