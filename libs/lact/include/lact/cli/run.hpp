@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -21,11 +22,13 @@ class App;
 
 namespace lact::cli {
 
-/// The command line: leading words (modality, verb) and everything else.
+/// The command line: leading words (modality, verb) and everything else. Common options that stand
+/// before the words (`lact-train -v text`) are moved behind them.
 struct Args {
   std::string program;
   std::vector<std::string> words;  ///< positionals before the first option
-  std::vector<std::string> rest;   ///< what the options' parser gets
+  std::vector<std::string> rest;   ///< what parse() gets; whoever takes the leading words moves the
+                                   ///< others here (plugin::take_word does)
 };
 
 /// What a verb works with. Filled by parse().
@@ -46,20 +49,34 @@ struct Context {
 /// Runs `body` and turns what it throws into one line on stderr and an exit code: lact::Error its
 /// own, bad allocation 71, c10::Error and all else 70. Data goes to stdout, which is flushed and
 /// checked at the end. A reader that went away (SIGPIPE) ends the program as it ends cat.
+/// `--version` alone is answered here.
 int run(const char* program, int argc, char** argv, const std::function<void(Args&)>& body);
 
-/// Adds --device, --dtype, --threads, --seed, --json, -v, -q, --config, --print-config, --version.
-/// They are stored in `context` by parse().
+/// Adds --device, --dtype, --threads, --seed, --json, -v, -q, --config, --print-config, --version,
+/// --plugin-dir. They are stored in `context` by parse(); both must live until then.
 void common_options(CLI::App& app, Context& context);
 
 /// Parses args.rest: configuration file first, flags on top, unknown keys and flags are errors.
 /// --help, --version and --print-config print and end the program with 0 (by an exception that
 /// run() knows). Sets threads and device. Errors: 64 for the command line, 78 for the file, 69 for
 /// a device that is not there.
+///
+/// A few of CLI11's habits are changed: an option that takes several values is repeated (`--y a --y
+/// b`; "--y a b" leaves b to the positionals), the last of several values of a single-valued option
+/// wins, and `--name=` is an empty value.
+///
+/// Context::resolved_config lists what was given and the defaults that CLI11 can read from the
+/// bound variables *after* parsing; flags and options without a value appear as comments. So a
+/// value that depends on others (a preset) is best held in a std::optional: it is then written
+/// only if given. Tell "given" by the value, not by count(): a file may give defaults.
 void parse(CLI::App& app, const Args& args, Context& context);
 
+/// Thrown by parse() when --help, --version or --print-config has said all; run() answers 0.
+struct Finished {};
+
 /// Asked to stop by SIGINT or SIGTERM. The first signal only sets this; a second one ends the
-/// program at once. Verbs poll it, tidy up, and throw Interrupted.
+/// program at once. Verbs poll it, tidy up, and throw Interrupted. Until the first poll there is
+/// nobody to tidy up, and a signal ends the program as any other: poll once before work starts.
 bool stop_requested();
 /// Thrown when work ended early because of a signal, after saving: exit 128 + signal.
 struct Interrupted : std::exception {
@@ -75,12 +92,15 @@ class Progress {
   /// `total` 0: unknown. `unit` is what is counted: "tokens", "MB".
   Progress(std::string what, double total, std::string unit);
   ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
   /// Cheap: redraws at most ten times a second. Any thread.
   void set(double done, std::string_view note = {});
 
  private:
   std::string what_, unit_;
   double total_;
+  std::mutex mutex_;
   std::chrono::steady_clock::time_point start_, drawn_;
 };
 

@@ -17,11 +17,14 @@ struct Found {
   std::string name, summary, refusal;
 };
 
-/// Every candidate on the search path, in order; nothing but descriptors is read.
+/// Every candidate on the search path, in order; nothing but descriptors is read. A folder that is
+/// refused as a whole is one entry without a name.
 std::vector<Found> list(const std::filesystem::path& plugin_dir = {});
 
-/// The modality of that name. The file stays loaded for the life of the process.
-/// Errors   69 with the file, what it was built for and what this program has
+/// The modality of that name: the first file lact-NAME.so on the search path, which must fit. It
+/// stays loaded for the life of the process.
+/// Errors   69 with the file, what it was built for and what this program has; 64 if the name
+///          cannot be one
 std::unique_ptr<Modality> load(const std::string& name,
                                const std::filesystem::path& plugin_dir = {});
 

@@ -1,0 +1,312 @@
+#include <lact/cli/run.hpp>
+#include <lact/log.hpp>
+
+#include "internal.hpp"
+#include "toml.hpp"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+
+#include <sched.h>
+#include <thread>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <numeric>
+#include <set>
+
+namespace lact::cli {
+namespace {
+
+bool is_flag(const CLI::Option& option) {
+  return option.get_items_expected_max() == 0;
+}
+bool is_list(const CLI::Option& option) {
+  return option.get_items_expected_max() > 1;
+}
+bool given(const CLI::App& app, const std::string& name) {
+  const auto* option = app.get_option_no_throw(name);
+  return option != nullptr && option->count() > 0;
+}
+
+bool is_flag_value(const std::string& text) {
+  if (text == "true" || text == "false") return true;
+  return !text.empty() && text.size() < 10 &&
+         text.find_first_not_of("0123456789") == std::string::npos;
+}
+
+/// Reads --config; CLI11 asks it for the items and lays the command line over them.
+class TomlConfig final : public CLI::Config {
+ public:
+  explicit TomlConfig(const CLI::App& app) : app_(app) {}
+
+  std::vector<CLI::ConfigItem> from_config(std::istream& input) const override {
+    if (given(app_, "--help") || given(app_, "--version"))
+      return {};  // these answer before any file
+    file_ = app_.get_config_ptr()->results().back();
+    std::vector<CLI::ConfigItem> items;
+    for (auto& item : read_toml(input, file_)) {
+      check(item);
+      // "{}" is CLI11's word for a list without elements.
+      if (item.list && item.values.empty()) item.values = {"{}"};
+      items.push_back({{}, item.key, std::move(item.values)});
+    }
+    return items;
+  }
+
+  std::string to_config(const CLI::App*, bool, bool, std::string) const override { return {}; }
+
+  /// "FILE:LINE" where the option got its value from the file, else "".
+  std::string origin(const CLI::Option& option) const {
+    const auto found = lines_.find(&option);
+    const auto& typed = app_.parse_order();
+    if (found == lines_.end() || std::count(typed.begin(), typed.end(), &option) > 0) return {};
+    return concat(file_, ":", found->second);
+  }
+
+ private:
+  void check(const TomlItem& item) const {
+    const std::string where = concat(file_, ":", item.line, ": ");
+    const auto* option = app_.get_option_no_throw("--" + item.key);
+    if (option == nullptr && item.key.size() == 1)
+      option = app_.get_option_no_throw("-" + item.key);
+    if (option == nullptr) throw Error(Exit::config, where, "unknown key '", item.key, "'");
+    if (!option->get_configurable())
+      throw Error(Exit::config, where, "'", item.key, "' is for the command line only");
+    if (!lines_.emplace(option, item.line).second)
+      throw Error(Exit::config, where, "'", item.key, "' is another name of a key given before");
+    if (is_flag(*option) && (item.list || !is_flag_value(item.values.at(0))))
+      throw Error(Exit::config, where, "'", item.key, "': expected true or false");
+    if (item.list && !is_list(*option))
+      throw Error(Exit::config, where, "'", item.key, "': expected one value, found a list");
+  }
+
+  const CLI::App& app_;
+  mutable std::string file_;
+  mutable std::map<const CLI::Option*, int> lines_;
+};
+
+// --- errors --------------------------------------------------------------------------------------
+
+/// Insertions, deletions and replacements from a to b.
+size_t edit_distance(const std::string& a, const std::string& b) {
+  std::vector<size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
+    }
+  }
+  return row.back();
+}
+
+std::string nearest_option(CLI::App& app, const std::string& word) {
+  std::string best;
+  size_t best_distance = 3;  // further away is another word
+  for (const auto* option : named_options(app))
+    for (const auto& name : option->get_lnames())
+      if (const size_t distance = edit_distance(word, "--" + name); distance < best_distance) {
+        best = "--" + name;
+        best_distance = distance;
+      }
+  return best;
+}
+
+/// What the parser left over: an unknown option, or a word too many.
+std::string leftover(CLI::App& app) {
+  const auto rest = app.remaining();
+  for (const auto& word : rest) {
+    if (word.size() < 2 || word[0] != '-' || word == "--") continue;
+    const auto name = word.substr(0, word.find('='));
+    const auto near = nearest_option(app, name);
+    return concat("unknown option ", name, near.empty() ? "" : " (did you mean " + near + "?)");
+  }
+  return rest.empty() ? "" : concat("unexpected argument '", rest.front(), "'");
+}
+
+std::string plain(std::string what) {
+  if (what.size() > 1 && std::isupper(static_cast<unsigned char>(what[0])) &&
+      !std::isupper(static_cast<unsigned char>(what[1])))
+    what[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(what[0])));
+  return what;
+}
+
+[[noreturn]] void refuse(CLI::App& app, const TomlConfig& config, const CLI::ParseError& error) {
+  const std::string hint = "; try '" + app.get_name() + " --help'";
+  if (const auto rest = leftover(app); !rest.empty()) throw Error(Exit::usage, rest, hint);
+  if (dynamic_cast<const CLI::FileError*>(&error) != nullptr)
+    throw Error(Exit::no_input, app.get_config_ptr()->results().back(),
+                ": cannot read the configuration file");
+  const std::string what = error.what();
+  for (const auto* option : named_options(app)) {
+    const auto origin = config.origin(*option);
+    const bool named = (" " + what).find(" " + option->get_name()) != std::string::npos;
+    if (!origin.empty() && named) throw Error(Exit::config, origin, ": ", plain(what));
+  }
+  if (const auto at = what.find(": 1 required "); at != std::string::npos)
+    throw Error(Exit::usage, what.substr(0, at), ": a value is missing", hint);
+  throw Error(Exit::usage, plain(what), hint);
+}
+
+// --- arguments -----------------------------------------------------------------------------------
+
+/// CLI11 takes the next word for the value of `--name=`; here it is the empty string.
+std::vector<std::string> split_empty_values(const CLI::App& app,
+                                            const std::vector<std::string>& words) {
+  std::vector<std::string> result;
+  bool options = true;
+  for (const auto& word : words) {
+    options = options && word != "--";
+    const bool ends =
+        options && word.size() > 3 && word.rfind("--", 0) == 0 && word.find('=') == word.size() - 1;
+    const auto* option = ends ? app.get_option_no_throw(word.substr(0, word.size() - 1)) : nullptr;
+    if (option != nullptr && !is_flag(*option)) {
+      result.push_back(word.substr(0, word.size() - 1));
+      result.emplace_back();
+    } else {
+      result.push_back(word);
+    }
+  }
+  return result;
+}
+
+/// See parse() in run.hpp.
+void change_habits(CLI::App& app) {
+  for (auto* option : named_options(app)) {
+    option->allow_extra_args(false);
+    if (!is_list(*option) && !is_flag(*option) &&
+        option->get_multi_option_policy() == CLI::MultiOptionPolicy::Throw)
+      option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+    if (option->get_default_str().empty()) option->capture_default_str();  // for --help
+  }
+}
+
+void set_threads(Context& context) {
+  at::set_num_threads(context.threads > 0 ? context.threads : usable_cores());
+  context.threads = at::get_num_threads();
+}
+
+}  // namespace
+
+std::vector<CLI::Option*> named_options(CLI::App& app) {
+  auto options = app.get_options([](const CLI::Option* option) { return option->nonpositional(); });
+  for (auto* group :
+       app.get_subcommands([](const CLI::App* sub) { return sub->get_name().empty(); }))
+    for (auto* option : named_options(*group)) options.push_back(option);
+  return options;
+}
+
+// --- common options ------------------------------------------------------------------------------
+
+void common_options(CLI::App& app, Context& context) {
+  const char* group = "Common options";
+  app.set_help_flag("-h,--help", "print this help and end")->group(group);
+  app.set_version_flag("--version", version_line(log::program()), "print the version and end")
+      ->group(group);
+  app.add_option("--device", CLI::callback_t{},
+                 "where to compute: cpu, cuda, cuda:N, or auto (cuda if there is one, else cpu)",
+                 false, [] { return std::string("auto"); })
+      ->type_name("DEVICE")
+      ->group(group);
+  app.add_option("--dtype", context.dtype,
+                 "number type of matrix products; auto: bfloat16 where a measurement shows it to "
+                 "be faster, else float32")
+      ->check(CLI::IsMember({"auto", "float32", "bfloat16"}))
+      ->group(group);
+  app.add_option("--threads", context.threads,
+                 "threads for computing, 1 to 1024; 0: as many as cores this process may use")
+      ->check(CLI::Range(0, 1024))
+      ->type_name("N")
+      ->group(group);
+  app.add_option("--seed", context.seed, "seed of all random numbers, 0 to 2^64 - 1")
+      ->type_name("N")
+      ->group(group);
+  app.add_flag("--json", context.json, "results as JSON")->group(group);
+  app.add_flag("-v,--verbose", context.verbose, "say more on stderr")->group(group);
+  app.add_flag("-q,--quiet", context.quiet, "say nothing but errors on stderr")->group(group);
+  app.set_config("--config", "",
+                 "read options from a TOML file, keys as the long options without dashes; the "
+                 "command line goes on top; - is stdin")
+      ->type_name("FILE")
+      ->transform([](std::string name) { return name == "-" ? "/dev/stdin" : name; }, "", "")
+      ->group(group);
+  app.add_flag("--print-config")
+      ->description("print all options as a file for --config and end")
+      ->configurable(false)
+      ->group(group);
+  // Read before the plugin whose options these are is loaded: see plugin::plugin_dir.
+  app.add_option("--plugin-dir")
+      ->description("look for plugins here first")
+      ->configurable(false)
+      ->type_name("DIR")
+      ->group(group);
+  app.formatter(help_formatter());
+}
+
+c10::Device resolve_device(const std::string& name) {
+  if (name == "cpu") return c10::kCPU;
+  const bool indexed = name.rfind("cuda:", 0) == 0 && name.size() > 5 && name.size() < 8 &&
+                       name.find_first_not_of("0123456789", 5) == std::string::npos;
+  if (name != "auto" && name != "cuda" && !indexed)
+    throw Error(Exit::usage, "--device: expected cpu, cuda, cuda:N or auto, found '", name, "'");
+  // The hooks answer without our linking CUDA: nobody registers them in a build without it.
+  const int count = at::hasCUDA() ? static_cast<int>(at::detail::getCUDAHooks().deviceCount()) : 0;
+  if (name == "auto") return count > 0 ? c10::Device(c10::kCUDA, 0) : c10::Device(c10::kCPU);
+  const int index = indexed ? std::stoi(name.substr(5)) : 0;
+  if (index >= count)
+    throw Error(Exit::unavailable, "--device ", name, ": this ",
+                count == 0 ? "machine or build has no CUDA device"
+                           : concat("machine has ", count, " CUDA device(s)"));
+  return c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(index));
+}
+
+int usable_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (::sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return std::max(1u, std::thread::hardware_concurrency());
+}
+
+void parse(CLI::App& app, const Args& args, Context& context) {
+  if (context.program.empty()) context.program = args.program;
+  app.name(context.program);
+  change_habits(app);
+  const auto config = std::make_shared<TomlConfig>(app);
+  app.config_formatter(config);
+  auto words = split_empty_values(app, args.rest);
+  std::reverse(words.begin(), words.end());
+  try {
+    app.parse(words);
+  } catch (const CLI::CallForHelp&) {
+    out(app.help());
+    throw Finished();
+  } catch (const CLI::CallForVersion& version) {
+    out(std::string(version.what()) + "\n");
+    throw Finished();
+  } catch (const CLI::ParseError& error) {
+    // A file of all options is how one begins: it may be asked for before the required ones.
+    if (!given(app, "--print-config") || dynamic_cast<const CLI::RequiredError*>(&error) == nullptr)
+      refuse(app, *config, error);
+  }
+  context.resolved_config = config_text(app, context.program);
+  if (given(app, "--print-config")) {
+    out(context.resolved_config);
+    throw Finished();
+  }
+  if (context.verbose > 0) log::set_level(log::Level::debug);
+  if (context.quiet) log::set_level(log::Level::error);
+  if (const auto* device = app.get_option_no_throw("--device"))
+    context.device = resolve_device(device->count() > 0 ? device->as<std::string>() : "auto");
+  set_threads(context);
+}
+
+}  // namespace lact::cli

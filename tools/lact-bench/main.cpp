@@ -1,0 +1,14 @@
+#include <lact/plugin/tool_main.hpp>
+
+#include "commands.hpp"
+
+int main(int argc, char** argv) {
+  using namespace lact;
+  return plugin::tool_main(
+      plugin::Tool::bench, "lact-bench",
+      "Measure this machine and the models on it, and draw what was measured.", argc, argv,
+      {{{"plugins", "every plugin file tried, and why it was left out"}, bench::plugins_command},
+       {{"ceiling", "matrix product rate and memory bandwidth of this machine"},
+        bench::ceiling_command},
+       {{"plot", "metrics.jsonl or bench JSON to an SVG picture"}, bench::plot_command}});
+}
