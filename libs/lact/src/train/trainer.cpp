@@ -79,7 +79,8 @@ class Run {
     const auto checkpoint = options_.resume ? restore() : std::filesystem::path();
     metrics_.emplace(directory_.folder() / "metrics.jsonl", step_);
     begin(checkpoint);
-    Outcome outcome = Outcome::done;
+    Outcome outcome = make_up_evaluation() ? Outcome::done : Outcome::interrupted;
+    interval_ = {};
     while (step_ < options_.steps && outcome == Outcome::done) outcome = advance();
     if (outcome == Outcome::interrupted)
       info("stopped after step ", step_, "; --resume goes on");
@@ -224,9 +225,12 @@ class Run {
                 static_cast<double>(cost_.parameters) / 1e6, static_cast<long long>(cost_.tokens),
                 settled_.dtype.c_str(), settled_.device.c_str(), settled_.threads) +
          (ceiling_ > 0 ? format(", products at most %.1f GFLOP/s", ceiling_ / 1e9) : ""));
-    // A signal between a step and its evaluation leaves the evaluation to us.
-    if (step_ > 0 && evaluation_due() && metrics_->last_evaluation() != step_) evaluate();
-    interval_ = {};
+  }
+
+  /// A signal between a step and its evaluation left that to us. False if another came.
+  bool make_up_evaluation() {
+    const bool missing = step_ > 0 && evaluation_due() && metrics_->last_evaluation() != step_;
+    return !missing || evaluate();
   }
 
   // --- one step ----------------------------------------------------------------------------------
