@@ -98,6 +98,15 @@ std::vector<std::string> metrics(const fs::path& run) {
   return lines;
 }
 
+/// The lines of a TOML file that say something.
+std::vector<std::string> values(const fs::path& file) {
+  std::vector<std::string> lines;
+  std::istringstream in(io::read_text(file));
+  for (std::string line; std::getline(in, line);)
+    if (!line.empty() && line[0] != '#') lines.push_back(line);
+  return lines;
+}
+
 bool saving(const fs::path& run) {
   std::error_code none;
   for (fs::directory_iterator item(run / "checkpoints", none), end; !none && item != end;
@@ -244,7 +253,8 @@ TEST_CASE("options that contradict the run are refused, others may change", "[tr
   const auto copy =
       run(command({"--config", (target / "run.toml").string(), "-o", (folder / "copy").string()}));
   CHECK(copy.exit == 0);
-  CHECK(io::read_text(folder / "copy/run.toml") == io::read_text(target / "run.toml"));
+  CHECK(values(folder / "copy/run.toml") == values(target / "run.toml"));
+  CHECK(values(target / "run.toml").size() > 20);
 }
 
 TEST_CASE("a dry run writes the cost to stdout and touches nothing", "[train][process]") {
