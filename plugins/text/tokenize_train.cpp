@@ -1,0 +1,275 @@
+// lact-tokenize text train: a SentencePiece model from text, with the trainer's own options.
+
+#include "commands.hpp"
+#include "documents.hpp"
+
+#include <common/spm/model_file.hpp>
+#include <common/spm/tokenizer.hpp>
+#include <lact/io/files.hpp>
+#include <lact/log.hpp>
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <nlohmann/json.hpp>
+
+#include <sentencepiece_processor.h>
+#include <sentencepiece_trainer.h>
+
+#include <algorithm>
+#include <unordered_map>
+
+namespace lact::text {
+namespace {
+
+/// From here on the trainer counts in 64 bits, which takes twice the memory.
+constexpr uint64_t kLargeBytes = uint64_t{1} << 30;
+
+/// Sentences for the trainer: the lines of all documents. The trainer drops lines that are longer
+/// than its limit, and those that hold its own marks; so long lines are cut at a space, and lines
+/// are cut at what it cannot take (U+2581, U+2585, NUL, broken UTF-8).
+class Sentences final : public sentencepiece::SentenceIterator {
+ public:
+  Sentences(Documents& documents, size_t longest) : documents_(documents), longest_(longest) {
+    advance();
+  }
+  bool done() const override { return done_; }
+  void Next() override { advance(); }
+  const std::string& value() const override { return sentence_; }
+  sentencepiece::util::Status status() const override { return {}; }
+
+  /// What went wrong while reading; the trainer only sees the end.
+  void rethrow() const {
+    if (error_) std::rethrow_exception(error_);
+  }
+  uint64_t bytes() const { return bytes_; }
+
+ private:
+  void advance() {
+    try {
+      while (!cut())
+        if (!read()) {
+          done_ = true;
+          return;
+        }
+    } catch (...) {
+      error_ = std::current_exception();
+      done_ = true;
+    }
+  }
+
+  bool read() {
+    Documents::Part part;
+    if (!documents_.next(part)) return false;
+    text_.erase(0, at_);
+    at_ = 0;
+    bytes_ += part.bytes.size();
+    text_ += part.bytes;
+    whole_ = part.last;
+    if (whole_) text_ += '\n';
+    return true;
+  }
+
+  /// Takes the next sentence out of text_; false if more has to be read.
+  bool cut() {
+    while (at_ < text_.size()) {
+      size_t end = at_, space = at_;
+      bool ended = false;
+      while (end < text_.size() && end - at_ < longest_) {
+        const size_t length = good(end);
+        if (length == 0) {
+          ended = true;
+          break;
+        }
+        if (end + length - at_ > longest_) break;
+        if (text_[end] == ' ') space = end;
+        end += length;
+      }
+      // The block may end inside a character, or inside what is to be one sentence.
+      if (!whole_ && end + 4 > text_.size()) return false;
+      if (!ended && space > at_) end = space;
+      if (end == at_) {  // what cannot be taken
+        ++at_;
+        continue;
+      }
+      sentence_ = text_.substr(at_, end - at_);
+      at_ = end;
+      if (sentence_.find_first_not_of(" \r") != std::string::npos) return true;
+    }
+    return false;
+  }
+
+  /// Length of the character at `at`, 0 if a sentence cannot hold it.
+  size_t good(size_t at) const {
+    const std::string_view rest(text_.data() + at, text_.size() - at);
+    if (rest[0] == '\n' || rest[0] == '\0') return 0;
+    if (rest.substr(0, 3) == "\xe2\x96\x81" || rest.substr(0, 3) == "\xe2\x96\x85") return 0;
+    return spm::utf8_length(rest.substr(0, 4));
+  }
+
+  Documents& documents_;
+  size_t longest_;
+  std::string text_, sentence_;
+  size_t at_ = 0;
+  uint64_t bytes_ = 0;
+  bool done_ = false, whole_ = false;
+  std::exception_ptr error_;
+};
+
+/// One value of a list, as the trainer reads lists.
+std::string csv(const std::vector<std::string>& values) {
+  std::string out;
+  for (const auto& value : values) {
+    if (&value != &values.front()) out += ',';
+    out += '"';
+    for (const char c : value) out += c == '"' ? "\"\"" : std::string(1, c);
+    out += '"';
+  }
+  return out;
+}
+
+/// "Internal: src/x.cc(12) [expr] text" -> "text": where in the library helps nobody.
+std::string reason(std::string text) {
+  if (const auto at = text.rfind("] "); at != std::string::npos) text.erase(0, at + 2);
+  if (const auto at = text.find("Internal: "); at == 0) text.erase(0, 10);
+  if (const auto at = text.find(".cc("); at != std::string::npos)
+    if (const auto end = text.find(") ", at); end != std::string::npos) text.erase(0, end + 2);
+  return text;
+}
+
+class Train final : public plugin::Command {
+ public:
+  void declare(CLI::App& app) override {
+    input_.declare(app);
+    const char* group = "Tokenizer";
+    const auto option = [&](const char* name, auto& value, const char* text) {
+      return app.add_option(name, value, text)->group(group);
+    };
+    const auto flag = [&](const char* name, bool& value, const char* text) {
+      app.add_flag(name, value, text)->group(group);
+    };
+    option("-o,--output", output_, "the model to write; - is stdout")->type_name("FILE");
+    option("--model-type", model_type_, "how pieces are chosen")
+        ->check(CLI::IsMember({"unigram", "bpe", "char", "word"}));
+    option("--vocab-size", vocab_size_, "pieces, with control and byte pieces")
+        ->check(CLI::Range(2, 1 << 24));
+    option("--character-coverage", character_coverage_,
+           "share of the text's characters that become pieces")
+        ->check(CLI::Range(0.0, 1.0));
+    flag("--byte-fallback,!--no-byte-fallback", byte_fallback_,
+         "256 byte pieces for all that has no piece, so that any bytes can be encoded (default: "
+         "yes)");
+    option("--normalization-rule-name", normalization_, "what is done to the text first")
+        ->check(CLI::IsMember({"identity", "nfkc", "nfkc_cf", "nmt_nfkc", "nmt_nfkc_cf"}));
+    flag("--remove-extra-whitespaces", remove_extra_whitespaces_,
+         "drop spaces at the ends and repeated ones");
+    flag("--add-dummy-prefix,!--no-add-dummy-prefix", add_dummy_prefix_,
+         "treat the text as if a space stood before it (default: yes)");
+    option("--user-defined-symbols", user_symbols_, "text that is always one piece")
+        ->type_name("TEXT");
+    option("--control-symbols", control_symbols_, "pieces that no text is encoded to")
+        ->type_name("TEXT");
+    flag("--split-digits", split_digits_, "every digit is a piece of its own");
+    flag("--split-by-whitespace,!--no-split-by-whitespace", split_by_whitespace_,
+         "no piece reaches across a space (default: yes)");
+    flag("--allow-whitespace-only-pieces", whitespace_pieces_, "runs of spaces may be pieces");
+    option("--max-sentencepiece-length", max_piece_length_, "characters of the longest piece")
+        ->check(CLI::Range(1, 512));
+    option("--input-sentence-size", input_sentences_,
+           "train on this many lines, chosen at random; 0: on all");
+    option("--max-sentence-length", max_sentence_, "longer lines are cut, bytes")
+        ->check(CLI::Range(64, 1 << 20));
+    flag("--hard-vocab-limit,!--no-hard-vocab-limit", hard_vocab_limit_,
+         "it is an error if the text has too few pieces (default: yes)");
+    option("--unk-id", unk_id_, "id of the unknown piece");
+    option("--bos-id", bos_id_, "id of <s>; -1: none");
+    option("--eos-id", eos_id_, "id of </s>; -1: none");
+    option("--pad-id", pad_id_, "id of <pad>; -1: none");
+    option("--num-threads", num_threads_,
+           "shares the sums are split into: part of the result, so not the machine's")
+        ->check(CLI::Range(1, 1024));
+  }
+
+  void run(cli::Context& context) override {
+    if (output_.empty()) throw Error(Exit::usage, "-o FILE is required");
+    if (output_ == "-" && context.json)
+      throw Error(Exit::usage, "--json and -o - both want stdout");
+    Documents documents(input_);
+    Sentences sentences(documents, static_cast<size_t>(max_sentence_));
+    sentences.rethrow();
+    if (sentences.done()) throw Error(Exit::data, "the input holds no text");
+    sentencepiece::SetRandomGeneratorSeed(static_cast<unsigned>(context.seed.value_or(0)));
+    log::status("training the tokenizer");
+    std::string model;
+    const auto status = sentencepiece::SentencePieceTrainer::Train(
+        arguments(context, documents.total_bytes() > kLargeBytes), &sentences, &model);
+    log::status("");
+    sentences.rethrow();
+    if (!status.ok()) throw Error(Exit::data, "SentencePiece: ", reason(status.ToString()));
+    finish(context, model, sentences.bytes());
+  }
+
+ private:
+  std::unordered_map<std::string, std::string> arguments(const cli::Context& context,
+                                                         bool large) const {
+    const auto yes = [](bool value) { return std::string(value ? "true" : "false"); };
+    std::unordered_map<std::string, std::string> all = {
+        {"model_type", model_type_},
+        {"vocab_size", std::to_string(vocab_size_)},
+        {"character_coverage", std::to_string(character_coverage_)},
+        {"byte_fallback", yes(byte_fallback_)},
+        {"normalization_rule_name", normalization_},
+        {"remove_extra_whitespaces", yes(remove_extra_whitespaces_)},
+        {"add_dummy_prefix", yes(add_dummy_prefix_)},
+        {"split_digits", yes(split_digits_)},
+        {"split_by_whitespace", yes(split_by_whitespace_)},
+        {"allow_whitespace_only_pieces", yes(whitespace_pieces_)},
+        {"max_sentencepiece_length", std::to_string(max_piece_length_)},
+        {"input_sentence_size", std::to_string(input_sentences_)},
+        {"max_sentence_length", std::to_string(max_sentence_)},
+        {"hard_vocab_limit", yes(hard_vocab_limit_ && model_type_ != "char")},
+        {"unk_id", std::to_string(unk_id_)},
+        {"bos_id", std::to_string(bos_id_)},
+        {"eos_id", std::to_string(eos_id_)},
+        {"pad_id", std::to_string(pad_id_)},
+        {"num_threads", std::to_string(num_threads_)},
+        {"train_extremely_large_corpus", yes(large)},
+        {"minloglevel", context.verbose > 0 ? "0" : "3"}};
+    if (!user_symbols_.empty()) all["user_defined_symbols"] = csv(user_symbols_);
+    if (!control_symbols_.empty()) all["control_symbols"] = csv(control_symbols_);
+    return all;
+  }
+
+  void finish(const cli::Context& context, const std::string& model, uint64_t bytes) const {
+    io::write_text(output_, model);
+    const auto file = spm::ModelFile::parse(model, output_);
+    const auto hash = io::xxh3(model.data(), model.size());
+    log::info(file.pieces.size(), " pieces from ", bytes, " bytes of text");
+    if (context.json)
+      cli::out(nlohmann::json{{"model", output_},
+                              {"pieces", file.pieces.size()},
+                              {"tokenizer", hash},
+                              {"bytes", bytes}}
+                   .dump(2) +
+               "\n");
+  }
+
+  DocumentOptions input_;
+  std::string output_, model_type_ = "unigram", normalization_ = "identity";
+  int vocab_size_ = 8000, max_piece_length_ = 16, max_sentence_ = 4192;
+  int unk_id_ = 0, bos_id_ = 1, eos_id_ = 2, pad_id_ = -1, num_threads_ = 16;
+  int64_t input_sentences_ = 0;
+  double character_coverage_ = 0.9995;
+  bool byte_fallback_ = true, remove_extra_whitespaces_ = false, add_dummy_prefix_ = true;
+  bool split_digits_ = false, split_by_whitespace_ = true, whitespace_pieces_ = false;
+  bool hard_vocab_limit_ = true;
+  std::vector<std::string> user_symbols_, control_symbols_;
+};
+
+}  // namespace
+
+std::unique_ptr<plugin::Command> tokenize_train() {
+  return std::make_unique<Train>();
+}
+
+}  // namespace lact::text
