@@ -9,5 +9,6 @@ int main(int argc, char** argv) {
       "Measure this machine and the models on it, and draw what was measured.", argc, argv,
       {{{"plugins", "every plugin file tried, and why it was left out"}, bench::plugins_command},
        {{"ceiling", "matrix product rate and memory bandwidth of this machine"},
-        bench::ceiling_command}});
+        bench::ceiling_command},
+       {{"plot", "metrics.jsonl or bench JSON to an SVG picture"}, bench::plot_command}});
 }

@@ -80,8 +80,8 @@ void finish_stdout() {
 /// How many arguments a common option at `at` takes with it (itself included), 0: none of them.
 size_t common_option_length(const std::vector<std::string>& all, size_t at) {
   constexpr std::array kFlags{"-v", "-vv", "-q", "--verbose", "--quiet", "--json"};
-  constexpr std::array kValued{"--device", "--dtype",      "--threads",   "--seed",
-                               "--config", "--plugin-dir", "--plugin-dir"};
+  constexpr std::array kValued{"--device", "--dtype",  "--threads",
+                               "--seed",   "--config", "--plugin-dir"};
   const auto& word = all[at];
   for (const char* flag : kFlags)
     if (word == flag) return 1;
@@ -103,7 +103,8 @@ Args split(const char* program, int argc, char** argv) {
     before.insert(before.end(), all.begin() + at, all.begin() + at + length);
     at += length;
   }
-  const auto is_word = [](const std::string& text) { return text.empty() || text[0] != '-'; };
+  // "-" is a stream, not an option.
+  const auto is_word = [](const std::string& text) { return text.size() < 2 || text[0] != '-'; };
   for (; at < all.size() && is_word(all[at]); ++at) args.words.push_back(all[at]);
   args.rest = std::move(before);
   args.rest.insert(args.rest.end(), all.begin() + at, all.end());
