@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace lact::text {
 
@@ -64,8 +65,10 @@ struct Config {
   /// nothing
   void check(const std::string& what) const;
 
-  /// "tiny", "60m", "760m", "3b": as shipped (760m, 3b) or ours. Errors: 64 with the list.
+  /// "tiny" and "60m" (ours), "760m" and "3b" (as shipped). Errors: 64 with the list.
   static Config preset(const std::string& name);
+  /// Names, types and values of every key, in the order of the file: for options.
+  static std::vector<std::string> keys();
 };
 
 }  // namespace lact::text

@@ -12,7 +12,9 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <optional>
+#include <functional>
+#include <string>
+#include <utility>
 #include <vector>
 
 namespace lact::text {
@@ -20,17 +22,20 @@ namespace lact::text {
 /// What at a document boundary starts anew.
 enum class Reset { none, attention, all };
 
+/// Published names and shapes of all parameters, in the order of the specification's table.
+std::vector<std::pair<std::string, std::vector<int64_t>>> parameter_shapes(const Config& config);
+
 class LanguageModel {
  public:
-  /// Fresh parameters (float32 unless `parameter_dtype` says else), drawn from `seed`.
-  LanguageModel(const Config& config, uint64_t seed, at::Device device,
-                at::ScalarType parameter_dtype = at::kFloat);
-  /// Config and parameters of a model directory. Errors: 65 naming file, tensor, expected, found.
+  /// Fresh parameters in float32, drawn from `seed`: the same on every device (spec 8).
+  static LanguageModel fresh(const Config& config, uint64_t seed, at::Device device);
+  /// Config and parameters of a model directory, for products in `products`: large matrices are
+  /// stored in that dtype. Errors: 65 naming folder, tensor, expected, found.
   static LanguageModel load(const io::Checkpoint& checkpoint, at::Device device,
-                            std::optional<at::ScalarType> parameter_dtype = {});
+                            at::ScalarType products = at::kFloat);
 
   const Config& config() const { return config_; }
-  /// In the order of the specification's table. Tensors share memory with the model.
+  /// In the order of parameter_shapes(). Tensors share memory with the model.
   io::NamedTensors parameters() const;
   /// Copies values in by published name. Errors: 65 if one is missing or has another shape.
   void assign(const io::Checkpoint& checkpoint);
@@ -70,7 +75,18 @@ class LanguageModel {
     at::Tensor attn_norm, mlp_norm, gate_proj, up_proj, down_proj;
     nn::LactLayerParameters mixing;
   };
-  at::Tensor block(const Layer& layer, const at::Tensor& x, const nn::LactLayerInput& input) const;
+  using Values = std::function<at::Tensor(const std::string&, const std::vector<int64_t>&)>;
+
+  LanguageModel(const Config& config, const Values& value);
+  static at::Tensor checked(const io::Checkpoint& checkpoint, const std::string& name,
+                            const std::vector<int64_t>& shape);
+  /// Where the parameter of that published name is kept.
+  at::Tensor& slot(const std::string& name);
+  at::Tensor embed(const at::Tensor& ids) const;  // [B, L] -> [B, L, d]
+  at::Tensor head(const at::Tensor& x) const;     // [B, L, d] -> [B, L, vocab_size]
+  template <class Mix>
+  at::Tensor block(const Layer& layer, const at::Tensor& x, const Mix& mix) const;
+  at::Tensor hidden(const at::Tensor& ids, const at::Tensor& documents, Reset reset) const;
 
   Config config_;
   at::Tensor embeddings_, norm_, lm_head_;  // lm_head_ undefined when tied

@@ -26,7 +26,7 @@ std::vector<Golden> golden(const std::string& folder, const std::string& kind) {
     one.result_tolerance = tolerance.at(0);
     one.gradient_tolerance = tolerance.at(1);
     for (const auto& entry : file.entries())
-      one.tensors[entry.name] = file.tensor(entry.name).clone();
+      one.tensors[entry.name] = file.tensor(entry.name).to(device(), false, /*copy=*/true);
     found.push_back(std::move(one));
   }
   return found;

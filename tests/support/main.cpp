@@ -13,9 +13,15 @@
 
 namespace {
 
+#if CATCH_VERSION_MAJOR >= 3
+using Listener = Catch::EventListenerBase;
+#else
+using Listener = Catch::TestEventListenerBase;
+#endif
+
 /// Counts test cases for the last line of `./dev test`.
-struct Count : Catch::TestEventListenerBase {
-  using TestEventListenerBase::TestEventListenerBase;
+struct Count : Listener {
+  using Listener::Listener;
   void testRunEnded(const Catch::TestRunStats& run) override {
     const auto& cases = run.totals.testCases;
     std::cout << "tests: " << cases.passed + cases.failedButOk << " passed, " << cases.failed
@@ -29,6 +35,10 @@ CATCH_REGISTER_LISTENER(Count)
 int main(int argc, char** argv) {
   // LibTorch then fills fresh memory with NaN: a forgotten write shows.
   at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true);
+  if (lact::test::device().is_cuda() && !at::hasCUDA()) {
+    std::cout << "no CUDA device\ntests: 0 passed, 0 failed" << std::endl;
+    return 77;  // Meson: skipped
+  }
   return Catch::Session().run(argc, argv);
 }
 
@@ -43,6 +53,11 @@ std::filesystem::path root(const char* variable) {
 }
 
 }  // namespace
+
+at::Device device() {
+  const char* name = std::getenv("LACT_TEST_DEVICE");
+  return at::Device(name == nullptr ? "cpu" : name);
+}
 
 std::filesystem::path source_root() {
   return root("LACT_SOURCE_ROOT");

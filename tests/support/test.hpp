@@ -8,7 +8,16 @@
 #undef CHECK
 #undef CHECK_FALSE
 
+#if __has_include(<catch2/catch_all.hpp>)  // Catch2 3, as Debian 13 has it
+#include <catch2/catch_all.hpp>
+namespace Catch {
+inline auto Contains(const std::string& text) {
+  return Matchers::ContainsSubstring(text);
+}
+}  // namespace Catch
+#else
 #include <catch2/catch.hpp>
+#endif
 
 #include <filesystem>
 #include <string>
@@ -18,6 +27,9 @@ namespace lact::test {
 /// The source tree, and the build tree (tools and plugins) that the tests belong to.
 std::filesystem::path source_root();
 std::filesystem::path build_root();
+
+/// Where golden values are checked: $LACT_TEST_DEVICE, or the CPU. The same tests run on both.
+at::Device device();
 
 /// A fresh folder that is removed at the end of its scope.
 class TemporaryFolder {

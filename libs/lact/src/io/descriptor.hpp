@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -27,8 +28,15 @@ class Descriptor {
 
   int get() const { return number_; }
   explicit operator bool() const { return number_ >= 0; }
-  /// False, with errno, if the kernel reports a late write error.
-  bool close() { return number_ < 0 || ::close(std::exchange(number_, -1)) == 0; }
+  /// False, with errno, if the kernel reports a late write error. EINTR is none: Linux has closed.
+  bool close() { return number_ < 0 || ::close(std::exchange(number_, -1)) == 0 || errno == EINTR; }
+  /// False, with errno, if what was written is not on the disk.
+  bool sync() const {
+    int result = 0;
+    do result = ::fsync(number_);
+    while (result != 0 && errno == EINTR);
+    return result == 0;
+  }
 
  private:
   int number_ = -1;
@@ -45,5 +53,11 @@ std::string printable(std::string_view text);
 
 /// True if the text is UTF-8: no surrogates, nothing overlong, nothing beyond U+10FFFF.
 bool is_utf8(std::string_view text);
+
+/// What nlohmann's parser says, without its bracketed code.
+std::string json_problem(std::string_view what);
+
+/// True if the text names a file of a folder, and nothing outside it.
+bool is_plain_name(std::string_view name);
 
 }  // namespace lact::io

@@ -73,7 +73,8 @@ std::string SafeTensors::Mapping::read_header() {
     throw Error(Exit::data, path.string(), ": no safetensors file: expected a header of at most ",
                 kMaxHeaderBytes, " bytes, found ", length);
   if (length > size - sizeof length)
-    throw Error(Exit::data, path.string(), ": truncated: expected a header of ", length,
+    throw Error(Exit::data, path.string(),
+                ": no safetensors file, or truncated: expected a header of ", length,
                 " bytes, found ", size - sizeof length);
   std::string text(length, '\0');
   read(text.data(), length, sizeof length);

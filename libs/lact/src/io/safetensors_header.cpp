@@ -192,12 +192,9 @@ bool HeaderReader::end_array() {
   return true;
 }
 
-bool HeaderReader::parse_error(size_t position, const std::string&,
+bool HeaderReader::parse_error(size_t, const std::string&,
                                const nlohmann::detail::exception& error) {
-  std::string what = error.what();  // "[json.exception...] parse error at ...: what it is"
-  const auto colon = what.find(": ");
-  if (colon != std::string::npos) what.erase(0, colon + 2);
-  return fail(concat("header: not JSON at byte ", position, ": ", printable(what)));
+  return fail(concat("header: ", json_problem(error.what())));
 }
 
 /// Sizes follow from shapes, and the tensors cover the buffer from its first byte to its last.

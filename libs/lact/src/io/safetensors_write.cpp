@@ -5,6 +5,7 @@
 #include "descriptor.hpp"
 #include "dtype.hpp"
 #include "safetensors_header.hpp"
+#include "written.hpp"
 
 #include <algorithm>
 
@@ -53,20 +54,31 @@ Header layout(const std::vector<Item>& items, const Metadata& metadata) {
 
 }  // namespace
 
-void write_safetensors(const std::filesystem::path& file, const NamedTensors& tensors,
-                       const Metadata& metadata) {
+Written write_tensors(const std::filesystem::path& file, const NamedTensors& tensors,
+                      const Metadata& metadata) {
   const auto items = in_order(file.string(), tensors);
   const auto text = format_header(file.string(), layout(items, metadata));
   AtomicFile out(file);
+  Xxh3 hash;
+  const auto write = [&](const void* data, size_t bytes) {
+    hash.update(data, bytes);
+    out.write(data, bytes);
+  };
   const uint64_t length = text.size();
-  out.write(&length, sizeof length);
-  out.write(text);
+  write(&length, sizeof length);
+  write(text.data(), text.size());
   for (const auto& item : items) {
     // One at a time: never more than one copy in memory.
     const auto plain = item.tensor->detach().cpu().resolve_conj().resolve_neg().contiguous();
-    out.write(plain.const_data_ptr(), plain.nbytes());
+    write(plain.const_data_ptr(), plain.nbytes());
   }
   out.commit();
+  return {out.size(), hash.digest()};
+}
+
+void write_safetensors(const std::filesystem::path& file, const NamedTensors& tensors,
+                       const Metadata& metadata) {
+  write_tensors(file, tensors, metadata);
 }
 
 struct SafeTensorsStream::Impl {

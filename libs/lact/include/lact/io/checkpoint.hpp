@@ -19,8 +19,9 @@ namespace lact::io {
 ///
 /// `location` is one of: a *.safetensors file; a *.index.json; a model directory
 /// (model.safetensors, or model.safetensors.index.json with its shards); a run directory, which
-/// means its `latest` checkpoint. Errors     66 if missing, 65 if malformed (a shard that lacks a
-/// tensor of the index, a name twice)
+/// means its `latest` checkpoint.
+/// Errors     66 if missing, 65 if malformed (a shard that lacks a tensor of the index, a name
+///            twice)
 class Checkpoint {
  public:
   static Checkpoint open(const std::filesystem::path& location);
@@ -44,6 +45,9 @@ class Checkpoint {
   std::string hash() const;
 
  private:
+  void open_shards(const std::filesystem::path& index);
+  const SafeTensors& file_of(const std::string& name) const;
+
   std::filesystem::path folder_;
   std::vector<SafeTensors> files_;
   std::map<std::string, size_t> where_;
@@ -73,6 +77,8 @@ class CheckpointWriter {
   void commit();
 
  private:
+  std::filesystem::path place(const std::string& name) const;
+
   std::filesystem::path target_, work_;
   std::map<std::string, std::pair<uint64_t, std::string>> written_;
 };
@@ -84,7 +90,8 @@ class CheckpointStore {
 
   /// Removes what a killed writer left behind.
   void clean();
-  /// Writes step-N by `fill`, points `latest` at it, then deletes all but the newest `keep`.
+  /// Writes step-N by `fill`, points `latest` at it, then deletes all but the newest `keep` (with 0
+  /// it deletes nothing) and later steps that are damaged. A step-N that exists is replaced.
   void save(int64_t step, int keep, const std::function<void(CheckpointWriter&)>& fill);
   /// The newest checkpoint whose files all match its manifest, or empty if there is none. Damaged
   /// ones are passed over, each with one line to `complain`.
@@ -92,6 +99,9 @@ class CheckpointStore {
   std::filesystem::path folder(int64_t step) const;
 
  private:
+  void point_latest(int64_t step) const;
+  void remove_old(int64_t step, int keep) const;
+
   std::filesystem::path run_;
 };
 

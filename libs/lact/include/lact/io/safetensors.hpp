@@ -20,9 +20,10 @@ using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
 /// One safetensors file, memory-mapped for reading.
 ///
-/// Strict: the header is at most 100 MB of UTF-8 JSON without duplicate keys; the tensors cover the
-/// buffer exactly, without holes or overlaps, in sizes that follow from shape and dtype.
-/// Errors     65 naming file and tensor if the content is malformed, 66 if it cannot be read
+/// Strict: the header is at most 100 MB of UTF-8 JSON without duplicate or unknown keys; the
+/// tensors cover the buffer exactly, without holes or overlaps, in sizes that follow from shape and
+/// dtype; at most 64 dimensions. Copies of a SafeTensors share the mapping. Errors     65 naming
+/// file and tensor if the content is malformed, 66 if it cannot be read
 class SafeTensors {
  public:
   struct Entry {
@@ -41,8 +42,10 @@ class SafeTensors {
   bool contains(const std::string& name) const;
   const Entry& entry(const std::string& name) const;
 
-  /// The tensor as a view of the mapping, which it keeps alive; not to be written to.
-  /// Errors   65 if there is no such tensor, or LibTorch has no such dtype
+  /// The tensor as a view of the mapping, which it keeps alive; not to be written to. A copy where
+  /// the file leaves it unaligned.
+  /// Errors   65 if there is no such tensor, LibTorch has no such dtype, a BOOL is neither 0 nor 1,
+  ///          or the file has shrunk since it was opened
   at::Tensor tensor(const std::string& name) const;
 
   /// Where the tensor's bytes lie, for readers that need no tensor.

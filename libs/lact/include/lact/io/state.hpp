@@ -23,7 +23,7 @@ struct State {
   const std::string& value(const std::string& key) const;
 };
 
-/// Atomic; adds lact.kind = "state" and lact.version.
+/// Atomic; adds lact.kind = "state" and lact.version, which load_state checks and takes off.
 void save_state(const std::filesystem::path& file, const State& state);
 /// Tensors are copies in memory, so that the file may be replaced.
 /// Errors   65 if it is no state, 66 if it cannot be read

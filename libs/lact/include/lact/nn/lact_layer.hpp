@@ -2,13 +2,14 @@
 // The mixing layer: window attention and fast weights share one projection to q, k, v.
 // Source: arXiv:2505.23884, authors' lact_swiglu layer; spec 5.
 
+#include <lact/nn/key_window.hpp>
+#include <lact/nn/rows.hpp>
 #include <lact/ops/scan.hpp>
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <map>
-#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -40,38 +41,26 @@ std::vector<std::pair<std::string, std::vector<int64_t>>> lact_layer_shapes(
 
 using LactLayerParameters = std::map<std::string, at::Tensor>;
 
-/// Where the tokens of a batch of rows stand, computed once and shared by all layers.
-class Rows;
-
-struct LactLayerInput {
-  std::shared_ptr<const Rows> rows;
-};
-
-/// Rows of L tokens without boundaries.
-LactLayerInput whole_rows(int64_t batch, int64_t length);
-/// documents [B, L] int64: a token whose number differs from the one before it starts a document.
-/// Attention and positions start anew there, and with `fast_weights` the fast weights do too: a row
-/// is cut into segments, and segments of equally many chunks run together as one batch.
-LactLayerInput cut_rows(const at::Tensor& documents, int64_t chunk, bool fast_weights);
-
 /// x [B, L, d] -> [B, L, d]. Products in x's dtype.
 /// `taps`, if given, receives the intermediates by the names of tests/golden.
 at::Tensor lact_layer(const LactLayerOptions& options, const LactLayerParameters& parameters,
-                      const at::Tensor& x, const LactLayerInput& input,
+                      const at::Tensor& x, const Rows& rows,
                       std::map<std::string, at::Tensor>* taps = nullptr);
 
 /// What a layer remembers of a sequence: nothing in it grows with the number of tokens, unless
 /// window is none.
 struct LactLayerStream {
   int64_t position = 0;
-  at::Tensor keys, values;  ///< [B, A, window - 1 or fewer, a], rotated, oldest first
+  KeyWindow window;
   ops::FastState fast;
   ops::OpenChunk open;
 };
 
+/// `batch` sequences of which nothing has been read.
 LactLayerStream start_stream(const LactLayerOptions& options, const LactLayerParameters& parameters,
-                             int64_t batch, at::ScalarType dtype);
+                             int64_t batch);
 /// Reads the next tokens x [B, T, d], any T >= 1; equal to lact_layer over the whole sequence.
+/// Records no gradient across calls (the buffers are written in place).
 at::Tensor lact_layer(const LactLayerOptions& options, const LactLayerParameters& parameters,
                       const at::Tensor& x, LactLayerStream& stream);
 

@@ -1,0 +1,355 @@
+// How checkpoints are written so that a kill at any moment loses nothing: all files of a folder
+// with a temporary name, each flushed; a manifest of them; the folder flushed and renamed; its
+// parent flushed; then the link to it; and only then are old ones deleted.
+
+#include <lact/error.hpp>
+#include <lact/io/checkpoint.hpp>
+#include <lact/io/files.hpp>
+
+#include "descriptor.hpp"
+#include "written.hpp"
+
+#include <fcntl.h>
+#include <stdio.h>  // renameat2
+#include <unistd.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <optional>
+
+namespace lact::io {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kManifest = "manifest.json";
+constexpr int kManifestVersion = 1;
+constexpr uint64_t kMaxManifestBytes = 10'000'000;
+constexpr size_t kPieceBytes = size_t{1} << 20;
+constexpr std::string_view kStep = "step-";
+
+fs::path temporary_beside(const fs::path& target) {
+  return fs::path(target) += concat(".tmp.", ::getpid());
+}
+
+fs::path parent_of(const fs::path& target) {
+  const auto parent = target.parent_path();
+  return parent.empty() ? "." : parent;
+}
+
+bool all_digits(std::string_view text) {
+  return !text.empty() &&
+         std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+/// NAME.tmp.PID, and NAME.tmp.PID.COUNT as AtomicFile makes them.
+bool is_temporary(const std::string& name) {
+  constexpr std::string_view kMark = ".tmp.";
+  const auto at = name.rfind(kMark);
+  if (at == name.npos || at == 0) return false;
+  std::string_view rest(name);
+  rest.remove_prefix(at + kMark.size());
+  const auto dot = rest.find('.');
+  return all_digits(rest.substr(0, dot)) && (dot == rest.npos || all_digits(rest.substr(dot + 1)));
+}
+
+/// N of "step-N", in the one way that we write it.
+std::optional<int64_t> step_of(const std::string& name) {
+  if (name.compare(0, kStep.size(), kStep) != 0) return std::nullopt;
+  int64_t step = 0;
+  const char* end = name.data() + name.size();
+  const auto result = std::from_chars(name.data() + kStep.size(), end, step);
+  if (result.ec != std::errc() || result.ptr != end || step < 0) return std::nullopt;
+  if (name != concat(kStep, step)) return std::nullopt;
+  return step;
+}
+
+std::vector<std::string> names_in(const fs::path& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator item(folder, error), end; !error && item != end;
+       item.increment(error))
+    names.push_back(item->path().filename().string());
+  if (error && error != std::errc::no_such_file_or_directory)
+    throw Error(Exit::no_input, folder.string(), ": cannot read: ", error.message());
+  return names;
+}
+
+/// Steps on disk, newest first.
+std::vector<int64_t> steps_in(const fs::path& folder) {
+  std::vector<int64_t> steps;
+  for (const auto& name : names_in(folder))
+    if (const auto step = step_of(name)) steps.push_back(*step);
+  std::sort(steps.rbegin(), steps.rend());
+  return steps;
+}
+
+void remove_tree(const fs::path& path) {
+  std::error_code error;
+  fs::remove_all(path, error);
+  if (error) throw Error(Exit::io, path.string(), ": cannot remove: ", error.message());
+}
+
+void rename_or_throw(const fs::path& from, const fs::path& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0)
+    throw Error(Exit::io, to.string(), ": cannot rename: ", reason(errno));
+}
+
+/// First out of the way, so that a kill half way leaves no checkpoint that looks damaged.
+void remove_checkpoint(const fs::path& folder) {
+  const auto gone = temporary_beside(folder);
+  remove_tree(gone);
+  rename_or_throw(folder, gone);
+  remove_tree(gone);
+}
+
+/// Bytes of a file, piece by piece.
+template <class Take>
+void read_pieces(const fs::path& file, Take&& take) {
+  const Descriptor open(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!open) throw Error(Exit::no_input, file.string(), ": cannot open: ", reason(errno));
+  std::vector<char> piece(kPieceBytes);
+  for (;;) {
+    const ssize_t n = ::read(open.get(), piece.data(), piece.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) throw Error(Exit::no_input, file.string(), ": cannot read: ", reason(errno));
+    if (n == 0) return;
+    take(piece.data(), static_cast<size_t>(n));
+  }
+}
+
+Written hash_of(const fs::path& file) {
+  Xxh3 hash;
+  uint64_t bytes = 0;
+  read_pieces(file, [&](const char* data, size_t size) {
+    hash.update(data, size);
+    bytes += size;
+  });
+  return {bytes, hash.digest()};
+}
+
+struct Shard {
+  std::string name;
+  NamedTensors tensors;
+};
+
+/// In the order given, each as full as the limit allows; a tensor is never cut.
+std::vector<Shard> split(const std::string& name, const NamedTensors& tensors, uint64_t limit) {
+  std::vector<Shard> shards(1);
+  uint64_t filled = 0;
+  for (const auto& item : tensors) {
+    const uint64_t bytes = item.second.numel() * item.second.element_size();
+    if (!shards.back().tensors.empty() && bytes > limit - std::min(limit, filled)) {
+      shards.emplace_back();
+      filled = 0;
+    }
+    shards.back().tensors.push_back(item);
+    filled += bytes;
+  }
+  const auto dot = name.rfind('.');
+  const auto stem = name.substr(0, dot), suffix = dot == name.npos ? "" : name.substr(dot);
+  const auto five = [](size_t number) {
+    const auto digits = std::to_string(number);
+    return std::string(digits.size() < 5 ? 5 - digits.size() : 0, '0') + digits;
+  };
+  for (size_t i = 0; i < shards.size(); ++i)
+    shards[i].name = shards.size() == 1
+                         ? name
+                         : concat(stem, "-", five(i + 1), "-of-", five(shards.size()), suffix);
+  return shards;
+}
+
+}  // namespace
+
+CheckpointWriter::CheckpointWriter(fs::path target)
+    : target_(std::move(target)), work_(temporary_beside(target_)) {
+  remove_tree(work_);  // of a process that had our number
+  std::error_code error;
+  if (!fs::create_directory(work_, error))
+    throw Error(Exit::cannot_create, target_.string(), ": cannot create: ", error.message());
+}
+
+CheckpointWriter::~CheckpointWriter() {
+  std::error_code ignored;
+  if (!work_.empty()) fs::remove_all(work_, ignored);
+}
+
+fs::path CheckpointWriter::place(const std::string& name) const {
+  if (!is_plain_name(name) || name == kManifest || written_.count(name) > 0)
+    throw Error(Exit::internal, target_.string(), ": cannot hold ", printable(name), " (again)");
+  return work_ / name;
+}
+
+void CheckpointWriter::tensors(const std::string& name, const NamedTensors& tensors,
+                               const Metadata& metadata, uint64_t shard_bytes) {
+  const auto shards = split(name, tensors, shard_bytes);
+  uint64_t total = 0;
+  auto map = nlohmann::json::object();
+  for (const auto& shard : shards) {
+    written_[shard.name] = write_tensors(place(shard.name), shard.tensors, metadata);
+    for (const auto& [tensor, value] : shard.tensors) {
+      map[tensor] = shard.name;
+      total += value.numel() * value.element_size();
+    }
+  }
+  if (shards.size() == 1) return;
+  const nlohmann::json index{{"metadata", {{"total_size", total}}}, {"weight_map", map}};
+  file(name + ".index.json", index.dump(2) + "\n");
+}
+
+void CheckpointWriter::file(const std::string& name, std::string_view content) {
+  AtomicFile out(place(name));
+  out.write(content);
+  out.commit();
+  written_[name] = {content.size(), xxh3(content.data(), content.size())};
+}
+
+void CheckpointWriter::copy(const std::string& name, const fs::path& from) {
+  AtomicFile out(place(name));
+  Xxh3 hash;
+  read_pieces(from, [&](const char* data, size_t bytes) {
+    hash.update(data, bytes);
+    out.write(data, bytes);
+  });
+  out.commit();
+  written_[name] = {out.size(), hash.digest()};
+}
+
+void CheckpointWriter::commit() {
+  auto files = nlohmann::json::object();
+  for (const auto& [name, written] : written_)
+    files[name] = {{"bytes", written.first}, {"xxh3", written.second}};
+  const nlohmann::json manifest{{"files", files}, {"version", kManifestVersion}};
+  write_text(work_ / kManifest, manifest.dump(2) + "\n");  // syncs the folder too
+  std::error_code error;
+  if (fs::exists(fs::symlink_status(target_, error))) {
+    // A damaged or repeated step: exchanged in one go where the file system can, so that at no
+    // moment there is none.
+    if (::renameat2(AT_FDCWD, work_.c_str(), AT_FDCWD, target_.c_str(), RENAME_EXCHANGE) != 0) {
+      const auto old = fs::path(target_) += concat(".tmp.", ::getpid(), ".0");
+      remove_tree(old);
+      rename_or_throw(target_, old);
+      rename_or_throw(work_, target_);
+      remove_tree(old);
+    }
+  } else {
+    rename_or_throw(work_, target_);
+  }
+  sync_folder(parent_of(target_));
+  remove_tree(work_);  // what was exchanged
+  work_.clear();
+}
+
+void CheckpointStore::clean() {
+  for (const auto& folder : {run_, run_ / "checkpoints"})
+    for (const auto& name : names_in(folder))
+      if (is_temporary(name)) remove_tree(folder / name);
+}
+
+CheckpointStore::CheckpointStore(fs::path run) : run_(std::move(run)) {}
+
+fs::path CheckpointStore::folder(int64_t step) const {
+  return run_ / "checkpoints" / concat(kStep, step);
+}
+
+void CheckpointStore::save(int64_t step, int keep,
+                           const std::function<void(CheckpointWriter&)>& fill) {
+  const auto parent = run_ / "checkpoints";
+  std::error_code error;
+  if (fs::create_directories(parent, error)) sync_folder(run_);
+  if (error)
+    throw Error(Exit::cannot_create, parent.string(), ": cannot create: ", error.message());
+  {
+    CheckpointWriter writer(folder(step));
+    fill(writer);
+    writer.commit();
+  }
+  point_latest(step);
+  remove_old(step, keep);
+}
+
+void CheckpointStore::point_latest(int64_t step) const {
+  const auto link = run_ / "latest", work = temporary_beside(link);
+  std::error_code error;
+  fs::remove(work, error);
+  fs::create_directory_symlink(fs::path("checkpoints") / concat(kStep, step), work, error);
+  if (error) throw Error(Exit::cannot_create, link.string(), ": cannot create: ", error.message());
+  if (::rename(work.c_str(), link.c_str()) != 0) {
+    const int cause = errno;
+    fs::remove(work, error);
+    throw Error(Exit::io, link.string(), ": cannot replace: ", reason(cause));
+  }
+  sync_folder(run_);
+}
+
+void CheckpointStore::remove_old(int64_t step, int keep) const {
+  if (keep < 1) return;
+  int kept = 0;
+  for (const int64_t found : steps_in(run_ / "checkpoints")) {
+    // Later than what was just saved: this run passed it over as damaged, or somebody went back on
+    // purpose. Only the damaged are ours to delete.
+    const bool later = found > step;
+    if (later ? !verify_checkpoint(folder(found)).empty() : ++kept > keep)
+      remove_checkpoint(folder(found));
+  }
+}
+
+fs::path CheckpointStore::newest(const std::function<void(const std::string&)>& complain) const {
+  for (const int64_t step : steps_in(run_ / "checkpoints")) {
+    const auto problem = verify_checkpoint(folder(step));
+    if (problem.empty()) return folder(step);
+    complain(concat(folder(step).string(), ": damaged, passed over: ", problem));
+  }
+  return {};
+}
+
+namespace {
+
+std::string compare(const fs::path& folder, const std::string& name, const nlohmann::json& want) {
+  const bool known = want.is_object() && want.contains("bytes") &&
+                     want["bytes"].is_number_unsigned() && want.contains("xxh3") &&
+                     want["xxh3"].is_string();
+  if (!is_plain_name(name) || !known)
+    return concat(kManifest, ": expected bytes and xxh3 of a file, found otherwise for ",
+                  printable(name));
+  if (!fs::exists(folder / name)) return printable(name) + ": is missing";
+  const auto [bytes, hash] = hash_of(folder / name);
+  if (bytes != want["bytes"].get<uint64_t>())
+    return concat(printable(name), ": expected ", want["bytes"].get<uint64_t>(), " bytes, found ",
+                  bytes);
+  const auto& expected = want["xxh3"].get_ref<const std::string&>();
+  if (hash != expected)
+    return concat(printable(name), ": expected XXH3 ", printable(expected), ", found ", hash);
+  return "";
+}
+
+std::string compare_all(const fs::path& folder) {
+  const auto file = folder / kManifest;
+  if (!fs::exists(file)) return concat(kManifest, ": is missing");
+  const auto manifest = parse_json(read_text(file, kMaxManifestBytes), kManifest);
+  if (!manifest.is_object() || !manifest.contains("files") || !manifest["files"].is_object())
+    return concat(kManifest, ": expected an object of files");
+  if (manifest.value("version", nlohmann::json()) != kManifestVersion)
+    return concat(kManifest, ": expected version ", kManifestVersion);
+  for (const auto& [name, want] : manifest["files"].items()) {
+    auto problem = compare(folder, name, want);
+    if (!problem.empty()) return problem;
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string verify_checkpoint(const fs::path& folder) {
+  try {
+    return compare_all(folder);
+  } catch (const Error& error) {
+    return error.what();
+  } catch (const fs::filesystem_error& error) {
+    return error.what();
+  }
+}
+
+}  // namespace lact::io

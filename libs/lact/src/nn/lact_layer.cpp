@@ -1,0 +1,271 @@
+#include <lact/error.hpp>
+#include <lact/nn/functional.hpp>
+#include <lact/nn/lact_layer.hpp>
+#include <lact/ops/window_attention.hpp>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/eye.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/sigmoid.h>
+#include <ATen/ops/silu.h>
+#include <ATen/ops/softplus.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace lact::nn {
+namespace {
+
+using at::Tensor;
+using Taps = std::map<std::string, Tensor>;
+
+constexpr double kInnerNormEpsilon = 1e-5;  // of q_norm, k_norm and ttt_norm, whatever norm_eps is
+constexpr double kUnitEpsilon = 1e-5;       // added to the norm of fast queries and keys
+constexpr double kBaseRate = 1e-3;          // of an untrained rate projection
+constexpr double kSoftplusThreshold = 20;
+
+/// A layer being run: options and parameters under short names.
+struct Layer {
+  const LactLayerOptions& o;
+  const LactLayerParameters& p;
+
+  const Tensor& at(const std::string& name) const {
+    const auto found = p.find(name);
+    if (found == p.end()) throw Error(Exit::internal, "lact_layer: no parameter ", name);
+    return found->second;
+  }
+  Tensor maybe(const std::string& name) const {
+    const auto found = p.find(name);
+    return found == p.end() ? Tensor() : found->second;
+  }
+
+  /// [B, L, heads * channels] -> [B * heads, L, channels], head fastest.
+  Tensor fold(const Tensor& x) const {
+    const int64_t batch = x.size(0), length = x.size(1);
+    return x.view({batch, length, o.fast_heads, -1})
+        .transpose(1, 2)
+        .reshape({batch * o.fast_heads, length, -1});
+  }
+  Tensor unfold(const Tensor& x) const {
+    const int64_t batch = x.size(0) / o.fast_heads, length = x.size(1);
+    return x.view({batch, o.fast_heads, length, -1}).transpose(1, 2).reshape({batch, length, -1});
+  }
+  Tensor attention_heads(const Tensor& x) const {  // [B, L, A, a]
+    return x.view({x.size(0), x.size(1), o.attention_heads, -1});
+  }
+};
+
+struct Projected {
+  Tensor q, k, v;    // [B, L, A, a], q and k rotated
+  Tensor fast_q;     // [B, L, d]
+  ops::Tokens fast;  // k, v [B, L, d], rates and momentum [B, L, N * channels]: not folded yet
+};
+
+/// silu, unit length per fast head, rotation in blocks of an attention head (spec 5.4).
+Tensor fast_input(const Layer& layer, const Tensor& x, int64_t column, const Rotary& table) {
+  const auto scale = layer.at("qk_scale").select(1, column),
+             offset = layer.at("qk_offset").select(1, column);
+  auto y = x * scale.to(x.dtype()) + offset.to(x.dtype());
+  if (layer.o.silu) y = at::silu(y);
+  const auto sizes = y.sizes().vec();
+  auto heads = y.view({sizes[0], sizes[1], layer.o.fast_heads, -1});  // [B, L, N, K]
+  heads = heads / (heads.norm(2, {-1}, /*keepdim=*/true) + kUnitEpsilon);
+  y = heads.view(sizes);
+  if (layer.o.rotate_fast) y = rotate(layer.attention_heads(y), table).view(sizes);
+  return y.to(x.dtype());
+}
+
+Tensor rates(const Layer& layer, const Tensor& x) {
+  auto z = affine(x, layer.at("lr_proj.weight"), layer.at("lr_proj.bias"));
+  if (z.scalar_type() == at::kBFloat16 || z.scalar_type() == at::kHalf) z = z.to(at::kFloat);
+  static const double offset = kBaseRate + std::log(-std::expm1(-kBaseRate));
+  return at::softplus(z + offset, 1, kSoftplusThreshold);  // [B, L, N * 3 * channels]
+}
+
+Projected project(const Layer& layer, const Tensor& x, const Tensor& positions) {
+  const auto& o = layer.o;
+  const auto qkv = affine(x, layer.at("qkv.weight"), layer.maybe("qkv.bias")).chunk(3, -1);
+  Tensor q = qkv[0], k = qkv[1];
+  const Tensor& v = qkv[2];
+  if (o.qk_norm) {
+    q = rms_norm(q, layer.at("q_norm.weight"), kInnerNormEpsilon);
+    k = rms_norm(k, layer.at("k_norm.weight"), kInnerNormEpsilon);
+  }
+  const auto table = rotary(positions, o.width / o.attention_heads, o.rope_theta, x.scalar_type());
+  Projected out;
+  out.q = rotate(layer.attention_heads(q), table);
+  out.k = rotate(layer.attention_heads(k), table);
+  out.v = layer.attention_heads(v);
+  if (!o.fast_weights) return out;
+  out.fast_q = fast_input(layer, q, 0, table);
+  out.fast.k = fast_input(layer, k, 1, table);
+  out.fast.v = o.silu && o.silu_v ? at::silu(v) : v.contiguous();
+  const auto rate = rates(layer, x).unflatten(-1, {o.fast_heads, 3, o.rate_channels});
+  const auto one = [&](int64_t i) {
+    return rate.select(-2, i).flatten(-2);
+  };                                         // [B, L, N * channels]
+  out.fast.rate = {one(0), one(2), one(1)};  // published order: gate, down, up
+  if (o.rule.momentum)
+    out.fast.momentum = at::sigmoid(
+        affine(x, layer.at("momentum_proj.0.weight"), layer.at("momentum_proj.0.bias")));
+  return out;
+}
+
+template <class Function>
+ops::Tokens map_tokens(const ops::Tokens& t, const Function& f) {
+  const auto g = [&](const Tensor& x) { return x.defined() ? f(x) : Tensor(); };
+  return {g(t.k), g(t.v), {g(t.rate.gate), g(t.rate.up), g(t.rate.down)}, g(t.momentum)};
+}
+
+/// The initial fast weights of every sequence, [B * N, ., .], head fastest.
+ops::FastWeights initial_weights(const Layer& layer, int64_t batch) {
+  const auto one = [&](const std::string& name) {
+    if (layer.o.low_rank <= 0) return layer.at(name);
+    const auto w = at::matmul(layer.at(name + ".w_left"), layer.at(name + ".w_right"));
+    return w + 0.5 * at::eye(w.size(1), w.size(2), w.options());
+  };
+  const auto repeat = [&](const Tensor& w) { return w.repeat({batch, 1, 1}); };
+  return {repeat(one("w0")), repeat(one("w2")), repeat(layer.at("w1"))};
+}
+
+/// Norm, scale, sum with the attention output, projection (spec 5.6). fast [B, L, d] or undefined.
+Tensor output(const Layer& layer, const Tensor& x, const Tensor& attention, const Tensor& fast) {
+  Tensor sum = attention.flatten(-2);  // [B, L, d]
+  if (fast.defined()) {
+    auto y = fast.view({x.size(0), x.size(1), layer.o.fast_heads, -1});
+    y = rms_norm(y, layer.at("ttt_norm.weight"), kInnerNormEpsilon);
+    if (layer.o.scale) {
+      const auto z = affine(x, layer.at("ttt_scale_proj.weight"), layer.at("ttt_scale_proj.bias"));
+      y = y * at::silu(z).unsqueeze(-1);
+    }
+    sum = sum + y.flatten(-2);
+  }
+  return affine(sum, layer.at("o_proj.weight"));
+}
+
+/// All fast-weight work of a batch of rows; returns [B, L, d].
+Tensor fast_rows(const Layer& layer, const Projected& in, const Rows& rows, Taps* taps) {
+  const auto& o = layer.o;
+  std::vector<Tensor> pieces;
+  for (const auto& group : rows.groups) {
+    const auto take = [&](const Tensor& x) {
+      if (!group.index.defined()) return layer.fold(x);
+      const auto flat = x.reshape({-1, x.size(-1)}).index_select(0, group.index.flatten());
+      return layer.fold(flat.view({group.index.size(0), group.index.size(1), -1}));
+    };
+    const auto q = take(in.fast_q);
+    const auto tokens = map_tokens(in.fast, take);
+    const int64_t length = q.size(1), sequences = q.size(0) / o.fast_heads;
+    const auto state = ops::initial_state(initial_weights(layer, sequences), o.rule);
+    const auto done =
+        ops::scan(state, {}, q, tokens, ops::shifted_block_causal(length, o.chunk), o.rule);
+    if (taps != nullptr) {
+      *taps = {{"fq", q},
+               {"fk", tokens.k},
+               {"fv", tokens.v},
+               {"fast", done.out},
+               {"lr0", tokens.rate.gate},
+               {"lr1", tokens.rate.down},
+               {"lr2", tokens.rate.up}};
+      if (tokens.momentum.defined()) taps->emplace("beta", tokens.momentum);
+    }
+    pieces.push_back(layer.unfold(done.out));
+  }
+  if (!rows.inverse.defined()) return pieces.at(0);
+  for (auto& piece : pieces) piece = piece.reshape({-1, o.width});
+  return at::cat(pieces, 0).index_select(0, rows.inverse).view({rows.batch, rows.length, o.width});
+}
+
+}  // namespace
+
+std::vector<std::pair<std::string, std::vector<int64_t>>> lact_layer_shapes(
+    const LactLayerOptions& o) {
+  const int64_t d = o.width, n = o.fast_heads, k = d / n, f = o.fast_hidden;
+  std::vector<std::pair<std::string, std::vector<int64_t>>> shapes;
+  const auto add = [&](const std::string& name, std::vector<int64_t> shape) {
+    shapes.emplace_back(name, std::move(shape));
+  };
+  add("qkv.weight", {3 * d, d});
+  if (o.qkv_bias) add("qkv.bias", {3 * d});
+  if (o.qk_norm) {
+    add("q_norm.weight", {d});
+    add("k_norm.weight", {d});
+  }
+  if (o.fast_weights) {
+    add("qk_scale", {d, 2});
+    add("qk_offset", {d, 2});
+    for (const std::string name : {"w0", "w2"}) {
+      if (o.low_rank > 0) {
+        add(name + ".w_left", {n, f, o.low_rank});
+        add(name + ".w_right", {n, o.low_rank, k});
+      } else {
+        add(name, {n, f, k});
+      }
+    }
+    add("w1", {n, k, f});
+    add("lr_proj.weight", {3 * n * o.rate_channels, d});
+    add("lr_proj.bias", {3 * n * o.rate_channels});
+    if (o.rule.momentum) {
+      add("momentum_proj.0.weight", {n, d});
+      add("momentum_proj.0.bias", {n});
+    }
+    if (o.scale) {
+      add("ttt_scale_proj.weight", {n, d});
+      add("ttt_scale_proj.bias", {n});
+    }
+    add("ttt_norm.weight", {k});
+  }
+  add("o_proj.weight", {d, d});
+  return shapes;
+}
+
+Tensor lact_layer(const LactLayerOptions& options, const LactLayerParameters& parameters,
+                  const Tensor& x, const Rows& rows, Taps* taps) {
+  const Layer layer{options, parameters};
+  const auto in = project(layer, x, rows.positions);
+  const auto attention = ops::window_attention(in.q.transpose(1, 2), in.k.transpose(1, 2),
+                                               in.v.transpose(1, 2), options.window, rows.documents)
+                             .transpose(1, 2);  // [B, L, A, a]
+  const auto fast = options.fast_weights ? fast_rows(layer, in, rows, taps) : Tensor();
+  if (taps != nullptr) taps->insert({{"q", in.q}, {"k", in.k}, {"v", in.v}, {"attn", attention}});
+  return output(layer, x, attention, fast);
+}
+
+LactLayerStream start_stream(const LactLayerOptions& options, const LactLayerParameters& parameters,
+                             int64_t batch) {
+  LactLayerStream stream;
+  if (options.fast_weights)
+    stream.fast = ops::initial_state(initial_weights({options, parameters}, batch), options.rule);
+  return stream;
+}
+
+Tensor lact_layer(const LactLayerOptions& options, const LactLayerParameters& parameters,
+                  const Tensor& x, LactLayerStream& stream) {
+  const Layer layer{options, parameters};
+  const int64_t length = x.size(1);
+  const auto positions =
+      at::arange(stream.position, stream.position + length, x.options().dtype(at::kLong));
+  const auto in = project(layer, x, positions);
+  stream.window.append(in.k.transpose(1, 2), in.v.transpose(1, 2), options.window);
+  const auto attention = ops::window_attention(in.q.transpose(1, 2), stream.window.keys(),
+                                               stream.window.values(), options.window)
+                             .transpose(1, 2);  // [B, T, A, a]
+  stream.window.trim(options.window);
+  Tensor fast;
+  if (options.fast_weights) {
+    const auto fold = [&](const Tensor& y) { return layer.fold(y); };
+    auto done = ops::scan(
+        stream.fast, stream.open, fold(in.fast_q), map_tokens(in.fast, fold),
+        ops::shifted_block_causal_stream(stream.open.count, length, options.chunk), options.rule);
+    stream.fast = done.state;
+    stream.open = done.open;
+    fast = layer.unfold(done.out);
+  }
+  stream.position += length;
+  return output(layer, x, attention, fast);
+}
+
+}  // namespace lact::nn

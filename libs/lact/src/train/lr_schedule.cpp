@@ -1,0 +1,28 @@
+#include <lact/error.hpp>
+#include <lact/train/lr_schedule.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+namespace lact::train {
+
+double LrSchedule::at(int64_t step) const {
+  if (step < warmup_steps)
+    return peak * static_cast<double>(step + 1) / static_cast<double>(warmup_steps);
+  const double left = static_cast<double>(std::max<int64_t>(total_steps - warmup_steps, 1));
+  const double progress = std::min(1.0, static_cast<double>(step - warmup_steps) / left);
+  double height = 1;  // 1 at the peak, 0 at the end
+  if (shape == Shape::cosine) height = 0.5 * (1 + std::cos(std::numbers::pi * progress));
+  if (shape == Shape::linear) height = 1 - progress;
+  return peak * (min_ratio + (1 - min_ratio) * height);
+}
+
+LrSchedule::Shape LrSchedule::shape_from(const std::string& name) {
+  if (name == "cosine") return Shape::cosine;
+  if (name == "linear") return Shape::linear;
+  if (name == "constant") return Shape::constant;
+  throw Error(Exit::usage, "--schedule: expected cosine, linear or constant, found ", name);
+}
+
+}  // namespace lact::train

@@ -1,0 +1,91 @@
+#include <lact/error.hpp>
+#include <lact/io/files.hpp>
+#include <lact/train/run_directory.hpp>
+
+#include <nlohmann/json.hpp>
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <sstream>
+
+namespace lact::train {
+namespace {
+
+/// The lines of steps up to `step`, and the step of the last evaluation among them.
+std::string kept_lines(const std::string& text, int64_t step, int64_t& last_evaluation) {
+  std::string kept;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line) && !in.eof();) {  // eof: no newline, torn
+    const auto values = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (!values.is_object() || !values.contains("step") || !values["step"].is_number_integer())
+      continue;
+    const int64_t at = values["step"];
+    if (at > step) continue;
+    if (values.contains("validation_metrics/loss")) last_evaluation = at;
+    kept += line + "\n";
+  }
+  return kept;
+}
+
+}  // namespace
+
+RunDirectory::RunDirectory(std::filesystem::path folder) : folder_(std::move(folder)) {
+  std::error_code error;
+  std::filesystem::create_directories(folder_, error);
+  if (error) throw Error(Exit::cannot_create, folder_.string(), ": ", error.message());
+  const auto lock = folder_ / "lock";
+  lock_ = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  if (lock_ < 0) throw Error(Exit::cannot_create, lock.string(), ": ", std::strerror(errno));
+  if (::flock(lock_, LOCK_EX | LOCK_NB) == 0) return;
+  const int why = errno;
+  ::close(lock_);
+  if (why == EWOULDBLOCK)
+    throw Error(Exit::stopped, folder_.string(), ": another process is training here");
+  throw Error(Exit::cannot_create, lock.string(), ": ", std::strerror(why));
+}
+
+RunDirectory::~RunDirectory() {
+  ::close(lock_);
+}
+
+bool RunDirectory::holds_run() const {
+  return std::filesystem::exists(folder_ / "run.toml") ||
+         std::filesystem::exists(folder_ / "checkpoints");
+}
+
+std::string RunDirectory::config() const {
+  return io::read_text(folder_ / "run.toml");
+}
+
+void RunDirectory::write_config(const std::string& toml) const {
+  io::write_text(folder_ / "run.toml", toml);
+}
+
+MetricsFile::MetricsFile(std::filesystem::path file, int64_t step) : file_(std::move(file)) {
+  if (std::filesystem::exists(file_)) {
+    const auto text = io::read_text(file_);
+    const auto kept = kept_lines(text, step, last_evaluation_);
+    if (kept != text) io::write_text(file_, kept);
+  }
+  descriptor_ = ::open(file_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  if (descriptor_ < 0) throw Error(Exit::cannot_create, file_.string(), ": ", std::strerror(errno));
+}
+
+MetricsFile::~MetricsFile() {
+  ::close(descriptor_);
+}
+
+void MetricsFile::write(const nlohmann::ordered_json& line) {
+  const auto text = line.dump() + "\n";
+  io::write_all(descriptor_, text.data(), text.size(), file_.string());
+}
+
+void MetricsFile::sync() {
+  if (::fsync(descriptor_) != 0) throw Error(Exit::io, file_.string(), ": ", std::strerror(errno));
+}
+
+}  // namespace lact::train

@@ -1,0 +1,428 @@
+#include <lact/error.hpp>
+#include <lact/io/files.hpp>
+#include <lact/ops/ceiling.hpp>
+#include <lact/train/lr_schedule.hpp>
+#include <lact/train/norm_history.hpp>
+#include <lact/train/optimizer.hpp>
+#include <lact/train/run_config.hpp>
+#include <lact/train/run_directory.hpp>
+#include <lact/train/trainer.hpp>
+
+#include "machine.hpp"
+#include "settled.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include <ATen/Parallel.h>
+
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <optional>
+#include <utility>
+
+namespace lact::train {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using nlohmann::json;
+using nlohmann::ordered_json;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// One line of words with numbers, as printf does it.
+template <class... Values>
+std::string format(const char* form, Values... values) {
+  char text[256];
+  std::snprintf(text, sizeof text, form, values...);
+  return text;
+}
+
+/// What one step did.
+struct StepResult {
+  double loss = 0, max_loss = 0, norm = 0, learning_rate = 0;
+  std::string skipped;  ///< why, if it was
+};
+
+/// Time and work since the last logged line.
+struct Interval {
+  Clock::time_point start = Clock::now();
+  double data_seconds = 0, aside_seconds = 0;  ///< aside: evaluating, saving
+  int64_t steps = 0;
+};
+
+class Run {
+ public:
+  Run(Task& task, const TrainOptions& options, const cli::Context& context,
+      const Observer& observer)
+      : task_(task),
+        options_(options),
+        context_(context),
+        observer_(observer),
+        directory_(checked_output(options)),
+        store_(options.output) {
+    schedule_ = {LrSchedule::shape_from(options.schedule), options.learning_rate,
+                 options.min_lr_ratio, options.warmup_steps, options.steps};
+  }
+
+  Outcome go() {
+    store_.clean();
+    settle_options();
+    build();
+    const auto checkpoint = options_.resume ? restore() : std::filesystem::path();
+    metrics_.emplace(directory_.folder() / "metrics.jsonl", step_);
+    begin(checkpoint);
+    Outcome outcome = make_up_evaluation() ? Outcome::done : Outcome::interrupted;
+    interval_ = {};
+    while (step_ < options_.steps && outcome == Outcome::done) outcome = advance();
+    if (outcome == Outcome::interrupted)
+      info("stopped after step ", step_, "; --resume goes on");
+    else
+      info("done: ", step_, " steps, ", tokens_, " tokens, in ", store_.folder(step_).string());
+    return outcome;
+  }
+
+ private:
+  // --- start -------------------------------------------------------------------------------------
+
+  static const std::string& checked_output(const TrainOptions& options) {
+    if (options.output.empty())
+      throw Error(Exit::usage, "--output: missing: the directory of the run");
+    return options.output;
+  }
+
+  /// Options, device, dtype, threads and seed: the run's, if there is one.
+  void settle_options() {
+    const bool exists = directory_.holds_run();
+    if (exists && !options_.resume)
+      throw Error(Exit::cannot_create, options_.output,
+                  ": holds a run; give --resume to go on with it, or another --output");
+    if (options_.resume && !exists) info("no run in ", options_.output, " yet: starting one");
+    const auto stored = exists ? directory_.config() : std::string();
+    settled_ = exists ? settled_before(context_, stored, options_.output) : settle(context_);
+    at::set_num_threads(settled_.threads);
+    config_ = run_config(context_, settled_);
+    if (!exists) return;
+    const auto differences = contradictions(stored, config_);
+    if (differences.empty()) return;
+    const size_t more = differences.size() - 1;
+    throw Error(Exit::usage, options_.output,
+                "/run.toml: a run goes on with its own options: ", differences.front(),
+                more > 0 ? concat(" (and ", more, " more)") : "");
+  }
+
+  void build() {
+    cost_ = task_.cost();
+    const auto dtype = ops::resolve_dtype(settled_.dtype, context_.device);
+    // Measured before the generators are seeded: it draws numbers.
+    if (cost_.flops > 0) ceiling_ = ops::product_rate(context_.device, dtype);
+    seed_generators(settled_.seed, context_.device);
+    task_.build({context_.device, dtype, settled_.seed, options_.recompute});
+    source_ = task_.source(Split::train);
+    // Whatever building drew, the first step starts from the seed.
+    seed_generators(settled_.seed, context_.device);
+  }
+
+  /// Takes up the newest intact checkpoint. Returns its folder, empty if the run has none yet.
+  std::filesystem::path restore() {
+    const auto folder = store_.newest([this](const std::string& line) { warning(line); });
+    if (folder.empty()) {
+      if (any_checkpoint())
+        throw Error(Exit::data, options_.output,
+                    "/checkpoints: none is intact; remove them to "
+                    "start again from step 0");
+      return {};
+    }
+    task_.load(io::Checkpoint::open(folder));
+    make_optimizer();
+    restore_optimizer(folder);
+    restore_counters(folder / "trainer.json");
+    return folder;
+  }
+
+  bool any_checkpoint() const {
+    std::error_code none;
+    for (const auto& item :
+         std::filesystem::directory_iterator(directory_.folder() / "checkpoints", none))
+      if (item.path().filename().string().rfind("step-", 0) == 0) return true;
+    return false;
+  }
+
+  void make_optimizer() {
+    optimizer_.emplace(
+        task_.parameters(),
+        AdamWOptions{options_.beta1, options_.beta2, options_.adam_epsilon, options_.weight_decay});
+  }
+
+  void begin(const std::filesystem::path& checkpoint) {
+    if (!optimizer_) make_optimizer();
+    directory_.write_config(config_);
+    started_at_ = step_;
+    if (!checkpoint.empty()) {
+      info("going on from ", checkpoint.string());
+      // Killed between the checkpoint and the link to it: the same bytes again.
+      std::error_code none;
+      if (!std::filesystem::equivalent(directory_.folder() / "latest", checkpoint, none)) save();
+    }
+    stopping();  // from here on a signal is heard
+    info(format("%.2fM parameters, %lld tokens a step, %s on %s, %d threads",
+                static_cast<double>(cost_.parameters) / 1e6, static_cast<long long>(cost_.tokens),
+                settled_.dtype.c_str(), settled_.device.c_str(), settled_.threads) +
+         (ceiling_ > 0 ? format(", products at most %.1f GFLOP/s", ceiling_ / 1e9) : ""));
+  }
+
+  /// A signal between a step and its evaluation left that to us. False if another came.
+  bool make_up_evaluation() {
+    const bool missing = step_ > 0 && evaluation_due() && metrics_->last_evaluation() != step_;
+    return !missing || evaluate();
+  }
+
+  // --- one step ----------------------------------------------------------------------------------
+
+  Outcome advance() {
+    const auto result = take_step();
+    ++step_;
+    ++interval_.steps;
+    tokens_ += cost_.tokens;
+    count(result);
+    if (step_ == 1 || step_ % options_.log_every == 0 || step_ == options_.steps) log(result);
+    const auto aside = Clock::now();
+    const bool interrupted = evaluation_due() ? !evaluate() : stopping();
+    const bool given_up = skips_in_row_ > options_.max_skips;
+    const bool due = options_.save_every > 0 && step_ % options_.save_every == 0;
+    if (given_up) skips_in_row_ = 0;  // who goes on has as many tries again
+    if (due || interrupted || given_up || step_ == options_.steps) save();
+    if (given_up) give_up(result);
+    interval_.aside_seconds += seconds_since(aside);
+    if (observer_.progress)
+      observer_.progress(static_cast<double>(step_ - started_at_),
+                         static_cast<double>(options_.steps - started_at_),
+                         format("loss %.4f", result.loss));
+    return interrupted ? Outcome::interrupted : Outcome::done;
+  }
+
+  /// Gradients of all micro-batches, then the optimizer, unless the step is bad.
+  StepResult take_step() {
+    StepResult result;
+    result.learning_rate = schedule_.at(step_);
+    const double weight = accumulate(result);
+    const auto& parameters = optimizer_->parameters();
+    result.norm = global_norm(parameters) / weight;
+    result.skipped = fault(result);
+    if (result.skipped.empty()) {
+      double factor = 1 / weight;
+      if (options_.max_norm > 0) factor *= std::min(1.0, options_.max_norm / (result.norm + 1e-6));
+      if (factor != 1) scale_gradients(parameters, factor);
+      optimizer_->step(result.learning_rate);
+      norms_.add(result.norm);
+    }
+    optimizer_->zero_grad();
+    return result;
+  }
+
+  /// Adds up the gradients of the micro-batches, each times its weight relative to the first's.
+  /// Returns the sum of these weights; fills in the losses.
+  double accumulate(StepResult& result) {
+    std::vector<std::pair<at::Tensor, double>> losses;
+    double first = 0, sum = 0;
+    for (int micro = 0; micro < task_.micro_batches(); ++micro) {
+      const auto start = Clock::now();
+      const auto batch = source_->at(settled_.seed, step_, micro, Rank{});
+      interval_.data_seconds += seconds_since(start);
+      const auto loss = task_.loss(batch, {step_, micro});
+      if (!(loss.weight > 0)) continue;  // nothing is scored in it
+      if (first == 0) first = loss.weight;
+      const double weight = loss.weight / first;
+      sum += weight;
+      (weight == 1 ? loss.value : loss.value.mul(weight)).backward();
+      losses.emplace_back(loss.value.detach(), weight);
+    }
+    result.max_loss = losses.empty() ? NAN : -INFINITY;
+    if (losses.empty()) result.loss = NAN;
+    for (const auto& [tensor, weight] : losses) {
+      const double value = tensor.item<double>();
+      result.loss += value * weight / sum;
+      // Not std::max: it would lose NaN.
+      if (!(value <= result.max_loss)) result.max_loss = value;
+    }
+    return sum > 0 ? sum : 1;
+  }
+
+  /// Why the step must not be taken, or "".
+  std::string fault(const StepResult& result) const {
+    if (!std::isfinite(result.loss)) return "the loss is not finite";
+    if (!std::isfinite(result.norm)) return "a gradient is not finite";
+    const double median = norms_.median();
+    if (options_.skip_norm > 0 && step_ >= options_.warmup_steps && median > 0 &&
+        result.norm > options_.skip_norm * median)
+      return format("the gradient norm %.4g is more than %g times the median %.4g", result.norm,
+                    options_.skip_norm, median);
+    return "";
+  }
+
+  void count(const StepResult& result) {
+    skips_in_row_ = result.skipped.empty() ? 0 : skips_in_row_ + 1;
+    if (result.skipped.empty()) return;
+    ++skips_;
+    warning(
+        concat("step ", step_, " skipped: ", result.skipped, " (", skips_in_row_, " in a row)"));
+  }
+
+  [[noreturn]] void give_up(const StepResult& result) const {
+    throw Error(Exit::stopped, options_.output, ": ", options_.max_skips + 1,
+                " steps in a row were skipped, the last because ", result.skipped, "; saved as ",
+                store_.folder(step_).filename().string(),
+                "; --resume goes on with the data after them");
+  }
+
+  // --- telling -----------------------------------------------------------------------------------
+
+  void log(const StepResult& result) {
+    const double elapsed = seconds_since(interval_.start) - interval_.aside_seconds;
+    const double steps = static_cast<double>(std::max<int64_t>(interval_.steps, 1));
+    const double seconds = std::max(elapsed, 1e-9) / steps;
+    const double tokens_rate = static_cast<double>(cost_.tokens) / seconds;
+    const double flops_rate = cost_.flops / seconds;
+    ordered_json line = {{"step", step_},
+                         {"loss_metrics/global_avg_loss", result.loss},
+                         {"loss_metrics/global_max_loss", result.max_loss},
+                         {"grad_norm", result.norm},
+                         {"lr", result.learning_rate},
+                         {"n_tokens_seen", tokens_},
+                         {"optimizer/skipped_step", skips_},
+                         {"throughput(tps)", tokens_rate},
+                         {"tflops", flops_rate / 1e12}};
+    if (ceiling_ > 0) line["mfu(%)"] = 100 * flops_rate / ceiling_;
+    line["time_metrics/end_to_end(s)"] = seconds;
+    line["time_metrics/data_loading(s)"] = interval_.data_seconds / steps;
+    line["time_metrics/data_loading(%)"] = 100 * interval_.data_seconds / steps / seconds;
+    for (const auto& [name, value] : memory_metrics(context_.device)) line[name] = value;
+    metrics_->write(line);
+    info(format("step %lld/%lld  loss %.4f  grad norm %.4f  lr %.3g  %.0f tokens/s",
+                static_cast<long long>(step_), static_cast<long long>(options_.steps), result.loss,
+                result.norm, result.learning_rate, tokens_rate) +
+         (ceiling_ > 0 ? format("  %.1f%% of the product rate", 100 * flops_rate / ceiling_) : ""));
+    interval_ = {};
+  }
+
+  bool evaluation_due() const {
+    return options_.eval_every > 0 && (step_ % options_.eval_every == 0 || step_ == options_.steps);
+  }
+
+  /// False if a signal cut it short: nothing is written then.
+  bool evaluate() {
+    // Evaluating more or less often must not change the run.
+    const GeneratorGuard guard(context_.device);
+    const auto metrics = task_.evaluate(options_.eval_batches, [this] { return stopping(); });
+    if (stopping()) return false;
+    if (metrics.empty()) return true;
+    ordered_json line = {{"step", step_}};
+    for (const auto& [name, value] : metrics) line[name] = value;
+    metrics_->write(line);
+    const auto loss = metrics.find("validation_metrics/loss");
+    if (loss != metrics.end())
+      info(format("step %lld  validation loss %.4f", static_cast<long long>(step_), loss->second));
+    return true;
+  }
+
+  // --- checkpoints -------------------------------------------------------------------------------
+
+  void save() {
+    metrics_->sync();
+    store_.save(step_, options_.keep, [this](io::CheckpointWriter& writer) {
+      task_.save(writer);
+      auto tensors = optimizer_->state();
+      for (auto& [name, state] : generator_states(context_.device))
+        tensors.emplace_back(name, state);
+      writer.tensors("optimizer.safetensors", tensors,
+                     {{"lact.kind", "optimizer"}, {"lact.version", "1"}, {"optimizer", "adamw"}});
+      writer.file("trainer.json", counters().dump(2) + "\n");
+    });
+  }
+
+  ordered_json counters() const {
+    return {{"version", 1},
+            {"step", step_},
+            {"tokens", tokens_},
+            {"optimizer_steps", optimizer_->steps()},
+            {"skipped_steps", skips_},
+            {"skipped_in_row", skips_in_row_},
+            {"gradient_norms", norms_.values()},
+            {"seed", settled_.seed},
+            {"device", settled_.device},
+            {"dtype", settled_.dtype},
+            {"threads", settled_.threads}};
+  }
+
+  void restore_counters(const std::filesystem::path& file) {
+    const auto values = io::parse_json(io::read_text(file), file.string());
+    try {
+      step_ = values.at("step");
+      tokens_ = values.at("tokens");
+      skips_ = values.at("skipped_steps");
+      skips_in_row_ = values.at("skipped_in_row");
+      norms_ = NormHistory(values.at("gradient_norms").get<std::vector<double>>());
+      if (values.at("seed").get<uint64_t>() != settled_.seed)
+        throw Error(Exit::data, file.string(), ": seed: not the run's");
+    } catch (const json::exception& error) {
+      throw Error(Exit::data, file.string(), ": ", error.what());
+    }
+  }
+
+  void restore_optimizer(const std::filesystem::path& folder) {
+    const auto file = folder / "trainer.json";
+    const auto values = io::parse_json(io::read_text(file), file.string());
+    if (!values.contains("optimizer_steps"))
+      throw Error(Exit::data, file.string(), ": optimizer_steps: missing");
+    const char* names[] = {"optimizer.safetensors", "optimizer.safetensors.index.json"};
+    const bool whole = std::filesystem::exists(folder / names[0]);  // large ones are in shards
+    const auto tensors = io::Checkpoint::open(folder / names[whole ? 0 : 1]);
+    io::NamedTensors moments, generators;
+    for (const auto& name : tensors.names())
+      (is_generator(name) ? generators : moments).emplace_back(name, tensors.tensor(name));
+    optimizer_->load(moments, values["optimizer_steps"]);
+    set_generator_states(generators, context_.device);
+  }
+
+  bool stopping() const { return observer_.stop && observer_.stop(); }
+  template <class... Parts>
+  void info(const Parts&... parts) const {
+    if (observer_.info) observer_.info(concat(parts...));
+  }
+  void warning(const std::string& line) const {
+    if (observer_.warning) observer_.warning(line);
+  }
+
+  Task& task_;
+  const TrainOptions options_;
+  const cli::Context& context_;
+  const Observer& observer_;
+  RunDirectory directory_;
+  io::CheckpointStore store_;
+  LrSchedule schedule_;
+  DeterministicGuard deterministic_;
+
+  Settled settled_;
+  std::string config_;
+  Cost cost_;
+  double ceiling_ = 0;  ///< FLOP/s of a matrix product here; 0: nothing to compare
+  std::unique_ptr<Source> source_;
+  std::optional<AdamW> optimizer_;
+  std::optional<MetricsFile> metrics_;
+
+  int64_t step_ = 0, tokens_ = 0, skips_ = 0, skips_in_row_ = 0;
+  int64_t started_at_ = 0;
+  NormHistory norms_;
+  Interval interval_;
+};
+
+}  // namespace
+
+Outcome run(Task& task, const TrainOptions& options, const cli::Context& context,
+            const Observer& observer) {
+  return Run(task, options, context, observer).go();
+}
+
+}  // namespace lact::train

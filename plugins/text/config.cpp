@@ -1,0 +1,213 @@
+#include "config.hpp"
+
+#include <lact/error.hpp>
+
+#include <cmath>
+#include <utility>
+#include <variant>
+
+namespace lact::text {
+namespace {
+
+using nlohmann::json;
+using Member = std::variant<int64_t Config::*, double Config::*, bool Config::*,
+                            std::optional<int64_t> Config::*, std::optional<double> Config::*>;
+
+/// The published keys, in the order of the published files.
+const std::vector<std::pair<std::string, Member>>& fields() {
+  static const std::vector<std::pair<std::string, Member>> table = {
+      {"vocab_size", &Config::vocab_size},
+      {"hidden_size", &Config::hidden_size},
+      {"num_hidden_layers", &Config::num_hidden_layers},
+      {"num_attn_heads", &Config::num_attn_heads},
+      {"num_lact_heads", &Config::num_lact_heads},
+      {"inter_multi", &Config::inter_multi},
+      {"hidden_ratio", &Config::hidden_ratio},
+      {"intermediate_size", &Config::intermediate_size},
+      {"lact_chunk_size", &Config::lact_chunk_size},
+      {"window_size", &Config::window_size},
+      {"use_muon", &Config::use_muon},
+      {"use_momentum", &Config::use_momentum},
+      {"ttt_prenorm", &Config::ttt_prenorm},
+      {"ttt_nope", &Config::ttt_nope},
+      {"use_fused_kernel", &Config::use_fused_kernel},
+      {"fp32_states", &Config::fp32_states},
+      {"lr_dim", &Config::lr_dim},
+      {"learnable_ttt_scale", &Config::learnable_ttt_scale},
+      {"qkv_bias", &Config::qkv_bias},
+      {"attn_qk_norm", &Config::attn_qk_norm},
+      {"qkv_silu", &Config::qkv_silu},
+      {"no_v_silu", &Config::no_v_silu},
+      {"w0_w2_low_rank", &Config::w0_w2_low_rank},
+      {"fw_init_gain", &Config::fw_init_gain},
+      {"rope_theta", &Config::rope_theta},
+      {"max_position_embeddings", &Config::max_position_embeddings},
+      {"initializer_range", &Config::initializer_range},
+      {"norm_eps", &Config::norm_eps},
+      {"tie_word_embeddings", &Config::tie_word_embeddings},
+      {"pad_token_id", &Config::pad_token_id},
+      {"bos_token_id", &Config::bos_token_id},
+      {"eos_token_id", &Config::eos_token_id},
+      {"use_fast_weights", &Config::use_fast_weights},
+  };
+  return table;
+}
+
+void read(const json& value, bool& into) {
+  into = value.get<bool>();
+}
+void read(const json& value, double& into) {
+  into = value.get<double>();
+}
+void read(const json& value, int64_t& into) {
+  // 16.0 is how some writers spell 16; 16.5 is a mistake.
+  const double number = value.get<double>();
+  if (number != std::floor(number) || std::abs(number) > 1e15)
+    throw json::type_error::create(302, "not a whole number", &value);
+  into = static_cast<int64_t>(number);
+}
+template <class T>
+void read(const json& value, std::optional<T>& into) {
+  if (value.is_null()) {
+    into.reset();
+  } else {
+    read(value, into.emplace());
+  }
+}
+
+template <class T>
+json write(const T& value) {
+  return value;
+}
+template <class T>
+json write(const std::optional<T>& value) {
+  return value ? json(*value) : json(nullptr);
+}
+
+}  // namespace
+
+int64_t Config::mlp_hidden() const {
+  if (intermediate_size) return *intermediate_size;
+  const auto wide =
+      static_cast<int64_t>(static_cast<double>(hidden_size) * hidden_ratio.value_or(4) * 2 / 3);
+  return 256 * ((wide + 255) / 256);
+}
+
+Config Config::from_json(const json& values, const std::string& what) {
+  if (!values.is_object()) throw Error(Exit::data, what, ": expected a JSON object");
+  Config config;
+  config.other = values;
+  for (const auto& [key, member] : fields()) {
+    const auto found = values.find(key);
+    if (found == values.end()) continue;
+    try {
+      std::visit([&](auto field) { read(*found, config.*field); }, member);
+    } catch (const json::exception&) {
+      throw Error(Exit::data, what, ": ", key, ": cannot be ", found->dump());
+    }
+    config.other.erase(key);
+  }
+  config.check(what);
+  return config;
+}
+
+json Config::to_json() const {
+  json out = other;
+  out["model_type"] = "lact_swiglu";
+  out["architectures"] = {"LaCTForCausalLM"};
+  if (!out.contains("hidden_act")) out["hidden_act"] = "swish";
+  if (!out.contains("lr_parameterization")) out["lr_parameterization"] = "mamba";
+  for (const auto& [key, member] : fields())
+    std::visit([&](auto field) { out[key] = write(this->*field); }, member);
+  // Ours, and the default: published readers need not see it.
+  if (use_fast_weights) out.erase("use_fast_weights");
+  return out;
+}
+
+std::vector<std::string> Config::keys() {
+  std::vector<std::string> names;
+  for (const auto& field : fields()) names.push_back(field.first);
+  return names;
+}
+
+void Config::check(const std::string& what) const {
+  const auto refuse = [&](const auto&... why) { throw Error(Exit::config, what, ": ", why...); };
+  const auto positive = [&](const char* key, int64_t value) {
+    if (value < 1) refuse(key, ": must be at least 1, not ", value);
+  };
+  const auto is = [&](const char* key, const char* only) {
+    const auto found = other.find(key);
+    if (found != other.end() && !found->is_null() && *found != only)
+      refuse(key, ": only \"", only, "\" exists, not ", found->dump());
+  };
+  positive("vocab_size", vocab_size);
+  positive("hidden_size", hidden_size);
+  positive("num_hidden_layers", num_hidden_layers);
+  positive("num_attn_heads", num_attn_heads);
+  positive("num_lact_heads", num_lact_heads);
+  positive("lact_chunk_size", lact_chunk_size);
+  positive("lr_dim", lr_dim);
+  if (window_size) positive("window_size", *window_size);
+  if (intermediate_size) positive("intermediate_size", *intermediate_size);
+  if (hidden_size % num_attn_heads != 0)
+    refuse("hidden_size ", hidden_size, " is not divisible by num_attn_heads ", num_attn_heads);
+  if (hidden_size % num_lact_heads != 0)
+    refuse("hidden_size ", hidden_size, " is not divisible by num_lact_heads ", num_lact_heads);
+  if (attn_head_width() % 2 != 0)
+    refuse("the attention head width ", attn_head_width(),
+           " (hidden_size / num_attn_heads) is odd; ", "the rotary embedding needs an even one");
+  if (!(inter_multi > 0) || fast_hidden() < 1)
+    refuse("inter_multi ", inter_multi, " leaves the fast weights no hidden width");
+  if (lr_dim > 1 && (lr_dim != fast_width() || lr_dim != fast_hidden()))
+    refuse("lr_dim ", lr_dim, " must be 1, or the width ", fast_width(), " and the hidden width ",
+           fast_hidden(), " of a fast-weight head");
+  if (lr_dim > 1 && use_fused_kernel) refuse("use_fused_kernel takes lr_dim 1 only, not ", lr_dim);
+  if (!(norm_eps > 0)) refuse("norm_eps: must be above 0");
+  if (!(rope_theta > 0)) refuse("rope_theta: must be above 0");
+  is("hidden_act", "swish");
+  is("lr_parameterization", "mamba");
+  is("ttt_loss_type", "dot_product");
+  is("model_type", "lact_swiglu");
+}
+
+Config Config::preset(const std::string& name) {
+  Config c;
+  c.w0_w2_low_rank = 32;
+  c.initializer_range = 0.02;
+  c.rope_theta = 1e6;
+  c.max_position_embeddings = 32768;
+  if (name == "tiny") {
+    c.hidden_size = 192;
+    c.num_hidden_layers = 4;
+    c.num_attn_heads = 3;
+    c.num_lact_heads = 1;
+    c.lact_chunk_size = 256;
+    c.window_size = 256;
+    c.w0_w2_low_rank = 16;
+    c.intermediate_size = 512;
+    c.vocab_size = 2048;
+    c.tie_word_embeddings = true;
+    c.max_position_embeddings = 1024;
+  } else if (name == "60m") {
+    c.hidden_size = 512;
+    c.num_hidden_layers = 10;
+    c.num_attn_heads = 8;
+    c.num_lact_heads = 2;
+    c.lact_chunk_size = 1024;
+    c.window_size = 1024;
+    c.max_position_embeddings = 8192;
+  } else if (name == "760m") {
+    c.hidden_size = 1536;
+    c.num_attn_heads = 24;
+  } else if (name == "3b") {
+    c.hidden_size = 3072;
+    c.num_attn_heads = 24;
+    c.use_muon = true;
+  } else {
+    throw Error(Exit::usage, "preset ", name, ": unknown; one of tiny, 60m, 760m, 3b");
+  }
+  c.check("preset " + name);
+  return c;
+}
+
+}  // namespace lact::text

@@ -1,0 +1,79 @@
+#include "cost.hpp"
+
+#include "model.hpp"
+
+#include <algorithm>
+
+namespace lact::text {
+namespace {
+
+/// Pairs of a query and a key it sees.
+double attention_pairs(const Config& c, double length) {
+  const double window = c.window_size ? static_cast<double>(*c.window_size) : length;
+  if (length < window) return length * (length + 1) / 2;
+  return window * length - window * (window - 1) / 2;
+}
+
+}  // namespace
+
+double forward_flops(const Config& c, int64_t tokens, bool head) {
+  const double L = static_cast<double>(tokens), d = static_cast<double>(c.hidden_size);
+  const double N = static_cast<double>(c.num_lact_heads), D = static_cast<double>(c.fast_width());
+  const double H = static_cast<double>(c.fast_hidden()), C = static_cast<double>(c.lact_chunk_size);
+  const double updates =
+      static_cast<double>((tokens + c.lact_chunk_size - 1) / c.lact_chunk_size - 1);
+  double layer = 8 * L * d * d + 4 * d * attention_pairs(c, L);
+  layer += 6 * L * d * static_cast<double>(c.mlp_hidden());
+  if (c.use_fast_weights) {
+    const double projections = 3.0 * static_cast<double>(c.lr_dim) + (c.use_momentum ? 1 : 0) +
+                               (c.learnable_ttt_scale ? 1 : 0);
+    layer += 2 * L * d * N * projections;
+    layer += 6 * D * H * N * L;             // reading
+    layer += 12 * D * H * N * C * updates;  // learning
+    const double x = std::min(D, H), y = std::max(D, H);
+    if (c.use_muon) layer += 15 * (4 * x * x * y + 2 * x * x * x) * N * updates;
+    if (c.w0_w2_low_rank > 0) layer += 4 * N * H * static_cast<double>(c.w0_w2_low_rank) * D;
+  }
+  const double output = head ? 2 * L * d * static_cast<double>(c.vocab_size) : 0;
+  return layer * static_cast<double>(c.num_hidden_layers) + output;
+}
+
+int64_t parameter_count(const Config& config) {
+  int64_t count = 0;
+  for (const auto& [name, shape] : parameter_shapes(config)) {
+    int64_t size = 1;
+    for (const int64_t n : shape) size *= n;
+    count += size;
+  }
+  return count;
+}
+
+int64_t state_bytes(const Config& c, int64_t activation_bytes) {
+  int64_t layer = 0;
+  if (c.window_size) layer += 2 * (*c.window_size - 1) * c.hidden_size * activation_bytes;
+  if (c.use_fast_weights) {
+    const int64_t weights = 3 * c.num_lact_heads * c.fast_width() * c.fast_hidden();
+    const int64_t copies = 1 + (c.use_momentum ? 1 : 0) + (c.ttt_prenorm ? 1 : 0);
+    layer += 4 * (weights * copies + c.num_lact_heads * (2 * c.fast_hidden() + c.fast_width()));
+    layer += c.lact_chunk_size *
+             (2 * c.hidden_size * activation_bytes + 4 * c.num_lact_heads * (3 * c.lr_dim + (c.use_momentum ? 1 : 0)));
+  }
+  return layer * c.num_hidden_layers;
+}
+
+double activation_bytes(const Config& c, int64_t batch, int64_t length, int64_t bytes,
+                        bool recompute) {
+  const double tokens = static_cast<double>(batch * length), d = static_cast<double>(c.hidden_size);
+  const double mlp = static_cast<double>(c.mlp_hidden());
+  // Tensors of a token that autograd keeps, counted in the layer's code: projections, rotation and
+  // norms of width d, the feed-forward network's four of its hidden width.
+  double layer = 22 * d + 4 * mlp;
+  if (c.use_fast_weights)
+    layer += 16 * d + 12 * static_cast<double>(c.num_lact_heads * c.fast_hidden());
+  const double layers = static_cast<double>(c.num_hidden_layers);
+  const double kept = recompute ? layers * d + layer : layers * layer;
+  // Logits, their float32 copy and its gradient.
+  return tokens * (kept * static_cast<double>(bytes) + 12.0 * static_cast<double>(c.vocab_size));
+}
+
+}  // namespace lact::text

@@ -1,0 +1,368 @@
+#include "model.hpp"
+
+#include <lact/error.hpp>
+#include <lact/nn/functional.hpp>
+#include <lact/nn/recompute.hpp>
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
+
+#include <cmath>
+
+namespace lact::text {
+namespace {
+
+using at::Tensor;
+
+constexpr int64_t kIgnore = -100;  // a label that is not scored
+
+nn::LactLayerOptions layer_options(const Config& c, at::ScalarType compute) {
+  nn::LactLayerOptions o;
+  o.width = c.hidden_size;
+  o.attention_heads = c.num_attn_heads;
+  o.fast_heads = c.num_lact_heads;
+  o.fast_hidden = c.fast_hidden();
+  o.chunk = c.lact_chunk_size;
+  o.window = c.window_size;
+  o.rope_theta = c.rope_theta;
+  o.rate_channels = c.lr_dim;
+  o.low_rank = c.w0_w2_low_rank;
+  o.qkv_bias = c.qkv_bias;
+  o.qk_norm = c.attn_qk_norm;
+  o.silu = c.qkv_silu;
+  o.silu_v = !c.no_v_silu;
+  o.scale = c.learnable_ttt_scale;
+  o.rotate_fast = !c.ttt_nope;
+  o.fast_weights = c.use_fast_weights;
+  o.rule.momentum = c.use_momentum;
+  o.rule.muon = c.use_muon;
+  o.rule.prenorm = c.ttt_prenorm;
+  // The fused kernels' arithmetic (spec 3).
+  o.rule.stacked = c.use_fused_kernel;
+  o.rule.epsilon_inside = c.use_fused_kernel && !c.ttt_prenorm;
+  if (compute == at::kBFloat16) {
+    o.rule.product = at::kBFloat16;
+    o.rule.orthogonalize.dtype = at::kBFloat16;
+  }
+  return o;
+}
+
+/// Names and shapes of one block, relative to "model.layers.I.".
+std::vector<std::pair<std::string, std::vector<int64_t>>> block_shapes(const Config& c) {
+  const int64_t d = c.hidden_size, mlp = c.mlp_hidden();
+  std::vector<std::pair<std::string, std::vector<int64_t>>> shapes = {{"attn_norm.weight", {d}}};
+  for (auto& [name, shape] : nn::lact_layer_shapes(layer_options(c, at::kFloat)))
+    shapes.emplace_back("attn." + name, shape);
+  shapes.insert(shapes.end(), {{"mlp_norm.weight", {d}},
+                               {"mlp.gate_proj.weight", {mlp, d}},
+                               {"mlp.up_proj.weight", {mlp, d}},
+                               {"mlp.down_proj.weight", {d, mlp}}});
+  return shapes;
+}
+
+bool ends_with(const std::string& name, const std::string& end) {
+  return name.size() >= end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0;
+}
+
+/// Initial standard deviation (spec 8); ones where it is NaN.
+double initial_deviation(const Config& c, const std::string& name) {
+  if (ends_with(name, "norm.weight") || ends_with(name, "qk_scale")) return NAN;
+  if (ends_with(name, "bias") || ends_with(name, "qk_offset")) return 0;
+  const double width = static_cast<double>(c.fast_width());
+  if (ends_with(name, ".w_left"))
+    return c.fw_init_gain / std::sqrt(static_cast<double>(c.w0_w2_low_rank));
+  if (ends_with(name, ".w_right")) return c.fw_init_gain / std::sqrt(width);
+  if (ends_with(name, ".w0") || ends_with(name, ".w2")) return 1 / std::sqrt(width);
+  if (ends_with(name, ".w1")) return 1 / std::sqrt(static_cast<double>(c.fast_hidden()));
+  return c.initializer_range;
+}
+
+Tensor initial_value(const Config& c, const std::string& name, const std::vector<int64_t>& shape,
+                     const at::Generator& generator) {
+  const double deviation = initial_deviation(c, name);
+  if (std::isnan(deviation)) return at::ones(shape, at::kFloat);
+  if (deviation == 0) return at::zeros(shape, at::kFloat);
+  // Drawn on the CPU whatever the device: the same model everywhere.
+  return at::empty(shape, at::kFloat).normal_(0, deviation, generator);
+}
+
+std::string layer_name(size_t layer) {
+  return concat("model.layers.", layer, ".");
+}
+
+}  // namespace
+
+std::vector<std::pair<std::string, std::vector<int64_t>>> parameter_shapes(const Config& c) {
+  std::vector<std::pair<std::string, std::vector<int64_t>>> shapes = {
+      {"model.embeddings.weight", {c.vocab_size, c.hidden_size}}};
+  const auto block = block_shapes(c);
+  for (int64_t i = 0; i < c.num_hidden_layers; ++i)
+    for (const auto& [name, shape] : block)
+      shapes.emplace_back(layer_name(static_cast<size_t>(i)) + name, shape);
+  shapes.push_back({"model.norm.weight", {c.hidden_size}});
+  if (!c.tie_word_embeddings) shapes.push_back({"lm_head.weight", {c.vocab_size, c.hidden_size}});
+  return shapes;
+}
+
+LanguageModel::LanguageModel(const Config& config, const Values& value) : config_(config) {
+  config_.check("model");
+  layers_.resize(static_cast<size_t>(config.num_hidden_layers));
+  for (const auto& [name, shape] : parameter_shapes(config)) slot(name) = value(name, shape);
+}
+
+LanguageModel LanguageModel::fresh(const Config& config, uint64_t seed, at::Device device) {
+  const auto generator = at::detail::createCPUGenerator(seed);
+  return {config, [&](const std::string& name, const std::vector<int64_t>& shape) {
+            return initial_value(config, name, shape, generator).to(device);
+          }};
+}
+
+LanguageModel LanguageModel::load(const io::Checkpoint& checkpoint, at::Device device,
+                                  at::ScalarType products) {
+  const auto config =
+      Config::from_json(checkpoint.config(), (checkpoint.folder() / "config.json").string());
+  LanguageModel model(config, [&](const std::string& name, const std::vector<int64_t>& shape) {
+    // Large matrices only ever enter products; everything else is used in float32 or better.
+    const bool matrix =
+        shape.size() == 2 && !ends_with(name, "qk_scale") && !ends_with(name, "qk_offset");
+    const auto type = matrix || products == at::kDouble ? products : at::kFloat;
+    return checked(checkpoint, name, shape).to(device, type, false, /*copy=*/true);
+  });
+  model.set_compute_dtype(products);
+  return model;
+}
+
+/// A tensor of the checkpoint, if it has the shape it must have.
+Tensor LanguageModel::checked(const io::Checkpoint& checkpoint, const std::string& name,
+                              const std::vector<int64_t>& shape) {
+  const auto where = checkpoint.folder().string();
+  // A file of the headless model lacks the prefix.
+  const std::string prefix = "model.";
+  const bool bare = !checkpoint.contains(name) && name.rfind(prefix, 0) == 0 &&
+                    checkpoint.contains(name.substr(prefix.size()));
+  const auto stored = bare ? name.substr(prefix.size()) : name;
+  if (!checkpoint.contains(stored))
+    throw Error(Exit::data, where, ": tensor ", name, " is missing");
+  const auto tensor = checkpoint.tensor(stored);
+  if (tensor.sizes() != at::IntArrayRef(shape))
+    throw Error(Exit::data, where, ": tensor ", name, ": expected ", at::IntArrayRef(shape),
+                ", found ", tensor.sizes());
+  if (!tensor.is_floating_point())
+    throw Error(Exit::data, where, ": tensor ", name, ": expected a floating dtype, found ",
+                tensor.dtype().name());
+  return tensor;
+}
+
+Tensor& LanguageModel::slot(const std::string& name) {
+  if (name == "model.embeddings.weight") return embeddings_;
+  if (name == "model.norm.weight") return norm_;
+  if (name == "lm_head.weight") return lm_head_;
+  const size_t begin = std::string("model.layers.").size(), end = name.find('.', begin);
+  Layer& layer = layers_.at(std::stoul(name.substr(begin, end - begin)));
+  const auto rest = name.substr(end + 1);
+  if (rest == "attn_norm.weight") return layer.attn_norm;
+  if (rest == "mlp_norm.weight") return layer.mlp_norm;
+  if (rest == "mlp.gate_proj.weight") return layer.gate_proj;
+  if (rest == "mlp.up_proj.weight") return layer.up_proj;
+  if (rest == "mlp.down_proj.weight") return layer.down_proj;
+  return layer.mixing[rest.substr(std::string("attn.").size())];
+}
+
+io::NamedTensors LanguageModel::parameters() const {
+  io::NamedTensors all;
+  for (const auto& [name, shape] : parameter_shapes(config_))
+    all.emplace_back(name, const_cast<LanguageModel*>(this)->slot(name));
+  return all;
+}
+
+void LanguageModel::assign(const io::Checkpoint& checkpoint) {
+  const at::NoGradGuard no_grad;
+  for (auto& [name, tensor] : parameters())
+    tensor.copy_(checked(checkpoint, name, tensor.sizes().vec()));
+}
+
+Tensor LanguageModel::embed(const Tensor& ids) const {
+  return at::embedding(embeddings_, ids, config_.pad_token_id.value_or(-1)).to(compute_);
+}
+
+Tensor LanguageModel::head(const Tensor& x) const {
+  const auto& weight = config_.tie_word_embeddings ? embeddings_ : lm_head_;
+  return nn::affine(nn::rms_norm(x, norm_, config_.norm_eps), weight);
+}
+
+template <class Mix>
+Tensor LanguageModel::block(const Layer& layer, const Tensor& x, const Mix& mix) const {
+  const auto h = x + mix(nn::rms_norm(x, layer.attn_norm, config_.norm_eps));
+  const auto g = nn::rms_norm(h, layer.mlp_norm, config_.norm_eps);
+  return h + nn::swiglu(g, layer.gate_proj, layer.up_proj, layer.down_proj);
+}
+
+Tensor LanguageModel::hidden(const Tensor& ids, const Tensor& documents, Reset reset) const {
+  const bool cut = documents.defined() && reset != Reset::none;
+  const auto rows =
+      cut ? nn::cut_rows(documents, config_.lact_chunk_size,
+                         reset == Reset::all && config_.use_fast_weights, ids.device())
+          : nn::whole_rows(ids.size(0), ids.size(1), ids.device());
+  const auto options = layer_options(config_, compute_);
+  Tensor x = embed(ids);  // [B, L, d]
+  for (const auto& layer : layers_) {
+    const auto run = [this, &layer, options, rows](const Tensor& in) {
+      return block(layer, in,
+                   [&](const Tensor& y) { return nn::lact_layer(options, layer.mixing, y, rows); });
+    };
+    x = recompute_ ? nn::recompute(run, x) : run(x);
+  }
+  return x;
+}
+
+Tensor LanguageModel::forward(const Tensor& ids, const Tensor& documents, Reset reset) const {
+  return head(hidden(ids, documents, reset));
+}
+
+Tensor LanguageModel::loss(const Tensor& ids, const Tensor& labels, const Tensor& documents,
+                           Reset reset) const {
+  const int64_t length = ids.size(1);
+  const auto x = hidden(ids, documents, reset).slice(1, 0, length - 1);
+  const auto logits = head(x).flatten(0, 1);
+  const auto wanted = labels.slice(1, 1, length).flatten();
+  const auto wide = logits.scalar_type() == at::kBFloat16 ? logits.to(at::kFloat) : logits;
+  return at::cross_entropy_loss(wide, wanted, {}, at::Reduction::Mean, kIgnore);
+}
+
+LanguageModel::Stream LanguageModel::start(int64_t batch) const {
+  const at::NoGradGuard no_grad;
+  const auto options = layer_options(config_, compute_);
+  Stream stream;
+  for (const auto& layer : layers_)
+    stream.layers.push_back(nn::start_stream(options, layer.mixing, batch));
+  return stream;
+}
+
+Tensor LanguageModel::feed(Stream& stream, const Tensor& ids, bool all) const {
+  const at::NoGradGuard no_grad;
+  const auto options = layer_options(config_, compute_);
+  Tensor x = embed(ids);  // [B, T, d]
+  for (size_t i = 0; i < layers_.size(); ++i)
+    x = block(layers_[i], x, [&](const Tensor& y) {
+      return nn::lact_layer(options, layers_[i].mixing, y, stream.layers[i]);
+    });
+  stream.position += ids.size(1);
+  return head(all ? x : x.slice(1, ids.size(1) - 1));
+}
+
+namespace {
+
+/// Every tensor of a layer's stream with its name, in one place for saving and restoring.
+template <class Stream, class Visit>
+void visit_layer(Stream& s, const Visit& visit) {
+  const auto weights = [&](const std::string& name, auto& w) {
+    visit(name + ".gate", w.gate);
+    visit(name + ".up", w.up);
+    visit(name + ".down", w.down);
+  };
+  weights("fast", s.fast.w);
+  weights("main", s.fast.main);
+  weights("momentum", s.fast.momentum);
+  weights("norms", s.fast.norms);
+}
+
+template <class Chunk, class Visit>
+void visit_open(Chunk& open, const Visit& visit) {
+  visit("open.k", open.tokens.k);
+  visit("open.v", open.tokens.v);
+  visit("open.rate.gate", open.tokens.rate.gate);
+  visit("open.rate.up", open.tokens.rate.up);
+  visit("open.rate.down", open.tokens.rate.down);
+  visit("open.momentum", open.tokens.momentum);
+}
+
+}  // namespace
+
+void LanguageModel::save(const Stream& stream, io::State& state) const {
+  state.metadata["tokens"] = std::to_string(stream.position);
+  for (size_t i = 0; i < stream.layers.size(); ++i) {
+    const auto& layer = stream.layers[i];
+    const auto prefix = concat("layers.", i, ".");
+    const auto put = [&](const std::string& name, const Tensor& x) {
+      if (x.defined()) state.tensors[prefix + name] = x.detach().cpu().contiguous();
+    };
+    if (layer.window.size() > 0) {
+      put("window.keys", layer.window.keys());
+      put("window.values", layer.window.values());
+    }
+    if (!config_.use_fast_weights) continue;
+    visit_layer(layer, [&](const std::string& name, const Tensor& x) {
+      // Without pre-norm, main is w.
+      if (config_.ttt_prenorm || name.rfind("main", 0) != 0) put(name, x);
+    });
+    if (layer.open.count > 0)
+      visit_open(layer.open, [&](const std::string& name, const Tensor& x) {
+        if (x.defined()) put(name, x.slice(1, 0, layer.open.count));
+      });
+  }
+}
+
+LanguageModel::Stream LanguageModel::restore(const io::State& state) const {
+  const at::NoGradGuard no_grad;
+  Stream stream = start(1);
+  const auto& tokens = state.value("tokens");
+  int64_t position = -1;
+  try {
+    size_t used = 0;
+    position = std::stoll(tokens, &used);
+    if (used != tokens.size()) position = -1;
+  } catch (const std::exception&) {
+  }
+  if (position < 0) throw Error(Exit::data, "state: tokens: not a count: ", tokens);
+  stream.position = position;
+
+  const auto device = embeddings_.device();
+  const int64_t heads = config_.num_attn_heads, width = config_.attn_head_width();
+  const int64_t held =
+      config_.window_size ? std::min(position, *config_.window_size - 1) : position;
+  const int64_t open = position % config_.lact_chunk_size;
+  for (size_t i = 0; i < stream.layers.size(); ++i) {
+    auto& layer = stream.layers[i];
+    const auto prefix = concat("layers.", i, ".");
+    const auto take = [&](const std::string& name, at::IntArrayRef shape) {
+      const auto& x = state.tensor(prefix + name);
+      if (x.sizes() != shape)
+        throw Error(Exit::data, "state: tensor ", prefix, name, ": expected ", shape, ", found ",
+                    x.sizes());
+      return x.to(device);
+    };
+    layer.position = position;
+    if (held > 0)
+      layer.window.append(take("window.keys", {1, heads, held, width}),
+                          take("window.values", {1, heads, held, width}), config_.window_size);
+    if (!config_.use_fast_weights) continue;
+    visit_layer(layer, [&](const std::string& name, Tensor& x) {
+      if (x.defined() && (config_.ttt_prenorm || name.rfind("main", 0) != 0))
+        x = take(name, x.sizes());
+    });
+    if (!config_.ttt_prenorm) layer.fast.main = layer.fast.w;
+    layer.open.count = open;
+    if (open == 0) continue;
+    const int64_t n = config_.num_lact_heads, m = config_.lr_dim;
+    const auto shape = [&](const std::string& name) -> int64_t {
+      if (name == "open.momentum") return 1;
+      return name.rfind("open.rate", 0) == 0 ? m : config_.fast_width();
+    };
+    visit_open(layer.open, [&](const std::string& name, Tensor& x) {
+      if (name == "open.momentum" && !config_.use_momentum) return;
+      const auto stored = take(name, {n, open, shape(name)});
+      // Room for the whole chunk, as a stream that was never saved has.
+      x = at::empty({n, config_.lact_chunk_size, shape(name)}, stored.options());
+      x.slice(1, 0, open).copy_(stored);
+    });
+  }
+  return stream;
+}
+
+}  // namespace lact::text

@@ -1,0 +1,29 @@
+#pragma once
+// Options that several verbs of the text modality share.
+
+#include "config.hpp"
+
+#include <map>
+#include <string>
+
+namespace CLI {
+class App;
+}
+
+namespace lact::text {
+
+/// --preset and one flag for every key of config.json ("--hidden-size"). Flags stand on top.
+class ConfigOptions {
+ public:
+  void declare(CLI::App& app);
+  /// The configuration asked for; `base` stands in for the preset if given (--init-from).
+  /// Errors   64 naming the flag, 78 if it cannot work
+  Config resolve(const Config* base = nullptr) const;
+  bool given(const std::string& key) const;
+
+ private:
+  std::string preset_ = "tiny";
+  std::map<std::string, std::string> values_;  // key -> text as given
+};
+
+}  // namespace lact::text

@@ -1,0 +1,245 @@
+#include "task.hpp"
+
+#include "cost.hpp"
+#include "model.hpp"
+#include "options.hpp"
+#include "packed.hpp"
+#include "rows.hpp"
+
+#include <lact/error.hpp>
+#include <lact/io/files.hpp>
+
+#include <ATen/core/grad_mode.h>
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <map>
+#include <optional>
+
+namespace lact::text {
+namespace {
+
+namespace fs = std::filesystem;
+using train::Batch;
+using train::Split;
+
+std::string count_text(double value) {
+  const char* const units[] = {"", " K", " M", " G", " T", " P"};
+  size_t unit = 0;
+  for (; value >= 1000 && unit < 5; ++unit) value /= 1000;
+  char text[32];
+  std::snprintf(text, sizeof text, unit == 0 ? "%.0f%s" : "%.2f%s", value, units[unit]);
+  return text;
+}
+
+/// Rows of one split, in the order of the run.
+class RowSource final : public train::Source {
+ public:
+  RowSource(PackedTokens data, int64_t batch, int micro_batches, int64_t length, bool mask)
+      : data_(std::move(data)),
+        batch_(batch),
+        micro_batches_(micro_batches),
+        length_(length),
+        mask_(mask) {}
+
+  Batch at(uint64_t seed, int64_t step, int micro, train::Rank rank) override {
+    if (!order_ || seed != seed_) order_.emplace(seed, data_.tokens(), length_);
+    seed_ = seed;
+    const int64_t group = (step * micro_batches_ + micro) * rank.world + rank.rank;
+    std::vector<int64_t> begins;
+    for (int64_t row = 0; row < batch_; ++row)
+      begins.push_back(order_->begin(group * batch_ + row));
+    return make_batch(data_, begins, length_, mask_);
+  }
+
+ private:
+  PackedTokens data_;
+  int64_t batch_;
+  int micro_batches_;
+  int64_t length_;
+  bool mask_;
+  uint64_t seed_ = 0;
+  std::optional<RowOrder> order_;
+};
+
+class TextTask final : public train::Task {
+ public:
+  void declare(CLI::App& app) override {
+    config_options_.declare(app);
+    const auto data = "Data";
+    app.add_option("--data", data_folder_,
+                   "folder of lact-tokenize text encode: train.safetensors, "
+                   "validation.safetensors, tokenizer.model")
+        ->group(data);
+    app.add_option("--init-from", init_from_, "model directory to start from (one or many shards)")
+        ->group("Model");
+    app.add_option("--seq-len", seq_len_, "tokens of a row")
+        ->check(CLI::Range(2, 1 << 30))
+        ->capture_default_str()
+        ->group(data);
+    app.add_option("--batch-size", batch_size_, "rows of a micro-batch")
+        ->check(CLI::Range(1, 1 << 20))
+        ->capture_default_str()
+        ->group(data);
+    app.add_option("--grad-accum", micro_batches_, "micro-batches of a step")
+        ->check(CLI::Range(1, 1 << 20))
+        ->capture_default_str()
+        ->group(data);
+    app.add_option("--reset", reset_,
+                   "what starts anew at a document boundary: all (fast weights, window, "
+                   "positions), attention (as the published code), none")
+        ->check(CLI::IsMember({"none", "attention", "all"}))
+        ->capture_default_str()
+        ->group(data);
+  }
+
+  void configure() override {
+    std::optional<Config> base;
+    if (!init_from_.empty()) {
+      const auto checkpoint = io::Checkpoint::open(init_from_);
+      base = Config::from_json(checkpoint.config(), (checkpoint.folder() / "config.json").string());
+    }
+    config_ = config_options_.resolve(base ? &*base : nullptr);
+    if (data_folder_.empty()) return;
+    data_.emplace(Split::train, PackedTokens::open(fs::path(data_folder_) / "train.safetensors"));
+    const auto validation = fs::path(data_folder_) / "validation.safetensors";
+    if (fs::exists(validation)) data_.emplace(Split::validation, PackedTokens::open(validation));
+    const int64_t vocabulary = data_.at(Split::train).vocab_size();
+    if (!base && !config_options_.given("vocab_size")) config_.vocab_size = vocabulary;
+    if (config_.vocab_size < vocabulary)
+      throw Error(Exit::config, "vocab_size ", config_.vocab_size, " is smaller than the ",
+                  vocabulary, " pieces of the tokenizer in ", data_folder_);
+  }
+
+  train::Cost cost() const override {
+    train::Cost cost;
+    cost.parameters = parameter_count(config_);
+    const int64_t rows = batch_size_ * micro_batches_;
+    cost.tokens = rows * seq_len_;
+    const double forward = forward_flops(config_, seq_len_);
+    cost.flops = 3 * forward * static_cast<double>(rows);
+    const int64_t number = setup_.dtype == at::kBFloat16 ? 2 : 4;
+    const double activations =
+        activation_bytes(config_, batch_size_, seq_len_, number, setup_.recompute);
+    const double weights = 16.0 * static_cast<double>(cost.parameters);
+    cost.memory_bytes = weights + activations;
+    cost.rows = {
+        {"parameters", count_text(static_cast<double>(cost.parameters))},
+        {"width x layers", concat(config_.hidden_size, " x ", config_.num_hidden_layers)},
+        {"fast weights", concat(config_.num_lact_heads, " heads of ", config_.fast_width(), " x ",
+                                config_.fast_hidden())},
+        {"chunk, window",
+         concat(config_.lact_chunk_size, ", ",
+                config_.window_size ? std::to_string(*config_.window_size) : "all")},
+        {"vocabulary", std::to_string(config_.vocab_size)},
+        {"tokens a step",
+         concat(cost.tokens, " (", micro_batches_, " x ", batch_size_, " rows of ", seq_len_, ")")},
+        {"FLOPs a token, forward", count_text(forward / static_cast<double>(seq_len_))},
+        {"FLOPs a step", count_text(cost.flops)},
+        {"weights, gradients, moments", count_text(weights) + "B"},
+        {"activations (estimate)", count_text(activations) + "B"},
+        {"state of one sequence",
+         count_text(static_cast<double>(state_bytes(config_, number))) + "B"},
+    };
+    return cost;
+  }
+
+  void build(const train::TaskSetup& setup) override {
+    if (data_.count(Split::train) == 0)
+      throw Error(Exit::usage,
+                  "--data is missing: a folder that lact-tokenize text encode has written");
+    setup_ = setup;
+    model_.emplace(LanguageModel::fresh(config_, setup.seed, setup.device));
+    if (!init_from_.empty()) model_->assign(io::Checkpoint::open(init_from_));
+    model_->set_compute_dtype(setup.dtype);
+    model_->set_recompute(setup.recompute);
+    for (auto& [name, tensor] : model_->parameters()) tensor.requires_grad_(true);
+  }
+
+  std::vector<train::Parameter> parameters() override {
+    std::vector<train::Parameter> all;
+    for (const auto& [name, tensor] : model_->parameters()) {
+      const bool per_channel = name.find(".qk_scale") != std::string::npos ||
+                               name.find(".qk_offset") != std::string::npos;
+      all.push_back({name, tensor, /*decay=*/tensor.dim() >= 2 && !per_channel, 1.0});
+    }
+    return all;
+  }
+
+  std::unique_ptr<train::Source> source(Split split) override {
+    const auto found = data_.find(split);
+    if (found == data_.end())
+      throw Error(Exit::no_input, data_folder_, ": no validation.safetensors");
+    return std::make_unique<RowSource>(found->second, batch_size_, micro_batches_, seq_len_,
+                                       mask());
+  }
+
+  train::Loss loss(const Batch& batch, const train::StepInfo&) override {
+    const auto scored =
+        static_cast<double>(batch.at("labels").slice(1, 1).ne(-100).sum().item<int64_t>());
+    return {loss_of(batch), scored};
+  }
+
+  int micro_batches() const override { return micro_batches_; }
+
+  train::Metrics evaluate(int64_t batches, const std::function<bool()>& stop) override {
+    const auto found = data_.find(Split::validation);
+    if (found == data_.end()) return {};
+    const at::NoGradGuard no_grad;
+    const auto& data = found->second;
+    const int64_t length = std::min(seq_len_, data.tokens());
+    const int64_t rows = data.tokens() / length;
+    double sum = 0, scored = 0;
+    for (int64_t row = 0, done = 0; row < rows && done < batches && !stop();
+         row += batch_size_, ++done) {
+      std::vector<int64_t> begins;
+      for (int64_t r = row; r < std::min(row + batch_size_, rows); ++r)
+        begins.push_back(r * length);
+      const auto batch = make_batch(data, begins, length, mask());
+      const auto weight =
+          static_cast<double>(batch.at("labels").slice(1, 1).ne(-100).sum().item<int64_t>());
+      sum += loss_of(batch).item<double>() * weight;
+      scored += weight;
+    }
+    if (scored == 0) return {};
+    return {{"validation_metrics/loss", sum / scored}};
+  }
+
+  void load(const io::Checkpoint& checkpoint) override { model_->assign(checkpoint); }
+
+  void save(io::CheckpointWriter& writer) const override {
+    writer.tensors("model.safetensors", model_->parameters(), {{"format", "pt"}});
+    writer.file("config.json", config_.to_json().dump(2) + "\n");
+    const auto tokenizer = fs::path(data_folder_) / "tokenizer.model";
+    if (fs::exists(tokenizer)) writer.copy("tokenizer.model", tokenizer);
+  }
+
+ private:
+  bool mask() const { return reset_ != "none"; }
+  Reset reset() const {
+    return reset_ == "all" ? Reset::all : reset_ == "attention" ? Reset::attention : Reset::none;
+  }
+  at::Tensor loss_of(const Batch& batch) const {
+    const auto there = [&](const char* name) { return batch.at(name).to(setup_.device); };
+    return model_->loss(there("ids"), there("labels"), batch.at("documents"), reset());
+  }
+
+  ConfigOptions config_options_;
+  std::string data_folder_, init_from_, reset_ = "all";
+  int64_t seq_len_ = 1024, batch_size_ = 4;
+  int micro_batches_ = 1;
+  Config config_;
+  train::TaskSetup setup_;
+  std::map<Split, PackedTokens> data_;
+  std::optional<LanguageModel> model_;
+};
+
+}  // namespace
+
+std::unique_ptr<train::Task> make_task() {
+  return std::make_unique<TextTask>();
+}
+
+}  // namespace lact::text

@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+"""The tree keeps the rules that HACKING.md states."""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+
+import add_up
+from sentences import SOURCE, expect, main, matches, tracked
+
+# The rooms of liblact, and what each may include (HACKING.md). "" is the top: errors, log.
+ROOMS = {
+    "": {""},
+    "ops": {"", "ops"},
+    "nn": {"", "ops", "nn"},
+    "io": {"", "io"},
+    "dist": {"", "dist"},
+    "cli": {"", "io", "cli"},
+    "train": {"", "ops", "nn", "io", "dist", "cli", "train"},
+    "plugin": {"", "ops", "nn", "io", "dist", "cli", "train", "plugin"},
+}
+STAMP = "plugin/stamp.h"  # one string that the build makes: anyone may print it
+CODE = ("*.cpp", "*.hpp", "*.h", "*.cu", "*.cuh")
+
+
+def no_machine_paths():
+    """no file names a folder of somebody's machine"""
+    home = re.compile(r"(?<![\w.$}])/(?:root|work|home/\w+)/\w")
+    found = matches(home, tracked("."))
+    expect(not found, *found)
+
+
+def narrow_headers():
+    """no file includes all of LibTorch"""
+    wide = re.compile(r"#\s*include\s*<(?:torch/(?:torch|all|extension)\.h|ATen/ATen\.h)>")
+    found = matches(wide, tracked(*CODE))
+    expect(not found, *found)
+    expect(wide.search("#include <torch/torch.h>"), "the expression finds nothing")
+
+
+def headers_are_guarded():
+    """every C++ header begins with #pragma once"""
+    found = [file for file in tracked("*.hpp") if not re.match(r"(?://.*\n|\s)*#pragma once\n", file.read_text())]
+    expect(not found, *found)
+
+
+def room_of(name):
+    """The room of a file of liblact, from its path below include/lact or src."""
+    first, _, rest = name.partition("/")
+    return first if rest else ""
+
+
+def rooms_include_upwards():
+    """no room of liblact includes one that it may not know"""
+    found = []
+    seen = 0
+    for base in ("libs/lact/include/lact/", "libs/lact/src/"):
+        for file in tracked(base):
+            if file.suffix not in (".cpp", ".hpp", ".h", ".cu", ".cuh"):
+                continue
+            name = str(file.relative_to(SOURCE / base))
+            for other in re.findall(r'#\s*include\s*[<"]lact/([^>"]+)[>"]', file.read_text()):
+                seen += 1
+                if other != STAMP and room_of(other) not in ROOMS[room_of(name)]:
+                    found.append(f"{base}{name} includes lact/{other}")
+    expect(not found, *found)
+    expect(seen > 10, f"only {seen} includes seen: the search is wrong")
+
+
+def core_knows_no_modality():
+    """nothing outside the plugins includes a plugin or its heavy library"""
+    foreign = re.compile(r'#\s*include\s*[<"](?:plugins/|sentencepiece|opencv|libav|libsw)')
+    found = matches(foreign, tracked("libs", "tools"))
+    expect(not found, *found)
+
+
+def tools_stay_thin():
+    """every tool has one main.cpp that a reader takes in at once"""
+    mains = tracked("tools/*/main.cpp")
+    found = [f"{file}: {len(file.read_text().splitlines())} lines" for file in mains
+             if len(file.read_text().splitlines()) > 80]
+    expect(not found, *found)
+
+
+def dev(arguments, programs=None, environment=None):
+    """Runs a copy of ./dev in an empty folder, with `programs` (name: shell text) before the real ones."""
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(SOURCE / "dev", folder)
+        os.mkdir(f"{folder}/bin")
+        for name, text in (programs or {}).items():
+            with open(f"{folder}/bin/{name}", "w", encoding="utf-8") as file:
+                file.write("#!/bin/sh\n" + text + "\n")
+            os.chmod(file.name, 0o755)
+        variables = {name: value for name, value in os.environ.items()
+                     if not name.startswith("LACT_") and name != "CI"}
+        variables.update(environment or {}, PATH=f"{folder}/bin:{variables['PATH']}")
+        return subprocess.run(["./dev", *arguments], cwd=folder, env=variables, capture_output=True,
+                              text=True, check=False)
+
+
+FORBIDDEN = {name: "echo installed >&2; exit 99" for name in ("apt-get", "sudo", "pip")}
+
+
+def dev_names_what_is_missing():
+    """./dev --no-install names the missing packages and installs nothing"""
+    for arguments, environment in ((["build", "--no-install"], {}), (["build"], {"LACT_NO_INSTALL": "1"})):
+        result = dev(arguments, {**FORBIDDEN, "dpkg-query": "printf 'installed:git '"}, environment)
+        expect(result.returncode == 1, result)
+        expect(" g++ " in result.stderr and " git " not in result.stderr, result.stderr)
+        expect("installed" not in result.stderr.replace("installed:", ""), result.stderr)
+
+
+def dev_names_a_missing_wheel():
+    """./dev --no-install names LibTorch's wheel when only that is missing"""
+    everything = 'shift 3; for name; do printf "installed:%s " "$name"; done'
+    result = dev(["build", "--no-install"], {**FORBIDDEN, "dpkg-query": everything})
+    expect(result.returncode == 1 and "torch==" in result.stderr, result)
+
+
+def dev_checks_a_given_libtorch():
+    """./dev --libtorch with a folder that holds none says so"""
+    everything = 'shift 3; for name; do printf "installed:%s " "$name"; done'
+    result = dev(["build", "--libtorch", "bin"], {**FORBIDDEN, "dpkg-query": everything})
+    expect(result.returncode == 1 and "libtorch_cpu.so" in result.stderr, result)
+
+
+def dev_refuses_unknown_words():
+    """./dev with an unknown command or option exits 64, and help exits 0"""
+    expect(dev(["frobnicate"]).returncode == 64)
+    expect(dev(["--frobnicate"]).returncode == 64)
+    expect(dev([]).returncode == 64)
+    expect(dev(["help"]).returncode == 0)
+
+
+def adding_up():
+    """a program that died before its last line counts as a failure, a skipped one as nothing"""
+    passed, failed, _ = add_up.add_up([
+        '{"name": "good", "result": "OK", "stdout": "x\\ntests: 3 passed, 0 failed\\n"}',
+        '{"name": "bad", "result": "FAIL", "stdout": "tests: 1 passed, 2 failed\\n"}',
+        '{"name": "died", "result": "FAIL"}',
+        '{"name": "skipped", "result": "SKIP", "stdout": "tests: 0 passed, 0 failed\\n"}',
+        '{"name": "late crash", "result": "ERROR", "stdout": "tests: 4 passed, 0 failed\\n"}',
+        '{"name": "silent", "result": "OK", "stdout": "tests: many passed\\n"}'])
+    expect((passed, failed) == (8, 5), passed, failed)
+
+
+if __name__ == "__main__":
+    main([no_machine_paths, narrow_headers, headers_are_guarded, rooms_include_upwards,
+          core_knows_no_modality, tools_stay_thin, dev_names_what_is_missing,
+          dev_names_a_missing_wheel, dev_checks_a_given_libtorch, dev_refuses_unknown_words, adding_up])

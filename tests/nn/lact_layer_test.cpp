@@ -1,0 +1,176 @@
+#include "support/golden.hpp"
+#include "support/test.hpp"
+
+#include <lact/nn/lact_layer.hpp>
+#include <lact/nn/recompute.hpp>
+
+#include <ATen/Context.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+
+using namespace lact;
+using at::Tensor;
+
+namespace {
+
+nn::LactLayerOptions options_of(const nlohmann::json& c) {
+  nn::LactLayerOptions o;
+  o.width = c.at("hidden_size");
+  o.attention_heads = c.at("num_attn_heads");
+  o.fast_heads = c.at("num_lact_heads");
+  o.fast_hidden = static_cast<int64_t>(static_cast<double>(o.width / o.fast_heads) *
+                                       c.at("inter_multi").get<double>());
+  o.chunk = c.at("lact_chunk_size");
+  if (!c.at("window_size").is_null()) o.window = c.at("window_size");
+  o.rope_theta = c.at("rope_theta");
+  o.rate_channels = c.at("lr_dim");
+  o.low_rank = c.at("w0_w2_low_rank");
+  o.qkv_bias = c.at("qkv_bias");
+  o.qk_norm = c.at("attn_qk_norm");
+  o.silu = c.at("qkv_silu");
+  o.silu_v = !c.at("no_v_silu").get<bool>();
+  o.scale = c.at("learnable_ttt_scale");
+  o.rotate_fast = !c.at("ttt_nope").get<bool>();
+  o.rule.momentum = c.at("use_momentum");
+  o.rule.muon = c.at("use_muon");
+  o.rule.prenorm = c.at("ttt_prenorm");
+  return o;
+}
+
+nn::LactLayerParameters random_parameters(const nn::LactLayerOptions& o, at::ScalarType type) {
+  nn::LactLayerParameters p;
+  for (const auto& [name, shape] : nn::lact_layer_shapes(o)) {
+    p[name] = at::randn(shape, type) * 0.3;
+    if (name.find("norm") != std::string::npos || name == "qk_scale") p[name] = p[name] + 1;
+  }
+  return p;
+}
+
+nn::LactLayerOptions small_options() {
+  nn::LactLayerOptions o;
+  o.width = 24;
+  o.attention_heads = 2;
+  o.fast_heads = 3;
+  o.fast_hidden = 10;
+  o.chunk = 8;
+  o.window = 6;
+  o.low_rank = 2;
+  o.rule = ops::Rule::from_name("momentum");
+  return o;
+}
+
+}  // namespace
+
+TEST_CASE("every layer of the golden values matches, intermediates and gradients too", "[golden]") {
+  const auto files = test::golden("llm", "layer");
+  CHECK(files.size() == 8);
+  for (const auto& file : files) {
+    CAPTURE(file.name);
+    const auto options = options_of(file.options.at("config"));
+    nn::LactLayerParameters parameters;
+    for (const auto& [name, shape] : nn::lact_layer_shapes(options)) {
+      CHECK(file.at(name).sizes() == at::IntArrayRef(shape));
+      parameters[name] = file.at(name).clone().requires_grad_(true);
+    }
+    const auto x = file.at("x").clone().requires_grad_(true);
+    std::map<std::string, Tensor> taps;
+    const auto out = nn::lact_layer(options, parameters, x,
+                                    nn::whole_rows(x.size(0), x.size(1), x.device()), &taps);
+    CHECK(test::scaled_error(out, file.at("out")) <= file.result_tolerance);
+    int compared = 0;
+    for (const auto& [name, want] : file.tensors) {
+      if (name.rfind("tap.", 0) != 0) continue;
+      CAPTURE(name);
+      CHECK(test::scaled_error(taps.at(name.substr(4)), want) <= file.result_tolerance);
+      ++compared;
+    }
+    CHECK(compared >= 11);
+    (out * file.at("probe")).sum().backward();
+    CHECK(test::scaled_error(x.grad(), file.at("grad.x")) <= file.gradient_tolerance);
+    for (const auto& [name, parameter] : parameters) {
+      CAPTURE(name);
+      const auto got = parameter.grad().defined() ? parameter.grad() : parameter.detach() * 0;
+      CHECK(test::scaled_error(got, file.at("grad." + name)) <= file.gradient_tolerance);
+    }
+  }
+}
+
+TEST_CASE("a row with documents equals each document alone, gradients too") {
+  at::manual_seed(2);
+  const auto options = small_options();
+  const auto parameters = random_parameters(options, at::kDouble);
+  // Lengths around the chunk: one token, a chunk, ragged, several chunks; boundaries differ by row.
+  const std::vector<std::vector<int64_t>> lengths = {{1, 8, 13, 18}, {25, 7, 8}};
+  std::vector<Tensor> numbers;
+  for (const auto& row : lengths) {
+    std::vector<int64_t> flat;
+    for (size_t d = 0; d < row.size(); ++d)
+      flat.insert(flat.end(), static_cast<size_t>(row[d]), static_cast<int64_t>(d));
+    numbers.push_back(at::tensor(flat, at::kLong));
+  }
+  const auto documents = at::stack(numbers);
+  const auto x = at::randn({2, 40, options.width}, at::kDouble).requires_grad_(true);
+  const auto probe = at::randn({2, 40, options.width}, at::kDouble);
+  const auto out =
+      nn::lact_layer(options, parameters, x, nn::cut_rows(documents, options.chunk, true));
+  (out * probe).sum().backward();
+  for (size_t row = 0; row < lengths.size(); ++row) {
+    int64_t begin = 0;
+    for (const int64_t length : lengths[row]) {
+      CAPTURE(row, begin, length);
+      const auto part = [&](const Tensor& t) {
+        return t[static_cast<int64_t>(row)].slice(0, begin, begin + length).unsqueeze(0);
+      };
+      const auto alone = part(x).detach().clone().requires_grad_(true);
+      const auto want =
+          nn::lact_layer(options, parameters, alone, nn::whole_rows(1, length, at::kCPU));
+      (want * part(probe)).sum().backward();
+      CHECK(test::scaled_error(part(out), want) < 1e-11);
+      CHECK(test::scaled_error(part(x.grad()), alone.grad()) < 1e-11);
+      begin += length;
+    }
+  }
+}
+
+TEST_CASE("nothing of one document reaches the next, unless it is asked for") {
+  at::manual_seed(4);
+  const auto options = small_options();
+  const auto parameters = random_parameters(options, at::kFloat);
+  const int64_t length = 40, boundary = 21;
+  auto numbers = at::zeros({1, length}, at::kLong);
+  numbers.slice(1, boundary).fill_(1);
+  const auto x = at::randn({1, length, options.width});
+  auto other = x.clone();
+  other.slice(1, 0, boundary).mul_(-2);
+  const auto second = [&](const Tensor& in, const nn::Rows& rows) {
+    return nn::lact_layer(options, parameters, in, rows).slice(1, boundary);
+  };
+  const auto reset_all = nn::cut_rows(numbers, options.chunk, true);
+  CHECK(test::same_bytes(second(x, reset_all), second(other, reset_all)));
+  // Attention alone starts anew: beyond the window, the fast weights still carry the first
+  // document.
+  const auto reset_attention = nn::cut_rows(numbers, options.chunk, false);
+  CHECK_FALSE(test::same_bytes(second(x, reset_attention), second(other, reset_attention)));
+  const auto none = nn::whole_rows(1, length, at::kCPU);
+  CHECK_FALSE(test::same_bytes(second(x, none), second(other, none)));
+}
+
+TEST_CASE("a recomputed block gives the same gradients, bit for bit") {
+  at::manual_seed(5);
+  const auto in = at::randn({8, 8}).requires_grad_(true),
+             out = at::randn({8, 8}).requires_grad_(true);
+  const auto x = at::randn({4, 8}).requires_grad_(true);
+  const auto block = [&](const Tensor& y) { return y.matmul(in).tanh().matmul(out); };
+  const auto gradients = [&](const Tensor& y) {
+    for (const auto& leaf : {in, out, x}) leaf.mutable_grad() = Tensor();
+    y.square().sum().backward();
+    return std::vector<Tensor>{in.grad(), out.grad(), x.grad()};
+  };
+  const auto plain = gradients(block(x)), again = gradients(nn::recompute(block, x));
+  for (size_t i = 0; i < plain.size(); ++i) CHECK(test::same_bytes(plain[i], again[i]));
+}

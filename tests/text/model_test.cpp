@@ -1,0 +1,217 @@
+#include "support/golden.hpp"
+#include "support/test.hpp"
+
+#include "../../plugins/text/model.hpp"
+
+#include <lact/error.hpp>
+
+#include <ATen/Context.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/zeros.h>
+
+#include <fstream>
+
+using namespace lact;
+using at::Tensor;
+
+namespace {
+
+/// A golden file laid out as a model directory; extra tensors are ignored.
+text::LanguageModel model_of(const test::Golden& file, at::ScalarType type = at::kFloat) {
+  const test::TemporaryFolder folder;
+  const auto source = test::source_root() / "tests/golden/llm" / (file.name + ".safetensors");
+  std::filesystem::copy_file(source, folder / "model.safetensors");
+  std::ofstream(folder / "config.json") << file.options.at("config");
+  return text::LanguageModel::load(io::Checkpoint::open(folder.path()), test::device(), type);
+}
+
+text::Config small_config() {
+  text::Config c;
+  c.hidden_size = 32;
+  c.num_hidden_layers = 2;
+  c.num_attn_heads = 4;
+  c.num_lact_heads = 2;
+  c.lact_chunk_size = 8;
+  c.window_size = 6;
+  c.w0_w2_low_rank = 4;
+  c.intermediate_size = 48;
+  c.vocab_size = 61;
+  c.initializer_range = 0.3;
+  return c;
+}
+
+Tensor random_ids(int64_t batch, int64_t length) {
+  return at::randint(0, 61, {batch, length}, at::kLong);
+}
+
+}  // namespace
+
+TEST_CASE("every golden model matches: logits, loss and the gradients of all parameters",
+          "[golden]") {
+  const auto files = test::golden("llm", "model");
+  CHECK(files.size() == 3);
+  for (const auto& file : files) {
+    CAPTURE(file.name);
+    const bool recompute = GENERATE(false, true);
+    auto model = model_of(file);
+    model.set_recompute(recompute);
+    for (auto& [name, parameter] : model.parameters()) parameter.requires_grad_(true);
+    const auto ids = file.at("input_ids"), labels = file.at("labels");
+    CHECK(test::scaled_error(model.forward(ids), file.at("logits")) <= file.result_tolerance);
+    const auto loss = model.loss(ids, labels);
+    CHECK(test::scaled_error(loss.view({1}), file.at("loss")) <= file.result_tolerance);
+    loss.backward();
+    for (const auto& [name, parameter] : model.parameters()) {
+      CAPTURE(name);
+      const auto got = parameter.grad().defined() ? parameter.grad() : parameter.detach() * 0;
+      CHECK(test::scaled_error(got, file.at("grad." + name)) <= file.gradient_tolerance);
+    }
+  }
+}
+
+TEST_CASE("streams match the golden values however the tokens are fed", "[golden]") {
+  const auto files = test::golden("llm", "stream");
+  CHECK(files.size() == 3);
+  for (const auto& file : files) {
+    CAPTURE(file.name);
+    const auto model = model_of(file);
+    const auto ids = file.at("input_ids");
+    auto stream = model.start(ids.size(0));
+    std::vector<Tensor> logits;
+    int64_t begin = 0;
+    for (const int64_t feed : file.options.at("feeds")) {
+      logits.push_back(model.feed(stream, ids.slice(1, begin, begin + feed), /*all=*/true));
+      begin += feed;
+    }
+    CHECK(test::scaled_error(at::cat(logits, 1), file.at("logits")) <= file.result_tolerance);
+    for (size_t i = 0; i < stream.layers.size(); ++i) {
+      const auto check = [&](const std::string& part, const ops::FastWeights& w) {
+        const auto name = "final." + std::to_string(i) + "." + part;
+        if (!file.has(name + "0")) return;
+        CAPTURE(name);
+        CHECK(test::scaled_error(w.gate, file.at(name + "0")) <= file.result_tolerance);
+        CHECK(test::scaled_error(w.down, file.at(name + "1")) <= file.result_tolerance);
+        CHECK(test::scaled_error(w.up, file.at(name + "2")) <= file.result_tolerance);
+      };
+      check("w", stream.layers[i].fast.w);
+      check("main", stream.layers[i].fast.main);
+      check("m", stream.layers[i].fast.momentum);
+    }
+  }
+}
+
+TEST_CASE("decoding token by token equals the full forward pass") {
+  at::manual_seed(1);
+  auto config = small_config();
+  config.use_muon = GENERATE(false, true);
+  config.ttt_prenorm = GENERATE(false, true);
+  config.window_size = GENERATE(std::optional<int64_t>(), std::optional<int64_t>(6));
+  const auto model = text::LanguageModel::fresh(config, 5, at::kCPU);
+  const auto ids = random_ids(2, 45);
+  const at::NoGradGuard no_grad;
+  const auto want = model.forward(ids);
+  auto stream = model.start(2);
+  std::vector<Tensor> logits;
+  for (int64_t t = 0; t < 45; ++t) logits.push_back(model.feed(stream, ids.slice(1, t, t + 1)));
+  CHECK(test::scaled_error(at::cat(logits, 1), want) < (config.use_muon ? 1e-3 : 2e-5));
+}
+
+TEST_CASE("a stream that was saved and restored goes on with the same bytes") {
+  at::manual_seed(2);
+  auto config = small_config();
+  config.ttt_prenorm = GENERATE(false, true);
+  config.use_momentum = GENERATE(false, true);
+  const int64_t stop = GENERATE(3, 8, 29);
+  const auto model = text::LanguageModel::fresh(config, 5, at::kCPU);
+  const auto ids = random_ids(1, 60);
+  auto stream = model.start(1);
+  model.feed(stream, ids.slice(1, 0, stop));
+  const test::TemporaryFolder folder;
+  io::State state;
+  model.save(stream, state);
+  io::save_state(folder / "s.state", state);
+  auto restored = model.restore(io::load_state(folder / "s.state"));
+  for (int64_t t = stop; t < 60; ++t) {
+    CAPTURE(t);
+    const auto next = ids.slice(1, t, t + 1);
+    REQUIRE(test::same_bytes(model.feed(stream, next), model.feed(restored, next)));
+  }
+}
+
+TEST_CASE("what a stream holds does not grow with what it has read") {
+  const auto model = text::LanguageModel::fresh(small_config(), 5, at::kCPU);
+  const auto bytes_after = [&](int64_t tokens) {
+    auto stream = model.start(1);
+    for (int64_t t = 0; t < tokens; t += 50) model.feed(stream, random_ids(1, 50));
+    io::State state;
+    model.save(stream, state);
+    size_t bytes = 0;
+    for (const auto& [name, x] : state.tensors) bytes += x.nbytes();
+    return bytes;
+  };
+  CHECK(bytes_after(400) == bytes_after(4000));  // both end with the same open chunk
+}
+
+TEST_CASE("a document's loss does not depend on what lies before it in the row") {
+  at::manual_seed(3);
+  const auto model = text::LanguageModel::fresh(small_config(), 5, at::kCPU);
+  const at::NoGradGuard no_grad;
+  auto ids = random_ids(1, 40);
+  auto documents = at::zeros({1, 40}, at::kLong);
+  documents.slice(1, 17).fill_(1);
+  const auto second = [&](text::Reset reset) {
+    return model.forward(ids, documents, reset).slice(1, 17);
+  };
+  const auto all = second(text::Reset::all), attention = second(text::Reset::attention);
+  ids.slice(1, 0, 17).copy_(random_ids(1, 17));
+  CHECK(test::same_bytes(second(text::Reset::all), all));
+  CHECK_FALSE(test::same_bytes(second(text::Reset::attention), attention));
+}
+
+TEST_CASE("the published sizes have the published parameter counts") {
+  const auto count = [](const text::Config& c) {
+    int64_t sum = 0;
+    for (const auto& [name, shape] : text::parameter_shapes(c)) {
+      int64_t size = 1;
+      for (const int64_t n : shape) size *= n;
+      sum += size;
+    }
+    return sum;
+  };
+  CHECK(count(text::Config::preset("760m")) == 797625312);
+  CHECK(count(text::Config::preset("3b")) == 2982516192);
+}
+
+TEST_CASE("configs that cannot work are refused with the reason") {
+  const auto refusal = [](const nlohmann::json& change) {
+    auto values = small_config().to_json();
+    values.update(change);
+    return text::Config::from_json(values, "config.json");
+  };
+  CHECK_NOTHROW(refusal(nlohmann::json::object()));
+  CHECK_THROWS_WITH(refusal({{"num_attn_heads", 25}}),
+                    Catch::Contains("not divisible by num_attn_heads 25"));
+  CHECK_THROWS_WITH(refusal({{"num_lact_heads", 5}}),
+                    Catch::Contains("not divisible by num_lact_heads 5"));
+  CHECK_THROWS_WITH(refusal({{"num_attn_heads", 32}}), Catch::Contains("odd"));
+  CHECK_THROWS_WITH(refusal({{"lr_dim", 3}}), Catch::Contains("lr_dim 3"));
+  CHECK_THROWS_WITH(refusal({{"hidden_act", "gelu"}}), Catch::Contains("hidden_act"));
+  CHECK_THROWS_WITH(refusal({{"lact_chunk_size", 0}}), Catch::Contains("lact_chunk_size"));
+  CHECK_THROWS_WITH(refusal({{"hidden_size", "wide"}}), Catch::Contains("hidden_size"));
+  CHECK_THROWS_WITH(refusal({{"hidden_size", 16.5}}), Catch::Contains("16.5"));
+}
+
+TEST_CASE("a config keeps the keys it does not know") {
+  const nlohmann::json values = {{"hidden_size", 64},
+                                 {"num_attn_heads", 4},
+                                 {"attention_bias", false},
+                                 {"window_size", nullptr}};
+  const auto again = text::Config::from_json(values, "config.json").to_json();
+  CHECK(again.at("attention_bias").get<bool>() == false);
+  CHECK(again.at("window_size").is_null());
+  CHECK(again.at("hidden_size") == 64);
+  CHECK(again.at("lact_chunk_size") == 2048);
+}

@@ -1,0 +1,32 @@
+#include "train_command.hpp"
+
+#include <lact/log.hpp>
+
+#include <optional>
+
+namespace lact {
+
+void TrainCommand::declare(CLI::App& app) {
+  task_->declare(app);
+  train::declare(app, options_);
+}
+
+void TrainCommand::run(cli::Context& context) {
+  task_->configure();
+  if (options_.dry_run) {
+    cli::out(train::describe(task_->cost(), context.json));
+    return;
+  }
+  std::optional<cli::Progress> progress;
+  const auto show = [&progress](double done, double total, const std::string& note) {
+    if (!progress) progress.emplace("training", total, "steps");
+    progress->set(done, note);
+  };
+  const train::Observer observer{[](const std::string& line) { log::info(line); },
+                                 [](const std::string& line) { log::warning(line); }, show,
+                                 cli::stop_requested};
+  if (train::run(*task_, options_, context, observer) == train::Outcome::interrupted)
+    throw cli::Interrupted();
+}
+
+}  // namespace lact
