@@ -2,15 +2,17 @@
 // Packed token data: what lact-tokenize text encode writes and lact-train reads.
 //
 // A safetensors file, memory-mapped:
-//   tokens     U16 [T], or U32 where the vocabulary needs it: documents one after another
-//   documents  U64 [D + 1]: where each begins; the last is T
-// Metadata: lact.kind = "tokens", lact.version, vocab_size, tokenizer (XXH3 of tokenizer.model),
-// bytes (of text), split.
+//   tokens     U16 [T], or U32 where vocab_size > 65536: documents one after another
+//   documents  U64 [D + 1]: where each begins, never falling; the first is 0, the last T
+//   padding    U8, at most 7 zeros, so that documents is aligned; to be ignored
+// Metadata: lact.kind = "tokens", lact.version = "1", vocab_size, tokenizer (XXH3 of
+// tokenizer.model), bytes (of text), split ("train", "validation").
 
 #include <lact/io/safetensors.hpp>
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
 #include <vector>
 
 namespace lact::text {
@@ -25,6 +27,8 @@ class PackedTokens {
   int64_t vocab_size() const;
   /// XXH3 of the tokenizer.model that made it.
   const std::string& tokenizer() const;
+  /// Bytes of text that the tokens were made from.
+  uint64_t text_bytes() const;
   /// Ids [begin, end) as int64. Errors: 65 naming the place if one is not below vocab_size.
   at::Tensor ids(int64_t begin, int64_t end) const;
   /// The number of the document each of the tokens [begin, end) belongs to, int64.
@@ -38,7 +42,33 @@ class PackedTokens {
   const void* tokens_ = nullptr;
   const uint64_t* starts_ = nullptr;
   int64_t count_ = 0, documents_ = 0, vocab_size_ = 0;
+  uint64_t text_bytes_ = 0;
   bool wide_ = false;
+};
+
+/// Writes such a file in constant memory (but 8 bytes per document); it appears at finish().
+class PackedWriter {
+ public:
+  /// Errors   73 if it cannot be created; here and below 74 if a write fails
+  PackedWriter(const std::filesystem::path& file, int64_t vocab_size, std::string tokenizer,
+               std::string split);
+
+  /// What is appended from here on belongs to a new document.
+  void begin_document();
+  /// Errors   InternalError if an id is not below vocab_size, or no document was begun
+  void append(const std::vector<int32_t>& ids);
+  void add_text_bytes(uint64_t bytes) { text_bytes_ += bytes; }
+  int64_t tokens() const { return static_cast<int64_t>(count_); }
+  int64_t documents() const { return static_cast<int64_t>(starts_.size()); }
+  uint64_t text_bytes() const { return text_bytes_; }
+  void finish();
+
+ private:
+  io::SafeTensorsStream stream_;
+  int64_t vocab_size_;
+  std::string tokenizer_, split_;
+  std::vector<uint64_t> starts_;
+  uint64_t count_ = 0, text_bytes_ = 0;
 };
 
 }  // namespace lact::text
