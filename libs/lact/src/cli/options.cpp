@@ -18,6 +18,8 @@
 #include <map>
 #include <memory>
 #include <numeric>
+#include <random>
+#include <set>
 #include <thread>
 
 namespace lact::cli {
@@ -191,6 +193,12 @@ void change_habits(CLI::App& app) {
   }
 }
 
+/// Written where the option stood, so that --print-config and a run's record say which it was.
+std::string random_seed() {
+  std::random_device device;
+  return std::to_string(uint64_t{device()} << 32 | device());
+}
+
 void set_threads(Context& context) {
   at::set_num_threads(context.threads > 0 ? context.threads : usable_cores());
   context.threads = at::get_num_threads();
@@ -236,9 +244,12 @@ void common_options(CLI::App& app, Context& context) {
     if (read.ec == std::errc() && read.ptr == end) return std::string();
     return "expected a whole number from 0 to 2^64 - 1, found '" + text + "'";
   };
-  app.add_option("--seed", context.seed, "seed of all random numbers, 0 to 2^64 - 1")
+  app.add_option("-s,--seed", context.seed,
+                 "seed of all random numbers, 0 to 2^64 - 1; -1: another one every time")
       ->check(whole)
       ->type_name("N")
+      ->transform([](const std::string& text) { return text == "-1" ? random_seed() : text; }, "",
+                  "")
       ->group(group);
   app.add_flag("--json", context.json, "results as JSON")->group(group);
   app.add_flag("-v,--verbose", context.verbose, "say more on stderr")->group(group);
