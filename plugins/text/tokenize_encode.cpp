@@ -142,17 +142,12 @@ class PackedSink final : public Sink {
   PackedWriter* current_ = nullptr;
 };
 
-/// Which documents are validation data. Of n documents it takes n * fraction, evenly spread,
-/// beginning at a place that the seed decides.
+/// Which documents are validation data: of every 1 / fraction documents in a row one, chosen by the
+/// seed. So the share is kept closely even where documents are few.
 class Splitter {
  public:
   Splitter(double fraction, std::vector<std::string> globs, uint64_t seed)
-      : fraction_(fraction), globs_(std::move(globs)) {
-    uint64_t x = seed + 0x9e3779b97f4a7c15u;  // splitmix64
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-    start_ = static_cast<double>((x ^ x >> 31) >> 11) * 0x1p-53;
-  }
+      : fraction_(fraction), globs_(std::move(globs)), seed_(seed) {}
   bool validates() const { return fraction_ > 0 || !globs_.empty(); }
   bool matches(const std::string& file) const {
     const auto name = fs::path(file).filename().string();
@@ -163,15 +158,25 @@ class Splitter {
   }
   Split next(const std::string& file) {
     if (matches(file)) return Split::validation;
-    const auto at = [&](double n) { return std::floor(n * fraction_ + start_); };
-    const auto n = static_cast<double>(count_++);
-    return at(n + 1) > at(n) ? Split::validation : Split::train;
+    if (fraction_ <= 0) return Split::train;
+    const auto document = static_cast<double>(count_++);
+    while (chosen() < document) ++row_;
+    return chosen() == document ? Split::validation : Split::train;
   }
 
  private:
-  double fraction_, start_ = 0;
+  /// The document chosen in the present row of 1 / fraction documents.
+  double chosen() const {
+    uint64_t x = seed_ * 0xd1342543de82ef95u + (row_ + 1) * 0x9e3779b97f4a7c15u;  // splitmix64
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+    const double within = static_cast<double>((x ^ x >> 31) >> 11) * 0x1p-53;
+    return std::floor((static_cast<double>(row_) + within) / fraction_);
+  }
+
+  double fraction_;
   std::vector<std::string> globs_;
-  uint64_t count_ = 0;
+  uint64_t seed_, count_ = 0, row_ = 0;
 };
 
 class Encode final : public plugin::Command {
@@ -194,7 +199,7 @@ class Encode final : public plugin::Command {
                  "--ids)")
         ->group(group);
     app.add_flag("--eos,!--no-eos", eos_,
-                 "end each document with the EOS piece (default: as --bos)")
+                 "end each document with the EOS piece (default: as for --bos)")
         ->group(group);
     app.add_option("--validation", validation_, "share of documents kept for validation, 0 to 1")
         ->check(CLI::Range(0.0, 1.0))
@@ -241,15 +246,15 @@ class Encode final : public plugin::Command {
   }
 
   void find_marks(const spm::Tokenizer& tokenizer) {
-    const auto choose = [&](const std::optional<bool>& asked, std::optional<int> id,
+    const auto choose = [&](int asked, std::optional<int> id,
                             const char* name) -> std::vector<int32_t> {
-      if (!asked.value_or(!ids_)) return {};
+      if (asked < 0 || (asked == 0 && ids_)) return {};
       if (id) return {*id};
-      if (asked) throw Error(Exit::data, model_, ": has no ", name, " piece");
+      if (asked > 0) throw Error(Exit::data, model_, ": has no ", name, " piece");
       return {};
     };
     begin_ = choose(bos_, tokenizer.bos(), "BOS");
-    end_ = choose(eos_ ? eos_ : bos_, tokenizer.eos(), "EOS");
+    end_ = choose(eos_, tokenizer.eos(), "EOS");
   }
 
   std::unique_ptr<Sink> make_sink(const spm::Tokenizer& tokenizer, const Splitter& splitter) const {
@@ -369,7 +374,7 @@ class Encode final : public plugin::Command {
   DocumentOptions input_;
   std::string model_, output_;
   bool ids_ = false;
-  std::optional<bool> bos_, eos_;
+  int bos_ = 0, eos_ = 0;  // above 0: asked for; below: not wanted
   double validation_ = 0;
   std::vector<std::string> globs_;
 
