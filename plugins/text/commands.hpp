@@ -13,4 +13,10 @@ std::unique_ptr<plugin::Command> tokenize_encode();
 std::unique_ptr<plugin::Command> tokenize_decode();
 std::unique_ptr<plugin::Command> tokenize_info();
 
+// lact-generate
+std::unique_ptr<plugin::Command> generate();
+
+// lact-bench
+std::unique_ptr<plugin::Command> bench_text();
+
 }  // namespace lact::text

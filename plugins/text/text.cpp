@@ -21,6 +21,7 @@ const std::array kEntries{
     Entry{Tool::tokenize, {"encode", "text to packed token data, or to ids"}, tokenize_encode},
     Entry{Tool::tokenize, {"decode", "ids or packed token data back to text"}, tokenize_decode},
     Entry{Tool::tokenize, {"info", "what a tokenizer or packed token data holds"}, tokenize_info},
+    Entry{Tool::generate, {"", "continue a text, or say how likely one is"}, generate},
 };
 
 class Text final : public plugin::Modality {

@@ -11,7 +11,9 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <chrono>
+#include <ctime>
 
 using namespace lact;
 using namespace lact::test;
@@ -29,6 +31,12 @@ size_t look_at_all(const std::filesystem::path& path) {
     sum += static_cast<size_t>(file.tensor(entry.name).numel());
   }
   return sum;
+}
+
+double processor_seconds() {
+  timespec now{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
 bool refused(Exit code) {
@@ -89,20 +97,20 @@ TEST_CASE("flipped bits are refused or read, and never crash", "[io]") {
   const TemporaryFolder folder;
   const auto whole = sound_file();
   std::mt19937_64 random(11);
-  size_t refusals = 0, trials = 0;
+  size_t refusals = 0, attempts = 0;
   const auto attempt = [&](const std::string& bytes) {
     put(folder / "f", bytes);
     const auto code = error_of([&] { look_at_all(folder / "f"); }).first;
     CHECK((code == Exit::ok || refused(code)));
     refusals += code != Exit::ok;
-    ++trials;
+    ++attempts;
   };
   for (size_t bit = 0; bit < 8 * whole.size(); ++bit) {  // every single one
     auto bytes = whole;
     bytes[bit / 8] = static_cast<char>(bytes[bit / 8] ^ (1 << (bit % 8)));
     attempt(bytes);
   }
-  for (int i = 0; i < 1500; ++i) {  // several at once, and pieces moved about
+  for (int i = 0, n = trials(1500); i < n; ++i) {  // several at once, and pieces moved about
     auto bytes = whole;
     for (auto flips = 1 + random() % 8; flips > 0; --flips)
       bytes[random() % bytes.size()] ^= static_cast<char>(1 << (random() % 8));
@@ -110,14 +118,14 @@ TEST_CASE("flipped bits are refused or read, and never crash", "[io]") {
     if (i % 3 == 1) bytes.insert(random() % bytes.size(), bytes.substr(random() % 300, 20));
     attempt(bytes);
   }
-  CHECK(refusals > trials / 2);
-  CHECK(refusals < trials);  // a flip in the buffer or in a name is no error of the format
+  CHECK(refusals > attempts / 2);
+  CHECK(refusals < attempts);  // a flip in the buffer or in a name is no error of the format
 }
 
 TEST_CASE("random bytes are refused", "[io]") {
   const TemporaryFolder folder;
   std::mt19937_64 random(12);
-  for (int i = 0; i < 500; ++i) {
+  for (int i = 0, n = trials(500); i < n; ++i) {
     std::string bytes(random() % 200, '\0');
     for (auto& byte : bytes) byte = static_cast<char>(random());
     if (i % 2 == 0 && bytes.size() > 10)  // as far as the JSON
@@ -149,13 +157,17 @@ TEST_CASE("a header of many tensors is read in linear time", "[io]") {
       header += concat(i == 0 ? "" : ",", "\"layers.", count - i,
                        R"(.w":{"dtype":"U8","shape":[1],"data_offsets":[)", i, ",", i + 1, "]}");
     put(folder / "f", raw_file(header + "}", static_cast<size_t>(count)));
-    const auto start = std::chrono::steady_clock::now();
-    CHECK(SafeTensors::open(folder / "f").entries().size() == static_cast<size_t>(count));
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    double best = 1e9;
+    for (int i = 0; i < 5; ++i) {
+      const double start = processor_seconds();  // others may share the machine
+      CHECK(SafeTensors::open(folder / "f").entries().size() == static_cast<size_t>(count));
+      best = std::min(best, processor_seconds() - start);
+    }
+    return best;
   };
-  seconds(1000);  // warm
   const double small = seconds(10000), large = seconds(100000);
-  CHECK(large < 60 * small);  // 10 if linear, 100 if quadratic
+  CAPTURE(small, large);
+  CHECK(large < 40 * small);  // 10 if linear, 100 if quadratic
 }
 
 TEST_CASE("a file that shrinks while it is mapped is refused", "[io]") {

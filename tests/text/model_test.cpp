@@ -191,7 +191,7 @@ TEST_CASE("configs that cannot work are refused with the reason") {
     values.update(change);
     return text::Config::from_json(values, "config.json");
   };
-  CHECK_NOTHROW(refusal({}));
+  CHECK_NOTHROW(refusal(nlohmann::json::object()));
   CHECK_THROWS_WITH(refusal({{"num_attn_heads", 25}}),
                     Catch::Contains("not divisible by num_attn_heads 25"));
   CHECK_THROWS_WITH(refusal({{"num_lact_heads", 5}}),

@@ -31,6 +31,20 @@ TEST_CASE("a run directory is held by one at a time", "[train]") {
   CHECK(third.config() == "a = 1\n");
 }
 
+TEST_CASE("checkpoints without run.toml are not a free place", "[train]") {
+  const TemporaryFolder folder;
+  std::filesystem::create_directories(folder / "run/checkpoints");
+  const train::RunDirectory run(folder / "run");
+  CHECK(run.holds_run());
+  try {
+    run.config();
+    FAIL("found");
+  } catch (const Error& error) {
+    CHECK(error.code() == Exit::no_input);
+    CHECK_THAT(error.what(), Catch::Contains("run.toml"));
+  }
+}
+
 TEST_CASE("a run directory that cannot be made is 73", "[train]") {
   const TemporaryFolder folder;
   std::ofstream(folder / "file") << "x";

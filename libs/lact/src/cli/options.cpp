@@ -12,13 +12,15 @@
 #include <CLI/Formatter.hpp>
 
 #include <sched.h>
-#include <thread>
 
 #include <algorithm>
+#include <charconv>
 #include <map>
 #include <memory>
 #include <numeric>
+#include <random>
 #include <set>
+#include <thread>
 
 namespace lact::cli {
 namespace {
@@ -49,6 +51,7 @@ class TomlConfig final : public CLI::Config {
     if (given(app_, "--help") || given(app_, "--version"))
       return {};  // these answer before any file
     file_ = app_.get_config_ptr()->results().back();
+    if (file_ == "-") file_ = "stdin";
     std::vector<CLI::ConfigItem> items;
     for (auto& item : read_toml(input, file_)) {
       check(item);
@@ -190,6 +193,12 @@ void change_habits(CLI::App& app) {
   }
 }
 
+/// Written where the option stood, so that --print-config and a run's record say which it was.
+std::string random_seed() {
+  std::random_device device;
+  return std::to_string(uint64_t{device()} << 32 | device());
+}
+
 void set_threads(Context& context) {
   at::set_num_threads(context.threads > 0 ? context.threads : usable_cores());
   context.threads = at::get_num_threads();
@@ -227,8 +236,20 @@ void common_options(CLI::App& app, Context& context) {
       ->check(CLI::Range(0, 1024))
       ->type_name("N")
       ->group(group);
-  app.add_option("--seed", context.seed, "seed of all random numbers, 0 to 2^64 - 1")
+  // CLI11 would take -1 for 2^64 - 1.
+  const auto whole = [](const std::string& text) {
+    uint64_t value = 0;
+    const auto* end = text.data() + text.size();
+    const auto read = std::from_chars(text.data(), end, value);
+    if (read.ec == std::errc() && read.ptr == end) return std::string();
+    return "expected a whole number from 0 to 2^64 - 1, found '" + text + "'";
+  };
+  app.add_option("-s,--seed", context.seed,
+                 "seed of all random numbers, 0 to 2^64 - 1; -1: another one every time")
+      ->check(whole)
       ->type_name("N")
+      ->transform([](const std::string& text) { return text == "-1" ? random_seed() : text; }, "",
+                  "")
       ->group(group);
   app.add_flag("--json", context.json, "results as JSON")->group(group);
   app.add_flag("-v,--verbose", context.verbose, "say more on stderr")->group(group);

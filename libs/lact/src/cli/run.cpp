@@ -80,7 +80,7 @@ void finish_stdout() {
 /// How many arguments a common option at `at` takes with it (itself included), 0: none of them.
 size_t common_option_length(const std::vector<std::string>& all, size_t at) {
   constexpr std::array kFlags{"-v", "-vv", "-q", "--verbose", "--quiet", "--json"};
-  constexpr std::array kValued{"--device", "--dtype",  "--threads",
+  constexpr std::array kValued{"--device", "--dtype",  "--threads",   "-s",
                                "--seed",   "--config", "--plugin-dir"};
   const auto& word = all[at];
   for (const char* flag : kFlags)

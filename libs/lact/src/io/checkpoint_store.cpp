@@ -314,7 +314,7 @@ std::string compare(const fs::path& folder, const std::string& name, const nlohm
   if (!is_plain_name(name) || !known)
     return concat(kManifest, ": expected bytes and xxh3 of a file, found otherwise for ",
                   printable(name));
-  if (!fs::exists(folder / name)) return printable(name) + ": is missing";
+  if (!fs::is_regular_file(folder / name)) return printable(name) + ": is missing";
   const auto [bytes, hash] = hash_of(folder / name);
   if (bytes != want["bytes"].get<uint64_t>())
     return concat(printable(name), ": expected ", want["bytes"].get<uint64_t>(), " bytes, found ",
@@ -327,7 +327,7 @@ std::string compare(const fs::path& folder, const std::string& name, const nlohm
 
 std::string compare_all(const fs::path& folder) {
   const auto file = folder / kManifest;
-  if (!fs::exists(file)) return concat(kManifest, ": is missing");
+  if (!fs::is_regular_file(file)) return concat(kManifest, ": is missing");
   const auto manifest = parse_json(read_text(file, kMaxManifestBytes), kManifest);
   if (!manifest.is_object() || !manifest.contains("files") || !manifest["files"].is_object())
     return concat(kManifest, ": expected an object of files");

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -27,8 +28,15 @@ class Descriptor {
 
   int get() const { return number_; }
   explicit operator bool() const { return number_ >= 0; }
-  /// False, with errno, if the kernel reports a late write error.
-  bool close() { return number_ < 0 || ::close(std::exchange(number_, -1)) == 0; }
+  /// False, with errno, if the kernel reports a late write error. EINTR is none: Linux has closed.
+  bool close() { return number_ < 0 || ::close(std::exchange(number_, -1)) == 0 || errno == EINTR; }
+  /// False, with errno, if what was written is not on the disk.
+  bool sync() const {
+    int result = 0;
+    do result = ::fsync(number_);
+    while (result != 0 && errno == EINTR);
+    return result == 0;
+  }
 
  private:
   int number_ = -1;

@@ -172,8 +172,7 @@ void AtomicFile::commit() {
     if (!impl_->file.close()) throw Error(Exit::io, impl_->name, ": cannot write: ", reason(errno));
     return;
   }
-  if (::fsync(impl_->descriptor) != 0)
-    throw Error(Exit::io, impl_->name, ": cannot sync: ", reason(errno));
+  if (!impl_->file.sync()) throw Error(Exit::io, impl_->name, ": cannot sync: ", reason(errno));
   impl_->descriptor = -1;
   if (!impl_->file.close()) throw Error(Exit::io, impl_->name, ": cannot write: ", reason(errno));
   if (::rename(impl_->work.c_str(), impl_->final.c_str()) != 0)
@@ -217,7 +216,7 @@ void sync_folder(const std::filesystem::path& folder) {
   const Descriptor open(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!open) throw Error(Exit::io, folder.string(), ": cannot open: ", reason(errno));
   // Some file systems know no such thing as syncing a folder.
-  if (::fsync(open.get()) != 0 && errno != EINVAL && errno != ENOTSUP)
+  if (!open.sync() && errno != EINVAL && errno != ENOTSUP)
     throw Error(Exit::io, folder.string(), ": cannot sync: ", reason(errno));
 }
 

@@ -31,7 +31,10 @@ std::vector<Verb> modalities(const std::filesystem::path& folder,
   std::vector<Verb> rows;
   for (const auto& found : list(folder)) {
     if (!found.refusal.empty()) continue;
-    if (serves(*load(found.name, folder))) rows.push_back({found.name, found.summary});
+    try {
+      if (serves(*load(found.name, folder))) rows.push_back({found.name, found.summary});
+    } catch (const Error&) {  // merely found: passed over
+    }
   }
   return rows;
 }

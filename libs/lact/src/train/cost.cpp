@@ -12,12 +12,12 @@ namespace {
 /// 1234567 -> "1.23 M".
 std::string scaled(double value, const char* unit, double base) {
   constexpr const char* kPrefix[] = {"", "k", "M", "G", "T", "P", "E"};
+  constexpr const char* kBinary[] = {"", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"};
   size_t step = 0;
   for (; value >= base && step + 1 < std::size(kPrefix); ++step) value /= base;
   char text[64];
-  const char* binary = base == 1024 && step > 0 ? "i" : "";
-  std::snprintf(text, sizeof text, step == 0 ? "%.0f %s%s%s" : "%.2f %s%s%s", value, kPrefix[step],
-                binary, unit);
+  const char* prefix = base == 1024 ? kBinary[step] : kPrefix[step];
+  std::snprintf(text, sizeof text, step == 0 ? "%.0f %s%s" : "%.2f %s%s", value, prefix, unit);
   std::string line = text;
   while (line.back() == ' ') line.pop_back();
   return line;

@@ -18,25 +18,25 @@ void declare_optimizer(CLI::App& app, TrainOptions& options) {
   const auto add = [&](const char* flag, auto& value, const char* text) {
     return app.add_option(flag, value, text)->capture_default_str()->group(group);
   };
-  add("--lr", options.learning_rate, "Peak learning rate of AdamW")->check(positive);
-  add("--schedule", options.schedule, "Learning rate after the warm-up")
+  add("--lr", options.learning_rate, "peak learning rate of AdamW")->check(positive);
+  add("--schedule", options.schedule, "learning rate after the warm-up")
       ->check(CLI::IsMember({"cosine", "linear", "constant"}));
-  add("--warmup-steps", options.warmup_steps, "Steps in which the learning rate rises from 0")
+  add("--warmup-steps", options.warmup_steps, "steps in which the learning rate rises from 0")
       ->check(CLI::Range(int64_t{0}, kMost, "NONNEGATIVE"));
-  add("--min-lr-ratio", options.min_lr_ratio, "Learning rate at the end, as a part of the peak")
+  add("--min-lr-ratio", options.min_lr_ratio, "learning rate at the end, as a part of the peak")
       ->check(share);
-  add("--weight-decay", options.weight_decay, "Decoupled weight decay")->check(not_negative);
-  add("--beta1", options.beta1, "Decay of the first moment")->check(below_one);
-  add("--beta2", options.beta2, "Decay of the second moment")->check(below_one);
-  add("--adam-eps", options.adam_epsilon, "Added to the root of the second moment")
+  add("--weight-decay", options.weight_decay, "decoupled weight decay")->check(not_negative);
+  add("--beta1", options.beta1, "decay of the first moment")->check(below_one);
+  add("--beta2", options.beta2, "decay of the second moment")->check(below_one);
+  add("--adam-eps", options.adam_epsilon, "added to the root of the second moment")
       ->check(positive);
-  add("--max-norm", options.max_norm, "Clip gradients to this global norm; 0: do not")
+  add("--max-norm", options.max_norm, "clip gradients to this global norm; 0: do not")
       ->check(not_negative);
   add("--skip-norm", options.skip_norm,
-      "Skip a step whose gradient norm is this many times the median of the last ones; 0: do not")
+      "skip a step whose gradient norm is this many times the median of the last ones; 0: do not")
       ->check(not_negative);
   add("--max-skips", options.max_skips,
-      "Skipped steps in a row that a run survives; one more ends it with exit code 75")
+      "skipped steps in a row that a run survives; one more ends it with exit code 75")
       ->check(CLI::Range(int64_t{0}, kMost, "NONNEGATIVE"));
 }
 
@@ -47,33 +47,33 @@ void declare_run(CLI::App& app, TrainOptions& options) {
   const auto add = [&](const char* flag, auto& value, const char* text) {
     return app.add_option(flag, value, text)->group(group);
   };
-  add("-o,--output", options.output, "Run directory: run.toml, metrics.jsonl, checkpoints, latest")
+  add("-o,--output", options.output, "run directory: run.toml, metrics.jsonl, checkpoints, latest")
       ->type_name("DIR");
-  add("--steps", options.steps, "Steps to train")->capture_default_str()->check(positive);
-  add("--log-every", options.log_every, "Steps between lines of metrics.jsonl")
+  add("--steps", options.steps, "steps to train")->capture_default_str()->check(positive);
+  add("--log-every", options.log_every, "steps between lines of metrics.jsonl")
       ->capture_default_str()
       ->check(positive);
-  add("--eval-every", options.eval_every, "Steps between evaluations on held-out data; 0: never")
+  add("--eval-every", options.eval_every, "steps between evaluations on held-out data; 0: never")
       ->capture_default_str()
       ->check(not_negative);
-  add("--eval-batches", options.eval_batches, "Batches of held-out data in an evaluation")
+  add("--eval-batches", options.eval_batches, "batches of held-out data in an evaluation")
       ->capture_default_str()
       ->check(positive);
-  add("--save-every", options.save_every, "Steps between checkpoints; 0: only at the end")
+  add("--save-every", options.save_every, "steps between checkpoints; 0: only at the end")
       ->capture_default_str()
       ->check(not_negative);
-  add("--keep", options.keep, "Newest checkpoints that are kept")
+  add("--keep", options.keep, "newest checkpoints that are kept")
       ->capture_default_str()
       ->check(CLI::Range(1, std::numeric_limits<int>::max(), "POSITIVE"));
   const auto flag = [&](const char* name, bool& value, const char* text) {
     app.add_flag(name, value, text)->group(group);
   };
   flag("--recompute", options.recompute,
-       "Keep only the input of each block for the backward pass: less memory, more time");
+       "keep only the input of each block for the backward pass: less memory, more time");
   flag("--resume", options.resume,
-       "Go on from the newest checkpoint of --output, with the options of its run.toml; only "
+       "go on from the newest checkpoint of --output, with the options of its run.toml; only "
        "--steps and options of logging, evaluation, saving and skipping may differ");
-  flag("--dry-run", options.dry_run, "Print sizes, memory and FLOPs per step, and end");
+  flag("--dry-run", options.dry_run, "print sizes, memory and FLOPs per step, and end");
 }
 
 }  // namespace

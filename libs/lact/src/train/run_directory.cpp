@@ -53,7 +53,8 @@ RunDirectory::~RunDirectory() {
 }
 
 bool RunDirectory::holds_run() const {
-  return std::filesystem::exists(folder_ / "run.toml");
+  return std::filesystem::exists(folder_ / "run.toml") ||
+         std::filesystem::exists(folder_ / "checkpoints");
 }
 
 std::string RunDirectory::config() const {

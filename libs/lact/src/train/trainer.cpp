@@ -9,6 +9,7 @@
 #include <lact/train/trainer.hpp>
 
 #include "machine.hpp"
+#include "settled.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -39,13 +40,6 @@ std::string format(const char* form, Values... values) {
   return text;
 }
 
-/// What a run's results depend on beside its options: settled once, at its start.
-struct Settled {
-  std::string device, dtype;
-  int threads = 0;
-  uint64_t seed = 0;
-};
-
 /// What one step did.
 struct StepResult {
   double loss = 0, max_loss = 0, norm = 0, learning_rate = 0;
@@ -74,12 +68,14 @@ class Run {
   }
 
   Outcome go() {
-    settle();
+    store_.clean();
+    settle_options();
     build();
     const auto checkpoint = options_.resume ? restore() : std::filesystem::path();
     metrics_.emplace(directory_.folder() / "metrics.jsonl", step_);
     begin(checkpoint);
-    Outcome outcome = Outcome::done;
+    Outcome outcome = make_up_evaluation() ? Outcome::done : Outcome::interrupted;
+    interval_ = {};
     while (step_ < options_.steps && outcome == Outcome::done) outcome = advance();
     if (outcome == Outcome::interrupted)
       info("stopped after step ", step_, "; --resume goes on");
@@ -97,72 +93,24 @@ class Run {
     return options.output;
   }
 
-  /// Device, dtype, threads and seed: the run's, if there is one, else what was asked for.
-  void settle() {
+  /// Options, device, dtype, threads and seed: the run's, if there is one.
+  void settle_options() {
     const bool exists = directory_.holds_run();
     if (exists && !options_.resume)
       throw Error(Exit::cannot_create, options_.output,
                   ": holds a run; give --resume to go on with it, or another --output");
     if (options_.resume && !exists) info("no run in ", options_.output, " yet: starting one");
     const auto stored = exists ? directory_.config() : std::string();
-    settled_ = exists ? settled_before(stored) : settled_now();
+    settled_ = exists ? settled_before(context_, stored, options_.output) : settle(context_);
     at::set_num_threads(settled_.threads);
-    config_ = edit_config(context_.resolved_config,
-                          {{"device", quoted(settled_.device)},
-                           {"dtype", quoted(settled_.dtype)},
-                           {"threads", std::to_string(settled_.threads)},
-                           {"seed", std::to_string(settled_.seed)},
-                           // Of this start, not of the run.
-                           {"output", ""},
-                           {"resume", ""},
-                           {"dry-run", ""},
-                           {"json", ""},
-                           {"quiet", ""},
-                           {"verbose", ""}},
-                          "options");
+    config_ = run_config(context_, settled_);
     if (!exists) return;
     const auto differences = contradictions(stored, config_);
-    if (!differences.empty())
-      throw Error(Exit::usage, options_.output,
-                  "/run.toml: a run goes on with its own options: ", differences.front(),
-                  differences.size() > 1 ? concat(" (and ", differences.size() - 1, " more)") : "");
-  }
-
-  static std::string quoted(const std::string& text) { return "\"" + text + "\""; }
-
-  Settled settled_now() const {
-    Settled now;
-    now.device = context_.device.str();
-    now.dtype = ops::dtype_name(ops::resolve_dtype(context_.dtype, context_.device));
-    now.threads = context_.threads > 0 ? context_.threads : at::get_num_threads();
-    now.seed = context_.seed.value_or(kDefaultSeed);
-    return now;
-  }
-
-  /// What the run was started with; an option that asks for something else is an error.
-  Settled settled_before(const std::string& stored) const {
-    Settled run;
-    run.device = config_value(stored, "device");
-    run.dtype = config_value(stored, "dtype");
-    run.threads = std::atoi(config_value(stored, "threads").c_str());
-    run.seed = std::strtoull(config_value(stored, "seed").c_str(), nullptr, 10);
-    if (run.threads < 1 || run.dtype.empty() || run.device.empty())
-      throw Error(Exit::data, options_.output, "/run.toml: lacks device, dtype or threads");
-    const auto agree = [&](const char* flag, const auto& asked, const auto& kept) {
-      if (asked != kept)
-        throw Error(Exit::usage, flag, ": the run in ", options_.output, " was started with ", kept,
-                    ", not ", asked);
-    };
-    const auto asked_threads = config_value(context_.resolved_config, "threads", "options");
-    if (!asked_threads.empty() && asked_threads != "0")
-      agree("--threads", context_.threads, run.threads);
-    if (context_.dtype != "auto")
-      agree("--dtype",
-            std::string(ops::dtype_name(ops::resolve_dtype(context_.dtype, context_.device))),
-            run.dtype);
-    agree("--device", context_.device.str(), run.device);
-    if (context_.seed) agree("--seed", *context_.seed, run.seed);
-    return run;
+    if (differences.empty()) return;
+    const size_t more = differences.size() - 1;
+    throw Error(Exit::usage, options_.output,
+                "/run.toml: a run goes on with its own options: ", differences.front(),
+                more > 0 ? concat(" (and ", more, " more)") : "");
   }
 
   void build() {
@@ -179,7 +127,6 @@ class Run {
 
   /// Takes up the newest intact checkpoint. Returns its folder, empty if the run has none yet.
   std::filesystem::path restore() {
-    store_.clean();
     const auto folder = store_.newest([this](const std::string& line) { warning(line); });
     if (folder.empty()) {
       if (any_checkpoint())
@@ -224,9 +171,12 @@ class Run {
                 static_cast<double>(cost_.parameters) / 1e6, static_cast<long long>(cost_.tokens),
                 settled_.dtype.c_str(), settled_.device.c_str(), settled_.threads) +
          (ceiling_ > 0 ? format(", products at most %.1f GFLOP/s", ceiling_ / 1e9) : ""));
-    // A signal between a step and its evaluation leaves the evaluation to us.
-    if (step_ > 0 && evaluation_due() && metrics_->last_evaluation() != step_) evaluate();
-    interval_ = {};
+  }
+
+  /// A signal between a step and its evaluation left that to us. False if another came.
+  bool make_up_evaluation() {
+    const bool missing = step_ > 0 && evaluation_due() && metrics_->last_evaluation() != step_;
+    return !missing || evaluate();
   }
 
   // --- one step ----------------------------------------------------------------------------------

@@ -63,7 +63,8 @@ void common_options(CLI::App& app, Context& context);
 ///
 /// A few of CLI11's habits are changed: an option that takes several values is repeated (`--y a --y
 /// b`; "--y a b" leaves b to the positionals), the last of several values of a single-valued option
-/// wins, and `--name=` is an empty value.
+/// wins, and `--name=` is an empty value. One that stays: an unsigned variable takes -1 for its
+/// largest value, so bind signed ones and give them a CLI::Range.
 ///
 /// Context::resolved_config lists what was given and the defaults that CLI11 can read from the
 /// bound variables *after* parsing; flags and options without a value appear as comments. So a

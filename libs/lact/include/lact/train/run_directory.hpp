@@ -20,8 +20,9 @@ class RunDirectory {
   RunDirectory& operator=(const RunDirectory&) = delete;
 
   const std::filesystem::path& folder() const { return folder_; }
-  /// A run was started here: run.toml exists.
+  /// A run was started here: there is a run.toml, or there are checkpoints.
   bool holds_run() const;
+  /// run.toml. Errors: 66 if it is missing
   std::string config() const;
   void write_config(const std::string& toml) const;
 

@@ -1,0 +1,28 @@
+#pragma once
+// What a run's results depend on beside its options: found out once, at its start, kept on resume.
+
+#include <lact/cli/run.hpp>
+
+#include <cstdint>
+#include <string>
+
+namespace lact::train {
+
+struct Settled {
+  std::string device, dtype;
+  int threads = 0;
+  uint64_t seed = 0;
+};
+
+/// For a new run: what was asked for, measured where "auto".
+Settled settle(const cli::Context& context);
+
+/// What the run was started with, from its run.toml.
+/// Errors   64 if an option asks for something else, 65 if run.toml lacks it; both name `run`
+Settled settled_before(const cli::Context& context, const std::string& stored,
+                       const std::string& run);
+
+/// run.toml: the options with what was settled, without those of this start alone.
+std::string run_config(const cli::Context& context, const Settled& settled);
+
+}  // namespace lact::train

@@ -1,0 +1,273 @@
+#include "session.hpp"
+
+#include <lact/error.hpp>
+#include <lact/io/checkpoint.hpp>
+#include <lact/ops/ceiling.hpp>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/log_softmax.h>
+#include <ATen/ops/tensor.h>
+
+#include <charconv>
+
+namespace lact::text {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kModality = "modality";
+constexpr const char* kModel = "model";
+constexpr const char* kTokenizer = "tokenizer";
+constexpr const char* kDtype = "dtype";
+constexpr const char* kRandom = "sampler.random";
+constexpr const char* kAtStart = "decoder.at_start";
+constexpr const char* kPending = "decoder.pending";
+constexpr const char* kLogits = "logits";
+constexpr const char* kRecent = "sampler.recent";
+constexpr const char* kEver = "sampler.ever";
+
+/// The beginning of a hash, as much as a person compares.
+std::string brief(const std::string& hash) {
+  return hash.substr(0, 12);
+}
+
+template <class T>
+at::Tensor to_tensor(const T* data, size_t count, at::ScalarType type) {
+  return at::from_blob(const_cast<T*>(data), {static_cast<int64_t>(count)}, type).clone();
+}
+
+/// The values of a one-dimensional tensor that must have that dtype.
+template <class T>
+std::vector<T> to_vector(const at::Tensor& x, at::ScalarType type, const std::string& name) {
+  if (x.scalar_type() != type || x.dim() != 1)
+    throw Error(Exit::data, "tensor ", name, ": expected one dimension of ", type, ", found ",
+                x.sizes(), " of ", x.scalar_type());
+  const auto values = x.contiguous();
+  const T* begin = static_cast<const T*>(values.const_data_ptr());
+  return {begin, begin + values.numel()};
+}
+
+at::Tensor to_cpu_float(const at::Tensor& logits) {
+  return logits.to(at::kCPU, at::kFloat).contiguous();
+}
+
+/// restore() compares shapes; what a tensor holds must also be numbers of a kind it can use.
+void check_layers(const io::State& state, at::ScalarType compute) {
+  for (const auto& [name, x] : state.tensors) {
+    if (name.rfind("layers.", 0) != 0) continue;
+    const bool window = name.find(".window.") != std::string::npos;
+    if (!x.is_floating_point() || (window && x.scalar_type() != compute))
+      throw Error(Exit::data, "tensor ", name, ": expected ",
+                  window ? ops::dtype_name(compute) : "a floating dtype", ", found ",
+                  x.scalar_type());
+  }
+}
+
+void check_belongs(const io::State& state, const std::string& key, const std::string& want,
+                   const std::string& what) {
+  const auto& found = state.value(key);
+  if (found != want)
+    throw Error(Exit::data, "a state of another ", what, ": it was made with ", brief(found),
+                ", this one is ", brief(want));
+}
+
+template <class Work>
+auto naming(const std::string& file, const Work& work) {
+  try {
+    return work();
+  } catch (const Error& error) {
+    throw Error(error.code(), file, ": ", error.what());
+  }
+}
+
+LanguageModel::Stream restore_stream(const LoadedModel& loaded, const io::State& state,
+                                     const std::string& name) {
+  return naming(name, [&] {
+    if (state.value(kModality) != "text")
+      throw Error(Exit::data, "a state of modality '", state.value(kModality), "', not text");
+    check_belongs(state, kModel, loaded.hash, "model");
+    check_belongs(state, kTokenizer, loaded.tokenizer.hash(), "tokenizer");
+    const auto compute = loaded.model.compute_dtype();
+    if (state.value(kDtype) != ops::dtype_name(compute))
+      throw Error(Exit::data, "computed in ", state.value(kDtype), ", cannot go on in ",
+                  ops::dtype_name(compute), "; see --dtype");
+    check_layers(state, compute);
+    return loaded.model.restore(state);
+  });
+}
+
+spm::Tokenizer::Stream restore_decoder(const LoadedModel& loaded, const io::State& state,
+                                       const std::string& name) {
+  return naming(name, [&] {
+    const auto& at_start = state.value(kAtStart);
+    if (at_start != "0" && at_start != "1")
+      throw Error(Exit::data, kAtStart, ": expected 0 or 1, found ", at_start);
+    std::string pending;
+    if (state.tensors.count(kPending) > 0) {
+      const auto bytes = to_vector<uint8_t>(state.tensor(kPending), at::kByte, kPending);
+      pending.assign(bytes.begin(), bytes.end());
+    }
+    return spm::Tokenizer::Stream(loaded.tokenizer, pending, at_start == "1");
+  });
+}
+
+}  // namespace
+
+// --- loading -------------------------------------------------------------------------------------
+
+std::optional<int32_t> LoadedModel::bos() const {
+  if (const auto id = tokenizer.bos()) return *id;
+  const auto id = model.config().bos_token_id;
+  if (id && *id >= 0 && *id < tokenizer.vocab_size()) return static_cast<int32_t>(*id);
+  return {};
+}
+
+std::optional<int32_t> LoadedModel::eos() const {
+  if (const auto id = tokenizer.eos()) return *id;
+  const auto id = model.config().eos_token_id;
+  if (id && *id >= 0 && *id < tokenizer.vocab_size()) return static_cast<int32_t>(*id);
+  return {};
+}
+
+LoadedModel load_model(const LoadOptions& options) {
+  const auto checkpoint = io::Checkpoint::open(options.location);
+  auto file = options.tokenizer;
+  if (file.empty()) file = checkpoint.side_file("tokenizer.model");
+  if (file.empty())
+    throw Error(Exit::no_input, checkpoint.folder().string(),
+                ": has no tokenizer.model; give one with --tokenizer");
+  auto tokenizer = spm::Tokenizer::open(file);
+  LoadedModel loaded{LanguageModel::load(checkpoint, options.device, options.dtype),
+                     std::move(tokenizer), checkpoint.folder().string(),
+                     options.hash ? checkpoint.hash() : ""};
+  const int64_t rows = loaded.model.config().vocab_size;
+  if (loaded.tokenizer.vocab_size() > rows)
+    throw Error(Exit::data, file.string(), ": has ", loaded.tokenizer.vocab_size(),
+                " pieces, the model in ", loaded.where, " only ", rows);
+  return loaded;
+}
+
+// --- session -------------------------------------------------------------------------------------
+
+Session::Session(const LoadedModel& loaded, const SamplerOptions& sampler, uint64_t seed)
+    : loaded_(&loaded),
+      stream_(loaded.model.start(1)),
+      decoder_(loaded.tokenizer),
+      sampler_(sampler, loaded.tokenizer.vocab_size(), seed),
+      before_(seed) {}
+
+Session::Session(const LoadedModel& loaded, const SamplerOptions& sampler, const io::State& state,
+                 const std::string& name, std::optional<uint64_t> seed)
+    : loaded_(&loaded),
+      stream_(restore_stream(loaded, state, name)),
+      decoder_(restore_decoder(loaded, state, name)),
+      sampler_(sampler, loaded.tokenizer.vocab_size(), 0),
+      before_(0) {
+  naming(name, [&] { restore_sampler(state, seed); });
+}
+
+void Session::restore_sampler(const io::State& state, std::optional<uint64_t> seed) {
+  const auto& text = state.value(kRandom);
+  uint64_t random = 0;
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), random);
+  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size())
+    throw Error(Exit::data, kRandom, ": expected a number, found ", text);
+  sampler_.random() = Random(seed.value_or(random));
+  before_ = sampler_.random();
+  sampler_.history().restore(to_vector<int32_t>(state.tensor(kRecent), at::kInt, kRecent),
+                             to_vector<uint8_t>(state.tensor(kEver), at::kByte, kEver));
+  if (tokens() == 0) return;
+  logits_ = state.tensor(kLogits);
+  const auto count = to_vector<float>(logits_, at::kFloat, kLogits).size();
+  if (static_cast<int64_t>(count) != loaded_->model.config().vocab_size)
+    throw Error(Exit::data, "tensor logits: expected ", loaded_->model.config().vocab_size,
+                " numbers, found ", count);
+  logits_ = logits_.contiguous();
+}
+
+at::Tensor Session::ids_tensor(const std::vector<int32_t>& ids) const {
+  const auto device = loaded_->model.parameters().front().second.device();
+  const auto x = to_tensor(ids.data(), ids.size(), at::kInt);
+  return x.to(device, at::kLong).unsqueeze(0);  // [1, T]
+}
+
+void Session::accept(const std::vector<int32_t>& ids, const at::Tensor& last_logits) {
+  logits_ = to_cpu_float(last_logits);
+  const auto& tokenizer = loaded_->tokenizer;
+  for (const int32_t id : ids) {
+    // Of ids beyond the tokenizer's (packed data may hold some) nothing is drawn or said.
+    if (id >= tokenizer.vocab_size()) continue;
+    sampler_.accept(id);
+    const bool says = !tokenizer.control(id) || id == tokenizer.unknown();
+    if (says && decoder_.at_start())
+      decoder_ = spm::Tokenizer::Stream(tokenizer, decoder_.pending(), /*at_start=*/false);
+  }
+}
+
+void Session::read(const std::vector<int32_t>& ids) {
+  const auto logits = loaded_->model.feed(stream_, ids_tensor(ids));
+  accept(ids, logits[0][0]);
+}
+
+std::vector<std::optional<TokenScore>> Session::score(const std::vector<int32_t>& ids) {
+  const auto count = static_cast<int64_t>(ids.size());
+  const auto x = ids_tensor(ids);
+  const auto logits = loaded_->model.feed(stream_, x, /*all=*/true)[0];  // [T, vocab_size]
+  std::vector<std::optional<TokenScore>> scores(ids.size());
+  // Row i predicts token first + i.
+  const int64_t first = ready() ? 0 : 1;
+  auto rows = logits.slice(0, 0, count - 1);
+  if (ready())
+    rows = at::cat({logits_.to(logits.device(), logits.scalar_type()).unsqueeze(0), rows});
+  if (rows.size(0) > 0) {
+    const auto all = at::log_softmax(rows.to(at::kFloat), -1);
+    const auto wanted = x[0].slice(0, first).unsqueeze(1);
+    const auto came = all.gather(1, wanted).squeeze(1).cpu();
+    const auto best = std::get<0>(all.max(1)).cpu();
+    for (int64_t i = 0; i < came.size(0); ++i) {
+      const float p = came.const_data_ptr<float>()[i];
+      scores[static_cast<size_t>(first + i)] = TokenScore{p, p >= best.const_data_ptr<float>()[i]};
+    }
+  }
+  accept(ids, logits[count - 1]);
+  return scores;
+}
+
+int32_t Session::choose() {
+  before_ = sampler_.random();
+  return sampler_.next(logits_.const_data_ptr<float>());
+}
+
+void Session::unchoose() {
+  sampler_.random() = before_;
+}
+
+io::State Session::save() const {
+  if (loaded_->hash.empty()) throw Error(Exit::internal, "a state needs the model's hash");
+  io::State state;
+  loaded_->model.save(stream_, state);
+  state.metadata[kModality] = "text";
+  state.metadata[kModel] = loaded_->hash;
+  state.metadata[kTokenizer] = loaded_->tokenizer.hash();
+  state.metadata[kDtype] = ops::dtype_name(loaded_->model.compute_dtype());
+  state.metadata[kRandom] = std::to_string(sampler_.random().state());
+  state.metadata[kAtStart] = decoder_.at_start() ? "1" : "0";
+  if (!decoder_.pending().empty())
+    state.tensors[kPending] =
+        to_tensor(decoder_.pending().data(), decoder_.pending().size(), at::kByte);
+  const auto recent = sampler_.history().recent();
+  const auto& ever = sampler_.history().ever();
+  state.tensors[kRecent] = to_tensor(recent.data(), recent.size(), at::kInt);
+  state.tensors[kEver] = to_tensor(ever.data(), ever.size(), at::kByte);
+  if (ready()) state.tensors[kLogits] = logits_;
+  return state;
+}
+
+std::string state_dtype(const io::State& state, const std::string& name) {
+  return naming(name, [&] { return state.value(kDtype); });
+}
+
+}  // namespace lact::text

@@ -1,0 +1,281 @@
+// lact-train as a real process: killed, stopped, locked out, resumed.
+
+#include "support/process.hpp"
+#include "support/test.hpp"
+
+#include <lact/error.hpp>
+#include <lact/io/checkpoint.hpp>
+#include <lact/io/files.hpp>
+
+#include <nlohmann/json.hpp>
+
+#include <csignal>
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <random>
+#include <sstream>
+#include <thread>
+
+using namespace lact;
+using namespace lact::test;
+using namespace std::chrono_literals;
+using nlohmann::json;
+
+namespace {
+
+namespace fs = std::filesystem;
+using Words = std::vector<std::string>;
+
+Words command(Words more) {
+  Words words{"lact-train", "toy", "--plugin-dir", (build_root() / "tests/train").string()};
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+/// A run of about half a second: noise makes the random generator part of it, the ballast makes
+/// saving take a good part of the time, and some steps are bad.
+Words options(const fs::path& run) {
+  return {"-o",
+          run.string(),
+          "--steps",
+          "40",
+          "--dtype",
+          "float32",
+          "--device",
+          "cpu",
+          "--threads",
+          "1",
+          "--noise",
+          "0.1",
+          "--slow",
+          "0.005",
+          "--ballast",
+          "100000",
+          "--warmup-steps",
+          "5",
+          "--micro-batches",
+          "2",
+          "--log-every",
+          "1",
+          "--eval-every",
+          "7",
+          "--eval-batches",
+          "2",
+          "--save-every",
+          "3",
+          "--nan-loss",
+          "11,12",
+          "--explosion",
+          "30"};
+}
+
+std::map<std::string, std::string> checkpoint(const fs::path& run, int64_t step) {
+  const auto folder = run / "checkpoints" / concat("step-", step);
+  CHECK(io::verify_checkpoint(folder).empty());
+  std::map<std::string, std::string> files;
+  for (const auto& item : fs::directory_iterator(folder)) {
+    const auto text = io::read_text(item.path());
+    files[item.path().filename()] = io::xxh3(text.data(), text.size());
+  }
+  return files;
+}
+
+/// metrics.jsonl without what depends on the clock and on memory.
+std::vector<std::string> metrics(const fs::path& run) {
+  std::vector<std::string> lines;
+  std::istringstream in(io::read_text(run / "metrics.jsonl"));
+  for (std::string text; std::getline(in, text);) {
+    auto line = json::parse(text);
+    for (auto item = line.begin(); item != line.end();) {
+      const auto& key = item.key();
+      const bool timed = key.rfind("time_", 0) == 0 || key.rfind("memory/", 0) == 0 ||
+                         key == "throughput(tps)" || key == "tflops" || key == "mfu(%)";
+      item = timed ? line.erase(item) : std::next(item);
+    }
+    lines.push_back(line.dump());
+  }
+  return lines;
+}
+
+/// The lines of a TOML file that say something.
+std::vector<std::string> values(const fs::path& file) {
+  std::vector<std::string> lines;
+  std::istringstream in(io::read_text(file));
+  for (std::string line; std::getline(in, line);)
+    if (!line.empty() && line[0] != '#') lines.push_back(line);
+  return lines;
+}
+
+bool saving(const fs::path& run) {
+  std::error_code none;
+  for (fs::directory_iterator item(run / "checkpoints", none), end; !none && item != end;
+       item.increment(none))
+    if (item->path().filename().string().find(".tmp.") != std::string::npos) return true;
+  return false;
+}
+
+/// Waits until the condition holds or the process is over.
+bool wait_for(Process& process, const std::function<bool()>& condition) {
+  while (process.running()) {
+    if (condition()) return true;
+    std::this_thread::sleep_for(200us);
+  }
+  return false;
+}
+
+int64_t lines_in(const fs::path& file) {
+  if (!fs::exists(file)) return 0;
+  const auto text = io::read_text(file);
+  return std::count(text.begin(), text.end(), '\n');
+}
+
+int kills() {
+  const char* asked = std::getenv("LACT_KILLS");
+  return asked == nullptr ? 25 : std::atoi(asked);
+}
+
+}  // namespace
+
+TEST_CASE("killed at random moments, while saving too, a run ends in the same bytes",
+          "[train][process]") {
+  const TemporaryFolder folder;
+  const auto whole = folder / "whole";
+  REQUIRE(run(command(options(whole))).exit == 0);
+  const auto want = checkpoint(whole, 40);
+  const auto want_metrics = metrics(whole);
+  REQUIRE(want_metrics.size() == 40 + 6);
+
+  std::mt19937 random(20250523);
+  int killed = 0, while_saving = 0, runs = 0;
+  while (killed < kills()) {
+    const auto target = folder / concat("run-", runs++);
+    bool ended = false;
+    for (int starts = 0; !ended; ++starts) {
+      // Alone with --resume once there is a run to take the options from.
+      const bool known = fs::exists(target / "run.toml");
+      auto words = known ? Words{"-o", target.string()} : options(target);
+      words.push_back("--resume");
+      Process process(command(words));
+      const bool kill = killed < kills() && starts < 6;
+      if (kill && random() % 2 == 0) {
+        // From the start of the program on: before run.toml, before the first step.
+        std::this_thread::sleep_for(std::chrono::microseconds(random() % 700000));
+      } else if (kill) {
+        wait_for(process, [&] { return saving(target); });
+        std::this_thread::sleep_for(std::chrono::microseconds(random() % 4000));
+        while_saving += saving(target);
+      }
+      if (kill) process.signal(SIGKILL);
+      const auto result = process.wait();
+      killed += result.exit == 137;
+      ended = result.exit == 0;
+      if (!ended) REQUIRE(result.exit == 137);
+    }
+    CAPTURE(target);
+    CHECK(checkpoint(target, 40) == want);
+    CHECK(metrics(target) == want_metrics);
+    CHECK(fs::read_symlink(target / "latest") == "checkpoints/step-40");
+    CHECK_FALSE(saving(target));  // what a kill left is gone
+  }
+  CHECK(while_saving >= kills() / 5);  // the moments that matter were met
+  WARN(killed << " kills in " << runs << " runs, " << while_saving << " while saving");
+}
+
+TEST_CASE("SIGTERM and SIGINT finish the step, save and say so by the exit code",
+          "[train][process]") {
+  const TemporaryFolder folder;
+  const auto target = folder / "run";
+  auto words = options(target);
+  for (auto& word : words)
+    if (word == "40") word = "100000";
+  Process process(command(words));
+  REQUIRE(wait_for(process, [&] { return lines_in(target / "metrics.jsonl") >= 5; }));
+  const int number = GENERATE(SIGTERM, SIGINT);
+  process.signal(number);
+  const auto result = process.wait(30s);
+  CHECK(result.exit == 128 + number);
+  CHECK(result.out.empty());
+  CHECK_THAT(result.err, Catch::Contains("--resume goes on"));
+  const auto newest =
+      io::CheckpointStore(target).newest([](const std::string&) { FAIL("damaged"); });
+  const auto counters = json::parse(io::read_text(newest / "trainer.json"));
+  const auto last = json::parse(metrics(target).back());
+  CHECK(counters["step"] == last["step"]);  // nothing done was lost
+}
+
+TEST_CASE("a directory in use is 75, a directory with a run 73 with a hint", "[train][process]") {
+  const TemporaryFolder folder;
+  const auto target = folder / "run";
+  auto words = options(target);
+  for (auto& word : words)
+    if (word == "40") word = "100000";
+  Process process(command(words));
+  REQUIRE(wait_for(process, [&] { return lines_in(target / "metrics.jsonl") >= 1; }));
+  for (const bool resume : {false, true}) {
+    auto again = words;
+    if (resume) again.push_back("--resume");
+    const auto second = run(command(again));
+    CHECK(second.exit == 75);
+    CHECK_THAT(second.err, Catch::Contains("another process is training here"));
+  }
+  process.signal(SIGKILL);
+  process.wait();
+  const auto third = run(command(words));
+  CHECK(third.exit == 73);
+  CHECK_THAT(third.err, Catch::Contains("error: ") && Catch::Contains("give --resume"));
+}
+
+TEST_CASE("options that contradict the run are refused, others may change", "[train][process]") {
+  const TemporaryFolder folder;
+  const auto target = folder / "run";
+  REQUIRE(run(command(options(target))).exit == 0);
+  const auto resume = [&](Words more) {
+    more.insert(more.begin(), {"--resume", "-o", target.string()});
+    return run(command(more));
+  };
+  for (const Words& more : std::vector<Words>{{"--lr", "0.5"},
+                                              {"--seed", "1"},
+                                              {"--threads", "2"},
+                                              {"--dtype", "bfloat16"},
+                                              {"--width", "17"}}) {
+    const auto result = resume(more);
+    CAPTURE(more[0], result.err);
+    CHECK(result.exit == 64);
+    CHECK_THAT(result.err, Catch::Contains(more[0].substr(2)));
+  }
+  const auto longer = resume({"--steps", "45", "--log-every", "5", "--lr", "1e-3"});
+  CAPTURE(longer.err);
+  CHECK(longer.exit == 0);
+  CHECK(fs::exists(target / "checkpoints/step-45"));
+
+  // Another run with the same options: --config of the first, nothing else.
+  const auto copy =
+      run(command({"--config", (target / "run.toml").string(), "-o", (folder / "copy").string()}));
+  CHECK(copy.exit == 0);
+  CHECK(values(folder / "copy/run.toml") == values(target / "run.toml"));
+  CHECK(values(target / "run.toml").size() > 20);
+}
+
+TEST_CASE("a dry run writes the cost to stdout and touches nothing", "[train][process]") {
+  const TemporaryFolder folder;
+  const auto plain = run(command({"--dry-run", "-o", (folder / "run").string(), "--flops", "3e9"}));
+  CHECK(plain.exit == 0);
+  CHECK_THAT(plain.out, Catch::Contains("FLOPs per step     3.00 GFLOP\n"));
+  CHECK(plain.err.empty());
+  CHECK_FALSE(fs::exists(folder / "run"));
+  const auto values = run(command({"--dry-run", "--json", "--width", "10"}));
+  CHECK(json::parse(values.out).at("parameters") == 130);
+}
+
+TEST_CASE("a run without a directory, and a task that is not there, are said in one line",
+          "[train][process]") {
+  const auto nowhere = run(command({"--steps", "1"}));
+  CHECK(nowhere.exit == 64);
+  CHECK(nowhere.err == "lact-train: error: --output: missing: the directory of the run\n");
+  CHECK(run({"lact-train", "nothing"}).exit == 69);
+  const TemporaryFolder folder;
+  std::ofstream(folder / "file") << "x";
+  const auto blocked = run(command({"-o", (folder / "file").string()}));
+  CHECK(blocked.exit == 73);
+}

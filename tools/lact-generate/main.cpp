@@ -1,0 +1,9 @@
+#include <lact/plugin/tool_main.hpp>
+
+int main(int argc, char** argv) {
+  using namespace lact;
+  return plugin::tool_main(
+      plugin::Tool::generate, "lact-generate",
+      "Continue text or video from a model, which learns from what it reads and writes.", argc,
+      argv);
+}
