@@ -1,5 +1,7 @@
 #include "bench_report.hpp"
 
+#include "csv.hpp"
+
 #include <lact/cli/run.hpp>
 #include <lact/error.hpp>
 
@@ -77,9 +79,12 @@ std::string as_csv(const Json& all, bool names) {
   std::string line;
   for (const auto& [key, value] : all.items()) {
     if (!line.empty()) line += ',';
-    line += names             ? key
-            : value.is_null() ? ""
-                              : value.dump(-1, ' ', false, Json::error_handler_t::replace);
+    if (names)
+      line += key;
+    else if (value.is_string())
+      line += csv_field(value.get<std::string>());
+    else if (!value.is_null())
+      line += value.dump();
   }
   return line + "\n";
 }

@@ -14,9 +14,11 @@
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <limits>
 #include <random>
 
@@ -197,8 +199,17 @@ class Generate final : public plugin::Command {
       throw Error(Exit::usage, "--per-token, --by-position and --pairs need --score");
     if (score_.per_token && score_.by_position)
       throw Error(Exit::usage, "--per-token and --by-position exclude each other");
+    check_folder();
     if (score_.file.empty() && !prompted && state_file_.empty() && ::isatty(STDIN_FILENO) == 1)
       throw Error(Exit::usage, "nothing to continue: give --prompt, --prompt-file or --state");
+  }
+
+  /// Better said now than after a book was read.
+  void check_folder() const {
+    auto folder = std::filesystem::path(save_state_).parent_path();
+    if (folder.empty()) folder = ".";
+    if (!save_state_.empty() && ::access(folder.c_str(), W_OK | X_OK) != 0)
+      throw Error(Exit::cannot_create, save_state_, ": ", std::strerror(errno));
   }
 
   // --- making ready ----------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 #include "score.hpp"
 
+#include "csv.hpp"
 #include "packed.hpp"
 #include "reader.hpp"
 
@@ -74,14 +75,6 @@ std::string number(double value, const char* form = "%.6g") {
   return text;
 }
 
-/// A field of a CSV line (RFC 4180).
-std::string quoted(const std::string& text) {
-  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
-  std::string out = "\"";
-  for (const char c : text) out += c == '"' ? std::string("\"\"") : std::string(1, c);
-  return out + "\"";
-}
-
 std::string dump(const Json& value, int indent) {
   return value.dump(indent, ' ', false, Json::error_handler_t::replace) + "\n";
 }
@@ -140,7 +133,7 @@ class Scorer {
                    std::optional<int64_t> document) const {
     const bool known = id < loaded_.tokenizer.vocab_size();
     return concat(document ? std::to_string(*document) + "," : "", position, ",", id, ",",
-                  known ? quoted(loaded_.tokenizer.piece(id)) : "", ",",
+                  known ? csv_field(loaded_.tokenizer.piece(id)) : "", ",",
                   one ? number(one->logprob, "%.7g") : "", "\n");
   }
 

@@ -1,0 +1,38 @@
+#!/usr/bin/env python3
+"""What the steps of the Makefile beside this left in a folder, in a few lines.
+
+usage: summary.py DIR
+"""
+
+import json
+import pathlib
+import sys
+
+
+def main():
+    folder = pathlib.Path(sys.argv[1])
+    (data,) = json.loads((folder / "counts.json").read_text()).values()
+    scores = json.loads((folder / "scores.json").read_text())
+    lines = [json.loads(line) for line in (folder / "run/metrics.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if "loss_metrics/global_avg_loss" in line]
+    seen = steps[-1]["n_tokens_seen"]
+
+    print(f"\nLoss on works that training never saw, {data['tokens']} tokens, in nats per token")
+    bars = [("unigrams of these tokens", data["unigram_entropy_nats"]),
+            ("unigrams of the training data", data["unigram_of_train_nats"]),
+            ("bigrams of the training data", data["bigram_of_train_nats"]),
+            (f"this model, after {seen / 1e6:.2f} M tokens", scores["loss"])]
+    for name, loss in bars:
+        print(f"  {name:32} {loss:6.3f}")
+    gain = data["unigram_entropy_nats"] - scores["loss"]
+    print(f"  {gain:.2f} nats below the unigram entropy, {data['bytes_per_token']:.2f} bytes a token")
+    print(f"\nLoss in training: {steps[0]['loss_metrics/global_avg_loss']:.2f} at step {steps[0]['step']}, "
+          f"{steps[-1]['loss_metrics/global_avg_loss']:.2f} at step {steps[-1]['step']}")
+    print(f"Its curve: {folder / 'loss.svg'}")
+    print(f"\nWhat the model writes ({folder / 'sample.txt'}):\n")
+    text = (folder / "sample.txt").read_text(errors="replace")
+    print("\n".join("  | " + line for line in text.rstrip("\n").split("\n")))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""examples/text/Makefile runs from text to text, and goes on where it was stopped."""
+
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+from sentences import BUILD, SOURCE, expect, main
+
+FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="lact-example-"))
+SMALL = ("--hidden-size 32 --num-hidden-layers 1 --num-attn-heads 2 --num-lact-heads 1 --intermediate-size 64 "
+         "--lact-chunk-size 32 --window-size 32 --seq-len 64 --batch-size 2 --threads 1 --log-every 1 "
+         "--eval-batches 2 --dtype float32")
+
+
+def make(*arguments, steps=4):
+    """Runs the example on the project's own pages, with a model that is trained in seconds."""
+    return subprocess.run(
+        ["make", "-f", SOURCE / "examples/text/Makefile", f"DIR={FOLDER / 'demo'}", f"DATA={FOLDER / 'texts'}",
+         f"TOOLS={BUILD / 'tools'}", f"PYTHON={sys.executable}", "HELD_OUT=CONTRIBUTING.md", "VOCAB=400",
+         f"STEPS={steps}", "TOKENS=8", "PROMPT=The", f"TRAIN_OPTIONS={SMALL}", *arguments],
+        capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+
+
+def commands(result):
+    """The tools that make called, in order, with their first two words."""
+    lines = [line.strip() for line in result.stdout.splitlines()]
+    return [" ".join(line.split("/tools/")[1].split()[:3]) for line in lines if "/tools/lact-" in line]
+
+
+def every_step_runs():
+    """tokenize, train, evaluate and generate run one after another, and end with a summary"""
+    (FOLDER / "texts").mkdir()
+    for page in ("README.md", "HACKING.md", "CONTRIBUTING.md"):
+        shutil.copy(SOURCE / page, FOLDER / "texts")
+    result = make()
+    expect(result.returncode == 0, result.stdout, result.stderr)
+    called = [command.split()[0] for command in commands(result)]
+    expect({"lact-tokenize", "lact-train", "lact-generate", "lact-bench"} == set(called), called)
+    expect("unigram" in result.stdout and "loss.svg" in result.stdout, result.stdout)
+    expect((FOLDER / "demo/sample.txt").read_text(errors="replace").startswith("The"), "the sample does not begin with the prompt")
+    expect("<svg" in (FOLDER / "demo/loss.svg").read_text(), "no picture")
+
+
+def nothing_twice():
+    """a second run calls no tool"""
+    result = make()
+    expect(result.returncode == 0 and commands(result) == [], result.stdout, result.stderr)
+
+
+def a_target_again():
+    """a result that was removed is made again, and nothing else"""
+    before = json.loads((FOLDER / "demo/scores.json").read_text())
+    (FOLDER / "demo/scores.json").unlink()
+    result = make()
+    expect(commands(result) == ["lact-generate text --model"], result.stdout, result.stderr)
+    expect(json.loads((FOLDER / "demo/scores.json").read_text()) == before, "another score")
+
+
+def training_goes_on():
+    """training that did not come to its end is resumed, not started again"""
+    (FOLDER / "demo/trained").unlink()
+    result = make(steps=6)
+    expect(result.returncode == 0, result.stdout, result.stderr)
+    lines = [json.loads(line) for line in (FOLDER / "demo/run/metrics.jsonl").read_text().splitlines()]
+    steps = [line["step"] for line in lines if "grad_norm" in line]
+    expect(steps == [1, 2, 3, 4, 5, 6], steps)
+
+
+def half_a_target():
+    """a step that fails leaves no target behind"""
+    for name in ("scores.json", "counts.json"):
+        (FOLDER / "demo" / name).unlink()
+    result = make(f"TOOLS={FOLDER}/nowhere", "evaluate")
+    expect(result.returncode != 0, result.stdout)
+    expect(not (FOLDER / "demo/counts.json").exists(), "counts.json is there, though the tool was not")
+
+
+if __name__ == "__main__":
+    try:
+        main([every_step_runs, nothing_twice, a_target_again, training_goes_on, half_a_target])
+    finally:
+        shutil.rmtree(FOLDER)
