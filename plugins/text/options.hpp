@@ -20,6 +20,7 @@ class ConfigOptions {
   /// Errors   64 naming the flag, 78 if it cannot work
   Config resolve(const Config* base = nullptr) const;
   bool given(const std::string& key) const;
+  const std::string& preset() const { return preset_; }
 
  private:
   std::string preset_ = "tiny";

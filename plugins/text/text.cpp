@@ -22,6 +22,9 @@ const std::array kEntries{
     Entry{Tool::tokenize, {"decode", "ids or packed token data back to text"}, tokenize_decode},
     Entry{Tool::tokenize, {"info", "what a tokenizer or packed token data holds"}, tokenize_info},
     Entry{Tool::generate, {"", "continue a text, or say how likely one is"}, generate},
+    Entry{Tool::bench,
+          {"", "how fast a model reads and writes, at any depth of context"},
+          bench_text},
 };
 
 class Text final : public plugin::Modality {

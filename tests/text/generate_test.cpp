@@ -1,0 +1,209 @@
+// lact-generate text from outside: real processes, exact bytes, exit codes.
+
+#include "models.hpp"
+#include "small_model.hpp"
+#include "support/process.hpp"
+
+#include <lact/io/files.hpp>
+
+#include <nlohmann/json.hpp>
+
+#include <signal.h>
+
+#include <chrono>
+#include <thread>
+
+using namespace lact;
+using test::Result;
+
+namespace {
+
+/// One model for all tests of this file.
+const test::TemporaryFolder& place() {
+  static const test::TemporaryFolder folder;
+  static const bool made = (test::write_model(folder / "model"), true);
+  (void)made;
+  return folder;
+}
+
+std::string path(const std::string& name) {
+  return (place() / name).string();
+}
+
+Result generate(std::vector<std::string> more, const std::string& input = {}) {
+  std::vector<std::string> all = {"lact-generate", "text",
+                                  "--model",       path("model"),
+                                  "--dtype",       "float32",
+                                  "--threads",     "1",
+                                  "--plugin-dir",  (test::build_root() / "plugins/text").string()};
+  all.insert(all.end(), more.begin(), more.end());
+  return test::run(all, input);
+}
+
+/// What it wrote; anything but success, or a word on stderr, fails the test.
+std::string text_of(const std::vector<std::string>& more, const std::string& input = {}) {
+  const auto result = generate(more, input);
+  CHECK(result.err == "");
+  REQUIRE(result.exit == 0);
+  return result.out;
+}
+
+void check_fails(const std::vector<std::string>& more, int exit, const std::string& says) {
+  CAPTURE(more);
+  const auto result = generate(more, "a prompt");
+  CHECK(result.exit == exit);
+  CHECK(result.out == "");
+  CHECK_THAT(result.err, Catch::Contains(says));
+  CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
+}
+
+std::string read(const std::string& name) {
+  return io::read_text(place() / name);
+}
+
+}  // namespace
+
+TEST_CASE("40 tokens and 60 after a state are the 100 tokens of one run") {
+  const std::string temp = GENERATE("0", "1");
+  const std::vector<std::string> common = {
+      "--temp", temp, "--repeat-penalty", "1.2", "--ignore-eos", "-l", "17-1"};
+  const auto run = [&](std::vector<std::string> more) {
+    more.insert(more.end(), common.begin(), common.end());
+    return text_of(more);
+  };
+  const std::string prompt = "karo the an ingmo";
+  const auto whole = run({"-p", prompt, "-s", "3", "-n", "100", "--save-state", path("whole")});
+  const auto first = run({"-p", prompt, "-s", "3", "-n", "40", "--save-state", path("part")});
+  const auto rest = run({"--state", path("part"), "-n", "60", "--save-state", path("both")});
+  CHECK(first + rest == whole);
+  CHECK(!first.empty());
+  CHECK(rest.size() > 60);
+  CHECK(read("both") == read("whole"));
+  CHECK(read("part") != read("whole"));
+}
+
+TEST_CASE("one state is asked many times and stays as it is") {
+  text_of({"-n", "0", "--save-state", path("book")}, test::invented_text(4, 3000));
+  const auto before = read("book");
+  const auto ask = [&](const char* prompt, const char* seed) {
+    return text_of({"--state", path("book"), "-p", prompt, "-n", "30", "-s", seed, "--ignore-eos"});
+  };
+  const auto one = ask("In the end, ", "1");
+  CHECK(ask("In the end, ", "1") == one);
+  CHECK(ask("In the end, ", "2") != one);
+  CHECK(ask("Who", "1") != one);
+  CHECK(read("book") == before);
+}
+
+TEST_CASE("a prompt is the same by option, file and pipe, and in blocks of any size") {
+  const auto text = test::invented_text(5, 5000);
+  io::write_text(place() / "text.txt", text);
+  const std::vector<std::string> end = {"-n", "20", "--temp", "0", "--ignore-eos"};
+  const auto run = [&](std::vector<std::string> more, const std::string& input = {}) {
+    more.insert(more.end(), end.begin(), end.end());
+    return text_of(more, input);
+  };
+  const auto want = run({"-p", text});
+  CHECK(run({"-f", path("text.txt")}) == want);
+  CHECK(run({}, text) == want);
+  CHECK(run({"--prompt-file", "-"}, text) == want);
+  // Groups of other sizes are other sums: the same to rounding, which greedy choices survive here.
+  CHECK(run({"-f", path("text.txt"), "-b", "100"}) == want);
+  CHECK(run({"-f", path("text.txt"), "--echo"}) == text + want);
+  CHECK(run({"-f", path("text.txt"), "--no-bos"}) != want);
+}
+
+TEST_CASE("the end of the text ends the run without a byte, unless it is ignored") {
+  const auto eos = std::to_string(*test::load(place() / "model").eos());
+  const std::vector<std::string> wanted = {"-p", "the", "-l", eos + "+99", "-s", "1", "-n", "30"};
+  CHECK(text_of(wanted) == "");
+  auto ignored = wanted;
+  ignored.push_back("--ignore-eos");
+  CHECK(text_of(ignored).size() >= 10);
+}
+
+TEST_CASE("a seed repeats a run, none or -1 does not") {
+  const auto run = [&](std::vector<std::string> more) {
+    more.insert(more.end(), {"-p", "karo", "-n", "40", "--temp", "2", "--ignore-eos"});
+    return text_of(more);
+  };
+  CHECK(run({"--seed", "5"}) == run({"-s", "5"}));
+  CHECK(run({"-s", "-1"}) != run({"-s", "-1"}));
+  CHECK(run({}) != run({}));
+}
+
+TEST_CASE("SIGINT ends a run with 130 after its state was saved, and the state goes on") {
+  const std::string tool = (test::build_root() / "tools/lact-generate").string();
+  const auto command =
+      "exec " + tool + " text --model " + path("model") + " --dtype float32 --threads 1" +
+      " -p karo -s 3 -n -1 --ignore-eos --save-state " + path("stopped") + " > " + path("out");
+  test::Process process({"/bin/sh", "-c", command});
+  const auto size = [&] {
+    std::error_code error;
+    const auto bytes = std::filesystem::file_size(path("out"), error);
+    return error ? 0 : bytes;
+  };
+  // Tokens come as they are written: long before the end, which never comes.
+  for (int i = 0; i < 6000 && size() < 100; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  CHECK(process.running());
+  process.signal(SIGINT);
+  const auto result = process.wait();
+  CHECK(result.exit == 130);
+  const auto first = read("out");
+  const auto rest = text_of({"--state", path("stopped"), "-n", "20", "--ignore-eos"});
+  const auto whole = text_of({"-p", "karo", "-s", "3", "-n", "2000", "--ignore-eos"});
+  REQUIRE(whole.size() > first.size() + rest.size());
+  CHECK(whole.substr(0, first.size() + rest.size()) == first + rest);
+}
+
+TEST_CASE("a reader that goes away ends the run quietly") {
+  const std::string tool = (test::build_root() / "tools/lact-generate").string();
+  const auto result =
+      test::run({"/bin/sh", "-c",
+                 tool + " text --model " + path("model") +
+                     " --dtype float32 --threads 1 -p karo -n -1 --ignore-eos | head -c 50"});
+  CHECK(result.exit == 0);
+  CHECK(result.err == "");
+  CHECK(result.out.size() == 50);
+}
+
+TEST_CASE("an inspected state says what it holds") {
+  text_of({"-p", "the ro", "-n", "7", "-s", "1", "--ignore-eos", "--save-state", path("look")});
+  const auto loaded = test::load(place() / "model");
+  const auto tokens = 1 + loaded.tokenizer.encode("the ro").size() + 7;  // with BOS
+  const auto shown =
+      test::run({"lact-generate", "text", "--inspect-state", path("look"), "--json"});
+  CHECK(shown.exit == 0);
+  const auto json = nlohmann::json::parse(shown.out);
+  CHECK(json.at("kind") == "state");
+  CHECK(json.at("modality") == "text");
+  CHECK(json.at("tokens") == tokens);
+  CHECK(json.at("layers") == 2);
+  CHECK(json.at("model") == loaded.hash);
+  CHECK(json.at("tokenizer") == loaded.tokenizer.hash());
+  CHECK(json.at("dtype") == "float32");
+  // 2 layers, 2 heads, gate, up and down of 16 x 16 floats.
+  CHECK(json.at("parts").at("fast") == 2 * 2 * 3 * 16 * 16 * 4);
+  const auto page = test::run({"lact-generate", "text", "--inspect-state", path("look")});
+  CHECK_THAT(page.out, Catch::Contains(loaded.hash) && Catch::Contains("tokens"));
+}
+
+TEST_CASE("what cannot work is refused with one line and the exit code of its kind") {
+  check_fails({"-p", "a", "-f", path("text.txt")}, 64, "exclude each other");
+  check_fails({"--per-token"}, 64, "--score");
+  check_fails({"-p", "a", "-l", "x+1"}, 64, "--logit-bias");
+  check_fails({"-p", "a", "-n", "-2"}, 64, "--predict");
+  check_fails({"-p", "", "--no-bos", "-n", "5"}, 64, "nothing to continue");
+  check_fails({"-f", path("missing.txt")}, 66, "missing.txt");
+  check_fails({"--state", path("missing"), "-n", "1"}, 66, "missing");
+  check_fails({"--tokenizer", path("missing.model")}, 66, "missing.model");
+  check_fails({"--state", path("model/model.safetensors"), "-n", "1"}, 65, "no state");
+  check_fails({"-p", "a", "-n", "1", "--save-state", path("no/such/folder/x")}, 73, "no/such");
+  test::write_model(place() / "other", test::small_config(), 9);
+  text_of({"-p", "a", "-n", "1", "--save-state", path("mine")});
+  check_fails({"--state", path("mine"), "--model", path("other"), "-n", "1"}, 65, "another model");
+  const auto none = test::run({"lact-generate", "text", "-p", "a"});
+  CHECK(none.exit == 64);
+  CHECK_THAT(none.err, Catch::Contains("--model"));
+}

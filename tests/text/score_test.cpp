@@ -1,0 +1,237 @@
+// lact-generate text --score from outside, against the model's own forward pass.
+
+#include "models.hpp"
+#include "small_model.hpp"
+#include "support/process.hpp"
+
+#include "../../plugins/text/packed.hpp"
+
+#include <lact/error.hpp>
+#include <lact/io/files.hpp>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/log_softmax.h>
+#include <ATen/ops/tensor.h>
+
+#include <nlohmann/json.hpp>
+
+#include <cmath>
+#include <numeric>
+#include <sstream>
+
+using namespace lact;
+
+namespace {
+
+/// float32 sums in another order than the forward pass of float64 does.
+constexpr double kMargin = 1e-4;
+
+struct Place {
+  test::TemporaryFolder folder;
+  text::LoadedModel loaded;
+  Place() : loaded((test::write_model(folder / "model"), test::load(folder / "model"))) {}
+  std::string path(const std::string& name) const { return (folder / name).string(); }
+};
+
+const Place& place() {
+  static const Place one;
+  return one;
+}
+
+test::Result score(std::vector<std::string> more, const std::string& input = {}) {
+  std::vector<std::string> all = {"lact-generate",       "text",    "--model",
+                                  place().path("model"), "--dtype", "float32",
+                                  "--threads",           "1",       "--score"};
+  all.insert(all.end(), more.begin(), more.end());
+  return test::run(all, input);
+}
+
+nlohmann::json score_json(std::vector<std::string> more, const std::string& input = {}) {
+  more.push_back("--json");
+  const auto result = score(more, input);
+  CHECK(result.err == "");
+  REQUIRE(result.exit == 0);
+  return nlohmann::json::parse(result.out);
+}
+
+/// Log-probabilities of ids[1], ids[2], ... by one forward pass.
+std::vector<double> forward(const std::vector<int32_t>& ids) {
+  const at::NoGradGuard no_grad;
+  const auto all = at::tensor(std::vector<int64_t>(ids.begin(), ids.end()), at::kLong);
+  const auto logits = place().loaded.model.forward(all.unsqueeze(0))[0].to(at::kDouble);
+  const auto rows = at::log_softmax(logits, -1);
+  std::vector<double> result;
+  for (size_t i = 1; i < ids.size(); ++i)
+    result.push_back(rows[static_cast<int64_t>(i) - 1][ids[i]].item<double>());
+  return result;
+}
+
+std::vector<int32_t> with_bos(const std::string& text) {
+  std::vector<int32_t> ids = {*place().loaded.bos()};
+  const auto more = place().loaded.tokenizer.encode(text);
+  ids.insert(ids.end(), more.begin(), more.end());
+  return ids;
+}
+
+double sum(const std::vector<double>& values) {
+  return std::accumulate(values.begin(), values.end(), 0.0);
+}
+
+}  // namespace
+
+TEST_CASE("the loss of a text is the mean of its tokens' negative log-probabilities") {
+  const auto text = test::invented_text(6, 2000) + "a, \"quoted\" line\n";
+  const auto ids = with_bos(text);
+  const auto want = forward(ids);
+  io::write_text(place().folder / "text.txt", text);
+  const auto json = score_json({place().path("text.txt")});
+  const auto count = static_cast<double>(want.size());
+  CHECK(json.at("tokens") == want.size());
+  CHECK(json.at("loss").get<double>() == Approx(-sum(want) / count).margin(kMargin));
+  CHECK(json.at("perplexity").get<double>() == Approx(std::exp(-sum(want) / count)).epsilon(1e-3));
+  CHECK(json.at("bits_per_byte").get<double>() ==
+        Approx(-sum(want) / std::log(2) / static_cast<double>(text.size())).margin(kMargin));
+
+  // By position: 1, 2-3, 4-7, ...; ids[i] stands at position i.
+  for (const auto& row : json.at("by_position")) {
+    const auto from = row.at("from").get<size_t>(), to = row.at("to").get<size_t>();
+    CHECK(to + 1 == 2 * from);
+    double total = 0;
+    size_t tokens = 0;
+    for (size_t i = from; i <= to && i < ids.size(); ++i, ++tokens) total -= want[i - 1];
+    CHECK(row.at("tokens") == tokens);
+    CHECK(row.at("loss").get<double>() ==
+          Approx(total / static_cast<double>(tokens)).margin(kMargin));
+  }
+  const auto wide = score_json({"-", "--bucket", "100"}, text);
+  CHECK(wide.at("by_position")[1].at("from") == 100);
+  CHECK(wide.at("by_position")[1].at("to") == 199);
+  CHECK(wide.at("loss") == json.at("loss"));
+}
+
+TEST_CASE("the table of tokens has a line for each, with what forward() says") {
+  const std::string text = "karo, \"the\"\nan";
+  const auto ids = with_bos(text);
+  const auto want = forward(ids);
+  const auto result = score({"-", "--per-token"}, text);
+  CHECK(result.exit == 0);
+  std::istringstream lines(result.out);
+  std::string line;
+  std::getline(lines, line);
+  CHECK(line == "position,id,piece,logprob");
+  for (size_t i = 1; i < ids.size(); ++i) {
+    REQUIRE(std::getline(lines, line));
+    CAPTURE(line);
+    CHECK(line.rfind(concat(i, ",", ids[i], ","), 0) == 0);
+    CHECK(std::stod(line.substr(line.rfind(',') + 1)) == Approx(want[i - 1]).margin(kMargin));
+  }
+  CHECK(!std::getline(lines, line));
+  const auto table = score({"-", "--by-position"}, text);
+  CHECK_THAT(table.out, Catch::StartsWith("from,to,tokens,loss\n1,1,1,"));
+}
+
+TEST_CASE("pairs get the log-probability of the continuation and whether greedy would write it") {
+  const auto& loaded = place().loaded;
+  // The likeliest continuation of a context, token by token, that is also what encoding gives.
+  std::string lines, context = "karo the";
+  lines += R"({"context": "karo the", "continuation": " an ing"})"
+           "\n";
+  lines += R"({"context": "karo the ", "continuation": "an ing"})"
+           "\n\n";
+  lines += R"({"context": "", "continuation": "an"})"
+           "\n";
+  const auto result = score({"-", "--pairs"}, lines);
+  CHECK(result.err == "");
+  REQUIRE(result.exit == 0);
+  std::vector<nlohmann::json> out;
+  std::istringstream stream(result.out);
+  for (std::string line; std::getline(stream, line);) out.push_back(nlohmann::json::parse(line));
+  REQUIRE(out.size() == 3);
+  const auto whole = forward(with_bos("karo the an ing"));
+  const auto skipped = loaded.tokenizer.encode("karo the").size();
+  const double want = sum({whole.begin() + static_cast<ptrdiff_t>(skipped), whole.end()});
+  for (size_t i = 0; i < 2; ++i) {  // the space belongs to the word after it
+    CHECK(out[i].at("tokens") == whole.size() - skipped);
+    CHECK(out[i].at("logprob").get<double>() == Approx(want).margin(kMargin));
+  }
+  CHECK(out[2].at("logprob").get<double>() == Approx(sum(forward(with_bos("an")))).margin(kMargin));
+}
+
+TEST_CASE("a continuation is greedy if and only if each of its tokens was the likeliest") {
+  const auto& loaded = place().loaded;
+  text::SamplerOptions greedy;
+  greedy.temp = 0;
+  // Contexts until one is found whose greedy next token encodes back to itself.
+  std::string line;
+  for (uint64_t seed = 1; line.empty() && seed < 200; ++seed) {
+    auto context = test::invented_text(seed, 20);
+    context.resize(context.find_last_not_of(" \n") + 1);
+    text::Session session(loaded, greedy, 1);
+    session.read(with_bos(context));
+    const auto next = session.say(session.choose());
+    auto ids = loaded.tokenizer.encode(context);
+    ids.push_back(session.choose());
+    if (next.empty() || loaded.tokenizer.encode(context + next) != ids) continue;
+    line = nlohmann::json{{"context", context}, {"continuation", next}}.dump();
+    const auto other = nlohmann::json{{"context", context}, {"continuation", " ka"}}.dump();
+    if (next != " ka") line += "\n" + other;
+  }
+  REQUIRE(!line.empty());
+  const auto result = score({"-", "--pairs"}, line);
+  REQUIRE(result.exit == 0);
+  CHECK(result.out.find("\"is_greedy\":true") < result.out.find("\"is_greedy\":false"));
+  CHECK(result.out.find("\"is_greedy\":false") != std::string::npos);
+}
+
+TEST_CASE("a pair that is none is refused with its file and line") {
+  const std::string good = R"({"context": "a", "continuation": "b"})"
+                           "\n";
+  for (const char* bad :
+       {"{", "[]", R"({"context": "a"})", R"({"context": 1, "continuation": "b"})",
+        R"({"context": "a", "context": "c", "continuation": "b"})"}) {
+    CAPTURE(bad);
+    io::write_text(place().folder / "pairs.jsonl", good + bad + "\n");
+    const auto result = score({place().path("pairs.jsonl")});
+    CHECK(result.exit == 65);
+    CHECK_THAT(result.err, Catch::Contains("pairs.jsonl:2"));
+  }
+}
+
+TEST_CASE("packed data is scored document by document, each from the beginning") {
+  const auto& loaded = place().loaded;
+  const auto file = place().folder / "data.safetensors";
+  std::vector<std::vector<int32_t>> documents;
+  text::PackedWriter writer(file, loaded.tokenizer.vocab_size(), loaded.tokenizer.hash(),
+                            "validation");
+  for (uint64_t seed = 1; seed <= 3; ++seed) {
+    documents.push_back(with_bos(test::invented_text(seed, 100 * seed)));
+    writer.begin_document();
+    writer.append(documents.back());
+  }
+  writer.finish();
+  const auto json = score_json({file.string()});
+  REQUIRE(json.at("documents").size() == 3);
+  double total = 0;
+  size_t tokens = 0;
+  for (size_t d = 0; d < 3; ++d) {
+    const auto want = forward(documents[d]);
+    const auto& row = json.at("documents")[d];
+    CHECK(row.at("tokens") == want.size());
+    CHECK(row.at("loss").get<double>() ==
+          Approx(-sum(want) / static_cast<double>(want.size())).margin(kMargin));
+    total -= sum(want);
+    tokens += want.size();
+  }
+  CHECK(json.at("loss").get<double>() ==
+        Approx(total / static_cast<double>(tokens)).margin(kMargin));
+
+  const auto other = place().folder / "other.safetensors";
+  text::PackedWriter foreign(other, loaded.tokenizer.vocab_size(), "0123456789abcdef", "train");
+  foreign.begin_document();
+  foreign.append(documents[0]);
+  foreign.finish();
+  const auto result = score({other.string()});
+  CHECK(result.exit == 65);
+  CHECK_THAT(result.err, Catch::Contains("0123456789ab"));
+}
