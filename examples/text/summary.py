@@ -16,16 +16,18 @@ def main():
     lines = [json.loads(line) for line in (folder / "run/metrics.jsonl").read_text().splitlines()]
     steps = [line for line in lines if "loss_metrics/global_avg_loss" in line]
     seen = steps[-1]["n_tokens_seen"]
+    rows = [line["validation_metrics/loss"] for line in lines if "validation_metrics/loss" in line][-1]
 
     print(f"\nLoss on works that training never saw, {data['tokens']} tokens, in nats per token")
     bars = [("unigrams of these tokens", data["unigram_entropy_nats"]),
             ("unigrams of the training data", data["unigram_of_train_nats"]),
             ("bigrams of the training data", data["bigram_of_train_nats"]),
-            (f"this model, after {seen / 1e6:.2f} M tokens", scores["loss"])]
+            ("this model, in rows as trained", rows),
+            ("this model, whole works at a go", scores["loss"])]
     for name, loss in bars:
         print(f"  {name:32} {loss:6.3f}")
-    gain = data["unigram_entropy_nats"] - scores["loss"]
-    print(f"  {gain:.2f} nats below the unigram entropy, {data['bytes_per_token']:.2f} bytes a token")
+    print(f"After {seen / 1e6:.2f} M tokens the model is {data['unigram_entropy_nats'] - rows:.2f} nats below the "
+          f"unigram entropy ({data['bytes_per_token']:.2f} bytes a token).")
     print(f"\nLoss in training: {steps[0]['loss_metrics/global_avg_loss']:.2f} at step {steps[0]['step']}, "
           f"{steps[-1]['loss_metrics/global_avg_loss']:.2f} at step {steps[-1]['step']}")
     print(f"Its curve: {folder / 'loss.svg'}")

@@ -195,7 +195,7 @@ class BenchText final : public plugin::Command {
       model.set_compute_dtype(dtype);
       return model;
     }
-    for (const auto& key : Config::keys())
+    for (const auto& [key, kind] : Config::keys())
       if (config_.given(key))
         throw Error(Exit::usage, "--model has a configuration of its own: ", key,
                     " is for models with fresh parameters");

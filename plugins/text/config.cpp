@@ -124,9 +124,14 @@ json Config::to_json() const {
   return out;
 }
 
-std::vector<std::string> Config::keys() {
-  std::vector<std::string> names;
-  for (const auto& field : fields()) names.push_back(field.first);
+std::vector<std::pair<std::string, std::string>> Config::keys() {
+  std::vector<std::pair<std::string, std::string>> names;
+  for (const auto& [key, member] : fields()) {
+    const bool yes_no = std::holds_alternative<bool Config::*>(member);
+    const bool number = std::holds_alternative<int64_t Config::*>(member) ||
+                        std::holds_alternative<double Config::*>(member);
+    names.emplace_back(key, yes_no ? "true|false" : number ? "N" : "N|null");
+  }
   return names;
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace lact::text {
@@ -67,8 +68,8 @@ struct Config {
 
   /// "tiny" and "60m" (ours), "760m" and "3b" (as shipped). Errors: 64 with the list.
   static Config preset(const std::string& name);
-  /// Names, types and values of every key, in the order of the file: for options.
-  static std::vector<std::string> keys();
+  /// Every key with the kind of its value ("N", "true|false", "N|null"), in the order of the file.
+  static std::vector<std::pair<std::string, std::string>> keys();
 };
 
 }  // namespace lact::text

@@ -55,8 +55,8 @@ int64_t state_bytes(const Config& c, int64_t activation_bytes) {
     const int64_t weights = 3 * c.num_lact_heads * c.fast_width() * c.fast_hidden();
     const int64_t copies = 1 + (c.use_momentum ? 1 : 0) + (c.ttt_prenorm ? 1 : 0);
     layer += 4 * (weights * copies + c.num_lact_heads * (2 * c.fast_hidden() + c.fast_width()));
-    layer += c.lact_chunk_size *
-             (2 * c.hidden_size * activation_bytes + 4 * c.num_lact_heads * (3 * c.lr_dim + (c.use_momentum ? 1 : 0)));
+    layer += c.lact_chunk_size * (2 * c.hidden_size * activation_bytes +
+                                  4 * c.num_lact_heads * (3 * c.lr_dim + (c.use_momentum ? 1 : 0)));
   }
   return layer * c.num_hidden_layers;
 }

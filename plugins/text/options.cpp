@@ -60,8 +60,10 @@ void ConfigOptions::declare(CLI::App& app) {
       ->check(CLI::IsMember({"tiny", "60m", "760m", "3b"}))
       ->capture_default_str()
       ->group("Model");
-  for (const auto& key : Config::keys())
-    app.add_option(flag(key), values_[key], descriptions().at(key))->group("Model");
+  for (const auto& [key, kind] : Config::keys())
+    app.add_option(flag(key), values_[key], descriptions().at(key))
+        ->type_name(kind)
+        ->group("Model");
 }
 
 bool ConfigOptions::given(const std::string& key) const {

@@ -113,20 +113,19 @@ class TextTask final : public train::Task {
                   vocabulary, " pieces of the tokenizer in ", data_folder_);
   }
 
-  train::Cost cost() const override {
+  train::Cost cost(const train::TaskSetup& setup) const override {
     train::Cost cost;
     cost.parameters = parameter_count(config_);
     const int64_t rows = batch_size_ * micro_batches_;
     cost.tokens = rows * seq_len_;
     const double forward = forward_flops(config_, seq_len_);
     cost.flops = 3 * forward * static_cast<double>(rows);
-    const int64_t number = setup_.dtype == at::kBFloat16 ? 2 : 4;
+    const int64_t number = setup.dtype == at::kBFloat16 ? 2 : 4;
     const double activations =
-        activation_bytes(config_, batch_size_, seq_len_, number, setup_.recompute);
+        activation_bytes(config_, batch_size_, seq_len_, number, setup.recompute);
     const double weights = 16.0 * static_cast<double>(cost.parameters);
     cost.memory_bytes = weights + activations;
     cost.rows = {
-        {"parameters", count_text(static_cast<double>(cost.parameters))},
         {"width x layers", concat(config_.hidden_size, " x ", config_.num_hidden_layers)},
         {"fast weights", concat(config_.num_lact_heads, " heads of ", config_.fast_width(), " x ",
                                 config_.fast_hidden())},
@@ -134,10 +133,9 @@ class TextTask final : public train::Task {
          concat(config_.lact_chunk_size, ", ",
                 config_.window_size ? std::to_string(*config_.window_size) : "all")},
         {"vocabulary", std::to_string(config_.vocab_size)},
-        {"tokens a step",
-         concat(cost.tokens, " (", micro_batches_, " x ", batch_size_, " rows of ", seq_len_, ")")},
+        {"rows a step",
+         concat(micro_batches_, " x ", batch_size_, " rows of ", seq_len_, " tokens")},
         {"FLOPs a token, forward", count_text(forward / static_cast<double>(seq_len_))},
-        {"FLOPs a step", count_text(cost.flops)},
         {"weights, gradients, moments", count_text(weights) + "B"},
         {"activations (estimate)", count_text(activations) + "B"},
         {"state of one sequence",

@@ -15,6 +15,7 @@ inline auto Contains(const std::string& text) {
   return Matchers::ContainsSubstring(text);
 }
 }  // namespace Catch
+using Catch::Approx;
 #else
 #include <catch2/catch.hpp>
 #endif

@@ -76,7 +76,7 @@ void ToyTask::configure() {
   options_.explosion = numbers(explosion_);
 }
 
-train::Cost ToyTask::cost() const {
+train::Cost ToyTask::cost(const train::TaskSetup&) const {
   train::Cost cost;
   cost.parameters = options_.width * (kIn + 1 + kOut) + options_.ballast;
   cost.tokens = options_.rows;

@@ -30,7 +30,7 @@ class ToyTask final : public train::Task {
 
   void declare(CLI::App& app) override;
   void configure() override;
-  train::Cost cost() const override;
+  train::Cost cost(const train::TaskSetup& setup) const override;
   void build(const train::TaskSetup& setup) override;
   std::vector<train::Parameter> parameters() override;
   std::unique_ptr<train::Source> source(train::Split split) override;

@@ -509,7 +509,7 @@ TEST_CASE("only the newest checkpoints are kept", "[train]") {
 TEST_CASE("a dry run's cost is told to people and to programs", "[train]") {
   ToyOptions toy;
   toy.flops = 2.5e9;
-  const auto cost = ToyTask(toy).cost();
+  const auto cost = ToyTask(toy).cost({});
   CHECK(train::describe(cost, false) ==
         "hidden width       16\n"
         "parameters         208\n"

@@ -338,6 +338,16 @@ std::string ModelFile::for_library() const {
   return out;
 }
 
+std::string spaces_for_symbols(std::string_view piece) {
+  std::string text;
+  for (size_t at = 0; at < piece.size();) {
+    const bool symbol = piece.substr(at, 3) == "\u2581";
+    text += symbol ? ' ' : piece[at];
+    at += symbol ? 3 : 1;
+  }
+  return text;
+}
+
 size_t utf8_length(std::string_view text) {
   if (text.empty()) return 0;
   const auto at = [&](size_t i) { return static_cast<unsigned char>(text[i]); };

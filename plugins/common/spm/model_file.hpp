@@ -53,6 +53,9 @@ struct ModelFile {
   std::string for_library() const;
 };
 
+/// The text that a piece stands for: U+2581 becomes a space.
+std::string spaces_for_symbols(std::string_view piece);
+
 /// Length of the UTF-8 character at the start of `text`, 0 if there is none (overlong forms,
 /// surrogates and what lies above U+10FFFF are none).
 size_t utf8_length(std::string_view text);

@@ -2,6 +2,7 @@
 
 #include "charsmap.hpp"
 #include "model_file.hpp"
+#include "unigram.hpp"
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
@@ -26,7 +27,7 @@ constexpr std::string_view kReplacement = "\xef\xbf\xbd";
 /// log-probabilities keep two decimals, and that threads share the work evenly.
 constexpr size_t kSegmentBytes = size_t{32} << 10;
 /// Where no cut is safe, one is made all the same.
-constexpr size_t kForcedCutBytes = size_t{4} << 20;
+constexpr size_t kForcedCutBytes = size_t{1} << 20;
 /// A cut is judged by what stands this far around it.
 constexpr size_t kLookBytes = 128;
 static_assert(kLookBytes > kMaxRuleBytes);
@@ -92,26 +93,14 @@ size_t before(std::string_view text, size_t at) {
   return at;
 }
 
-std::string replace_spaces(std::string_view piece) {
-  std::string text;
-  for (size_t at = 0; at < piece.size();) {
-    if (piece.substr(at, 3) == kSpaceBytes) {
-      text += ' ';
-      at += 3;
-    } else {
-      text += piece[at++];
-    }
-  }
-  return text;
-}
-
 }  // namespace
 
 struct Tokenizer::Impl {
   ModelFile model;
   Charsmap charsmap;
   std::string name, hash;
-  sentencepiece::SentencePieceProcessor library;
+  std::optional<Unigram> unigram;                 ///< for unigram models
+  sentencepiece::SentencePieceProcessor library;  ///< for the others
 
   std::vector<std::string> text;     ///< what each id decodes to
   std::array<int32_t, 256> bytes{};  ///< ids of the byte pieces
@@ -175,7 +164,7 @@ struct Tokenizer::Impl {
       case PieceType::byte:
         return std::string(1, static_cast<char>(std::stoi(piece.text.substr(3, 2), nullptr, 16)));
       default:
-        return replace_spaces(piece.text);
+        return spaces_for_symbols(piece.text);
     }
   }
 
@@ -188,6 +177,10 @@ struct Tokenizer::Impl {
   }
 
   void load() {
+    if (model.type == ModelType::unigram) {
+      unigram.emplace(model);
+      return;
+    }
     try {
       const auto status = library.LoadFromSerializedProto(model.for_library());
       if (!status.ok()) throw Error(Exit::data, name, ": ", status.ToString());
@@ -290,7 +283,7 @@ struct Tokenizer::Impl {
                   std::vector<int32_t>& ids) const {
     std::string with_prefix;
     if (prefix) run = with_prefix = concat(" ", run);
-    if (model.type == ModelType::unigram) return encode_unit(run, prefix, ids);
+    if (unigram) return encode_unigram(run, prefix, ids);
     for (size_t from = 0; from < run.size();) {
       const size_t end = word_end(run, from);
       const auto word = run.substr(from, end - from);
@@ -310,8 +303,7 @@ struct Tokenizer::Impl {
   }
 
   /// End of the word that begins at `from`: the next place around a space or a newline that no
-  /// piece can span. (Unigram models have no words: ties between equal scores are decided by
-  /// rounding, which depends on all the text before.)
+  /// piece can span.
   size_t word_end(std::string_view run, size_t from) const {
     for (size_t at = from + 1; at < run.size(); ++at) {
       const bool space = run[at] == ' ' && run[at - 1] != ' ';
@@ -326,6 +318,35 @@ struct Tokenizer::Impl {
     return run.size();
   }
 
+  /// (Never word by word: ties between equal sums are decided by rounding, which depends on all the
+  /// text before.)
+  void encode_unigram(std::string_view run, bool prefix, std::vector<int32_t>& ids) const {
+    std::vector<int32_t> fresh;
+    size_t begin = 0;
+    for (const auto& [id, end] : unigram->segment(run)) {
+      if (id != Unigram::kUnknown) {
+        fresh.push_back(id);
+      } else if (exact()) {
+        for (size_t i = begin; i < end; ++i)
+          fresh.push_back(bytes[static_cast<unsigned char>(run[i])]);
+      } else if (fresh.empty() || fresh.back() != model.unknown) {
+        fresh.push_back(model.unknown);
+      }
+      begin = end;
+    }
+    // Decoding takes the prefix space away only from a piece of text.
+    if (exact() && prefix && fresh[0] == bytes[static_cast<unsigned char>(' ')])
+      fresh = spelled(run.substr(1));
+    append(ids, fresh);
+  }
+
+  /// Text in byte pieces.
+  std::vector<int32_t> spelled(std::string_view t) const {
+    std::vector<int32_t> ids;
+    for (const char c : t) ids.push_back(bytes[static_cast<unsigned char>(c)]);
+    return ids;
+  }
+
   /// The library's ids, if they decode to the text; bytes otherwise. `prefix`: the text begins with
   /// the prefix space, which decoding takes away again.
   void encode_unit(std::string_view unit, bool prefix, std::vector<int32_t>& ids) const {
@@ -334,11 +355,7 @@ struct Tokenizer::Impl {
       if (!space_piece) unspell_spaces(fresh);
       const bool lost_prefix =
           prefix && !fresh.empty() && fresh[0] == bytes[static_cast<unsigned char>(' ')];
-      if (lost_prefix || !decodes_to(fresh, unit)) {
-        fresh.clear();
-        for (const char c : unit.substr(prefix ? 1 : 0))
-          fresh.push_back(bytes[static_cast<unsigned char>(c)]);
-      }
+      if (lost_prefix || !decodes_to(fresh, unit)) fresh = spelled(unit.substr(prefix ? 1 : 0));
     }
     append(ids, fresh);
   }
@@ -372,6 +389,25 @@ struct Tokenizer::Impl {
     return want.empty();
   }
 
+  /// Bytes of the normal text `t` that no piece covers.
+  uint64_t unknown_bytes(std::string_view t) const {
+    uint64_t count = 0;
+    if (unigram) {
+      size_t begin = 0;
+      for (const auto& [id, end] : unigram->segment(spaces_for_symbols(t))) {
+        if (id == Unigram::kUnknown) count += end - begin;
+        begin = end;
+      }
+      return count;
+    }
+    const auto pieces = library.EncodeAsImmutableProto(t);
+    for (size_t i = 0; i < pieces.pieces_size(); ++i)
+      if (const auto piece = pieces.pieces(static_cast<int>(i));
+          static_cast<int>(piece.id()) == model.unknown)
+        count += spaces_for_symbols(piece.piece()).size();
+    return count;
+  }
+
   // --- without byte pieces: as SentencePiece does ---------------------------------------------
 
   /// The text as the normaliser leaves it, and how many bytes it changed.
@@ -402,7 +438,8 @@ struct Tokenizer::Impl {
                          std::vector<int32_t>& ids) const {
     Borrowed cache(*this);
     uint64_t changed = 0;
-    const auto normal = normalize(t, first, last, changed);
+    auto normal = normalize(t, first, last, changed);
+    if (unigram) normal = spaces_for_symbols(normal);
     if (!normal.empty()) encode_run(normal, false, *cache, ids);
   }
 
@@ -533,10 +570,7 @@ uint64_t Tokenizer::lost_bytes(std::string_view text, bool continued) const {
     const size_t length = next_segment(text, true);
     const auto normal =
         impl_->normalize(text.substr(0, length), first, length == text.size(), lost);
-    const auto pieces = impl_->library.EncodeAsImmutableProto(normal);
-    for (size_t i = 0; i < pieces.pieces_size(); ++i)
-      if (static_cast<int>(pieces.pieces(static_cast<int>(i)).id()) == unknown())
-        lost += replace_spaces(pieces.pieces(static_cast<int>(i)).piece()).size();
+    lost += impl_->unknown_bytes(normal);
     text.remove_prefix(length);
   }
   return lost;

@@ -114,12 +114,13 @@ class Run {
   }
 
   void build() {
-    cost_ = task_.cost();
     const auto dtype = ops::resolve_dtype(settled_.dtype, context_.device);
+    const TaskSetup setup{context_.device, dtype, settled_.seed, options_.recompute};
+    cost_ = task_.cost(setup);
     // Measured before the generators are seeded: it draws numbers.
     if (cost_.flops > 0) ceiling_ = ops::product_rate(context_.device, dtype);
     seed_generators(settled_.seed, context_.device);
-    task_.build({context_.device, dtype, settled_.seed, options_.recompute});
+    task_.build(setup);
     source_ = task_.source(Split::train);
     // Whatever building drew, the first step starts from the seed.
     seed_generators(settled_.seed, context_.device);

@@ -73,9 +73,9 @@ class Task {
   virtual ~Task();
   /// Data, model and loss options; presets.
   virtual void declare(CLI::App& app) = 0;
-  /// Checks the options and knows cost(); allocates nothing large. Errors: 64, 65, 66, 78.
+  /// Checks the options, so that cost() is known; allocates nothing large. Errors: 64, 65, 66, 78.
   virtual void configure() = 0;
-  virtual Cost cost() const = 0;
+  virtual Cost cost(const TaskSetup& setup) const = 0;
   /// Builds the model with fresh parameters (from the seed, or --init-from) and opens the data.
   virtual void build(const TaskSetup& setup) = 0;
   virtual std::vector<Parameter> parameters() = 0;
