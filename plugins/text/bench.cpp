@@ -6,6 +6,7 @@
 #include "model.hpp"
 #include "options.hpp"
 #include "sampler.hpp"
+#include "threads.hpp"
 
 #include <lact/error.hpp>
 #include <lact/ops/ceiling.hpp>
@@ -83,6 +84,7 @@ class Runner {
       read(stream, count, random);
       left -= count;
     }
+    const DecodingThreads threads(model_.config());
     for (int64_t i = 0; i < test.generated; ++i) read(stream, 1, random);
     return std::chrono::duration<double>(Clock::now() - start).count();
   }

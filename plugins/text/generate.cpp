@@ -5,6 +5,7 @@
 #include "reader.hpp"
 #include "score.hpp"
 #include "session.hpp"
+#include "threads.hpp"
 
 #include <lact/error.hpp>
 #include <lact/log.hpp>
@@ -306,6 +307,7 @@ class Generate final : public plugin::Command {
   bool write(const LoadedModel& loaded, Session& session) const {
     if (predict_ != 0 && !session.ready())
       throw Error(Exit::usage, "nothing to continue: the prompt is empty and there is no BOS");
+    const DecodingThreads threads(loaded.model.config());
     const Stopwatch watch;
     const auto eos = loaded.eos();
     int64_t written = 0;

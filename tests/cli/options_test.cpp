@@ -48,7 +48,7 @@ TEST_CASE("a wrong command line is 64, one line, and says where help is") {
       {{"--count", "101"}, "--count: Value 101 not in range 0 to 100"},
       {{"--count", "many"}, "--count: Value many not in range 0 to 100"},
       {{"--count"}, "--count: a value is missing"},
-      {{"--seed", "-1"}, "--seed: expected a whole number from 0 to 2^64 - 1, found '-1'"},
+      {{"--seed", "-2"}, "--seed: expected a whole number from 0 to 2^64 - 1, found '-2'"},
       {{"--device", "tpu"}, "--device: expected cpu, cuda, cuda:N or auto, found 'tpu'"},
   };
   for (const auto& one : cases) {

@@ -150,5 +150,6 @@ def help_is_quick():
 
 
 if __name__ == "__main__":
-    main([a_page_for_each_tool, mandoc_is_content, references_lead_somewhere, nothing_undescribed, nothing_invented, no_verb_left_out,
-          common_parts_are_common, exit_codes_are_the_headers, help_is_quick])
+    main([a_page_for_each_tool, mandoc_is_content, references_lead_somewhere, nothing_undescribed,
+          nothing_invented, no_verb_left_out, common_parts_are_common, exit_codes_are_the_headers,
+          help_is_quick])

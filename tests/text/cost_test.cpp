@@ -23,7 +23,8 @@ TEST_CASE("without fast weights their operations are not counted") {
   auto config = text::Config::preset("760m");
   config.use_fast_weights = false;
   // projections 14.89 less the small ones, attention 9.59, MLP 29.69, head 3.22
-  CHECK(text::forward_flops(config, 32768) / 1e12 == Approx(14.84 + 9.59 + 29.69 + 3.22).margin(0.02));
+  CHECK(text::forward_flops(config, 32768) / 1e12 ==
+        Approx(14.84 + 9.59 + 29.69 + 3.22).margin(0.02));
 }
 
 TEST_CASE("a state has the bytes that are promised") {

@@ -170,6 +170,19 @@ TEST_CASE("ids do not depend on the blocks a text arrives in") {
   }
 }
 
+TEST_CASE("a text that no place allows to cut is cut all the same, and comes back") {
+  const Both both(Changes{{"user_defined_symbols", "aa"}});
+  const std::string text(2500001, 'a');
+  const auto ids = both.ours->encode(text);
+  CHECK((both.ours->decode(ids) == text));
+  CHECK(ids.size() < 1250010);
+  const size_t length = both.ours->next_segment(text, true);
+  CHECK(length >= (1 << 20));
+  CHECK(length < (1 << 20) + 8);
+  CHECK(both.ours->next_segment(std::string_view(text).substr(0, 1 << 20), false) == 0);
+  CHECK(both.ours->next_segment(std::string_view(text).substr(0, 1100000), false) == length);
+}
+
 TEST_CASE("without byte fallback the ids are SentencePiece's, whatever the text") {
   for (Changes changes : kinds()) {
     changes["byte_fallback"] = "false";

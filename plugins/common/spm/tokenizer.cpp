@@ -27,7 +27,7 @@ constexpr std::string_view kReplacement = "\xef\xbf\xbd";
 /// log-probabilities keep two decimals, and that threads share the work evenly.
 constexpr size_t kSegmentBytes = size_t{32} << 10;
 /// Where no cut is safe, one is made all the same.
-constexpr size_t kForcedCutBytes = size_t{4} << 20;
+constexpr size_t kForcedCutBytes = size_t{1} << 20;
 /// A cut is judged by what stands this far around it.
 constexpr size_t kLookBytes = 128;
 static_assert(kLookBytes > kMaxRuleBytes);

@@ -52,7 +52,7 @@ class Tokenizer {
   ///
   /// Length of the next segment. `rest` begins where the one before it ended; `complete` if nothing
   /// follows `rest`. Returns 0 if more of the text must be seen first.
-  /// Where nothing can be cut for 4 MiB, a character boundary is taken: bytes come back all the
+  /// Where nothing can be cut for 1 MiB, a character boundary is taken: bytes come back all the
   /// same, ids may differ from SentencePiece's there.
   size_t next_segment(std::string_view rest, bool complete) const;
   /// Appends the ids of one segment of a text; `first` and `last` tell its place in it.
