@@ -74,6 +74,13 @@ def mandoc_is_content():
         expect(result.returncode == 0, result.stdout)
 
 
+def references_lead_somewhere():
+    """every page of ours that a page refers to exists"""
+    for page in PAGES:
+        for name in re.findall(r"^\.Xr (lact-\w+) 1", (SOURCE / f"man/{page}.1").read_text(), flags=re.M):
+            expect(name in PAGES and name != page, f"{page}.1 refers to {name}")
+
+
 def nothing_undescribed():
     """every option that --help lists is in the page"""
     missing = [f"{page} {' '.join(words)}: {sorted(lacking)}" for page in PAGES for words, known in forms(page)
@@ -143,5 +150,6 @@ def help_is_quick():
 
 
 if __name__ == "__main__":
-    main([a_page_for_each_tool, mandoc_is_content, nothing_undescribed, nothing_invented, no_verb_left_out,
-          common_parts_are_common, exit_codes_are_the_headers, help_is_quick])
+    main([a_page_for_each_tool, mandoc_is_content, references_lead_somewhere, nothing_undescribed,
+          nothing_invented, no_verb_left_out, common_parts_are_common, exit_codes_are_the_headers,
+          help_is_quick])

@@ -2,6 +2,7 @@
 
 #include "../../plugins/text/cost.hpp"
 #include "../../plugins/text/model.hpp"
+#include "small_model.hpp"
 
 #include <lact/io/state.hpp>
 
@@ -28,15 +29,8 @@ TEST_CASE("without fast weights their operations are not counted") {
 }
 
 TEST_CASE("a state has the bytes that are promised") {
-  text::Config c;
-  c.hidden_size = 32;
-  c.num_hidden_layers = 2;
-  c.num_attn_heads = 4;
-  c.num_lact_heads = 2;
-  c.lact_chunk_size = 8;
-  c.window_size = 6;
-  c.intermediate_size = 48;
-  c.vocab_size = 61;
+  auto c = test::small_config();
+  c.w0_w2_low_rank = GENERATE(-1, 4);
   c.ttt_prenorm = GENERATE(false, true);
   const auto model = text::LanguageModel::fresh(c, 1, at::kCPU);
   auto stream = model.start(1);

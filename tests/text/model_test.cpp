@@ -2,6 +2,7 @@
 #include "support/test.hpp"
 
 #include "../../plugins/text/model.hpp"
+#include "small_model.hpp"
 
 #include <lact/error.hpp>
 
@@ -26,21 +27,6 @@ text::LanguageModel model_of(const test::Golden& file, at::ScalarType type = at:
   std::filesystem::copy_file(source, folder / "model.safetensors");
   std::ofstream(folder / "config.json") << file.options.at("config");
   return text::LanguageModel::load(io::Checkpoint::open(folder.path()), test::device(), type);
-}
-
-text::Config small_config() {
-  text::Config c;
-  c.hidden_size = 32;
-  c.num_hidden_layers = 2;
-  c.num_attn_heads = 4;
-  c.num_lact_heads = 2;
-  c.lact_chunk_size = 8;
-  c.window_size = 6;
-  c.w0_w2_low_rank = 4;
-  c.intermediate_size = 48;
-  c.vocab_size = 61;
-  c.initializer_range = 0.3;
-  return c;
 }
 
 Tensor random_ids(int64_t batch, int64_t length) {
@@ -105,7 +91,7 @@ TEST_CASE("streams match the golden values however the tokens are fed", "[golden
 
 TEST_CASE("decoding token by token equals the full forward pass") {
   at::manual_seed(1);
-  auto config = small_config();
+  auto config = test::small_config();
   config.use_muon = GENERATE(false, true);
   config.ttt_prenorm = GENERATE(false, true);
   config.window_size = GENERATE(std::optional<int64_t>(), std::optional<int64_t>(6));
@@ -121,7 +107,7 @@ TEST_CASE("decoding token by token equals the full forward pass") {
 
 TEST_CASE("a stream that was saved and restored goes on with the same bytes") {
   at::manual_seed(2);
-  auto config = small_config();
+  auto config = test::small_config();
   config.ttt_prenorm = GENERATE(false, true);
   config.use_momentum = GENERATE(false, true);
   const int64_t stop = GENERATE(3, 8, 29);
@@ -142,7 +128,7 @@ TEST_CASE("a stream that was saved and restored goes on with the same bytes") {
 }
 
 TEST_CASE("what a stream holds does not grow with what it has read") {
-  const auto model = text::LanguageModel::fresh(small_config(), 5, at::kCPU);
+  const auto model = text::LanguageModel::fresh(test::small_config(), 5, at::kCPU);
   const auto bytes_after = [&](int64_t tokens) {
     auto stream = model.start(1);
     for (int64_t t = 0; t < tokens; t += 50) model.feed(stream, random_ids(1, 50));
@@ -157,7 +143,7 @@ TEST_CASE("what a stream holds does not grow with what it has read") {
 
 TEST_CASE("a document's loss does not depend on what lies before it in the row") {
   at::manual_seed(3);
-  const auto model = text::LanguageModel::fresh(small_config(), 5, at::kCPU);
+  const auto model = text::LanguageModel::fresh(test::small_config(), 5, at::kCPU);
   const at::NoGradGuard no_grad;
   auto ids = random_ids(1, 40);
   auto documents = at::zeros({1, 40}, at::kLong);
@@ -187,7 +173,7 @@ TEST_CASE("the published sizes have the published parameter counts") {
 
 TEST_CASE("configs that cannot work are refused with the reason") {
   const auto refusal = [](const nlohmann::json& change) {
-    auto values = small_config().to_json();
+    auto values = test::small_config().to_json();
     values.update(change);
     return text::Config::from_json(values, "config.json");
   };

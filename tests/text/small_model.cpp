@@ -29,6 +29,7 @@ text::Config small_config() {
   c.w0_w2_low_rank = 4;
   c.intermediate_size = 48;
   c.initializer_range = 0.3;
+  c.vocab_size = 61;
   return c;
 }
 

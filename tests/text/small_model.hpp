@@ -8,10 +8,11 @@
 
 namespace lact::test {
 
-/// Small, with windows and chunks that short texts cross. vocab_size is the tokenizer's.
+/// Small, with windows and chunks that short texts cross.
 text::Config small_config();
 
-/// config.json, model.safetensors and tokenizer.model; parameters drawn from `seed`.
+/// config.json, model.safetensors and tokenizer.model; parameters drawn from `seed`, vocab_size the
+/// tokenizer's.
 void write_model(const std::filesystem::path& folder, const text::Config& config = small_config(),
                  uint64_t seed = 5);
 
