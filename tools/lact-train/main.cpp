@@ -3,7 +3,7 @@
 
 #include "train_command.hpp"
 
-int main(int argc, char** argv) {
+extern "C" int lact_train_main(int argc, char** argv) {
   using namespace lact;
   return cli::run("lact-train", argc, argv, [](cli::Args& args) {
     const plugin::ToolInfo tool{"lact-train",
