@@ -226,6 +226,39 @@ TEST_CASE("nothing to do, or a verb that is not there, is 64 and one line") {
   CHECK(unknown.err ==
         "lact-fake-tokenize: error: unknown verb 'dance'; lact-fake-tokenize good "
         "has train, encode\n");
+  CHECK(run({tool, "good", "ecnode", dir}).err ==
+        "lact-fake-tokenize: error: unknown verb 'ecnode'; did you mean encode?\n");
+}
+
+TEST_CASE("a mistyped modality or verb of the tool itself is answered with the nearest one") {
+  const Folder folder({"good"});
+  const auto ends_with = [](const std::string& text, const std::string& end) {
+    return text.size() > end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+  };
+  const auto modality = bench({"godo"}, folder.path());
+  CHECK(modality.exit == 69);
+  CHECK(ends_with(modality.err, "; did you mean good?\n"));
+  CHECK(ends_with(bench({"plugin"}, folder.path()).err, "; did you mean plugins?\n"));
+  CHECK_FALSE(ends_with(bench({"opera"}, folder.path()).err, "?\n"));
+}
+
+TEST_CASE("a completion script knows the plugins that are found when it is written") {
+  const Folder folder({"good", "abi", "null"});
+  const auto tool = (build_root() / "tests/plugin/lact-fake-tokenize").string();
+  for (const std::string shell : {"bash", "zsh", "fish"}) {
+    const auto dir = "--plugin-dir=" + folder.path().string();
+    const auto with = run({tool, "--completion", shell, dir});
+    CAPTURE(shell, with.err);
+    CHECK(with.exit == 0);
+    CHECK(with.out.find("good") != std::string::npos);
+    CHECK(with.out.find("encode") != std::string::npos);
+    CHECK(with.out.find("pitch") != std::string::npos);
+    CHECK(with.out.find("abi") == std::string::npos);  // refused
+    CHECK(run({tool, "good", "--completion=" + shell, dir}).out == with.out);
+    CHECK(run({tool, "--completion", shell}).out.find("pitch") == std::string::npos);
+  }
+  CHECK(run({tool, "--completion", "ksh"}).exit == 64);
+  CHECK(run({tool, "--completion"}).exit == 64);
 }
 
 }  // namespace lact::test

@@ -1,3 +1,4 @@
+#include <lact/cli/nearest.hpp>
 #include <lact/plugin/host.hpp>
 
 #include <dlfcn.h>
@@ -176,12 +177,16 @@ void check_plugin_dir(const fs::path& folder) {
     throw Error(Exit::no_input, "--plugin-dir ", folder.string(), ": no such folder");
 }
 
-[[noreturn]] void not_found(const std::string& name, const std::vector<fs::path>& path) {
+[[noreturn]] void not_found(const std::string& name, const std::vector<fs::path>& path,
+                            std::vector<std::string> known) {
   std::string where;
-  for (const auto& folder : path) where += (where.empty() ? "" : ", ") + folder.string();
+  for (const auto& folder : path) {
+    where += (where.empty() ? "" : ", ") + folder.string();
+    for (const auto& file : candidates(folder)) known.push_back(plugin_name(file));
+  }
   throw Error(Exit::unavailable, "no plugin for '", name, "': ", file_name(name),
               where.empty() ? " has no folder to be in; see LACT_PLUGIN_PATH" : " is not in ",
-              where);
+              where, cli::did_you_mean(name, known));
 }
 
 /// The modality; on refusal says why and returns null. Same stamp, same C++ ABI: exceptions may
@@ -224,7 +229,8 @@ std::vector<Found> list(const std::filesystem::path& plugin_dir) {
   return all;
 }
 
-std::unique_ptr<Modality> load(const std::string& name, const std::filesystem::path& plugin_dir) {
+std::unique_ptr<Modality> load(const std::string& name, const std::filesystem::path& plugin_dir,
+                               const std::vector<std::string>& others) {
   check_name(name);
   check_plugin_dir(plugin_dir);
   const auto path = search_path(plugin_dir);
@@ -240,7 +246,7 @@ std::unique_ptr<Modality> load(const std::string& name, const std::filesystem::p
     if (modality == nullptr) throw Error(Exit::unavailable, file.string(), ": refused: ", refusal);
     return modality;
   }
-  not_found(name, path);
+  not_found(name, path, others);
 }
 
 }  // namespace lact::plugin
