@@ -67,7 +67,7 @@ std::optional<fs::path> find_libtorch(const fs::path& lib) {
     throw Unavailable("LACT_LIBTORCH: " + *named + " has no " + kTorch);
   }
   std::error_code ignored;
-  for (const fs::path folder : {lib / "libtorch", fs::path(LACT_CONFIGURED_LIBTORCH)})
+  for (const fs::path& folder : {lib / "libtorch", fs::path(LACT_CONFIGURED_LIBTORCH)})
     if (!folder.empty() && fs::exists(folder / kTorch, ignored)) return folder;
   if (const auto venv = environment("VIRTUAL_ENV")) return in_venv(*venv);
   return {};
