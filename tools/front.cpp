@@ -125,7 +125,8 @@ int main(int argc, char** argv) {
     set_defaults();
     using Main = int (*)(int, char**);
     const auto tool = reinterpret_cast<Main>(::dlsym(load_module(), LACT_MAIN));
-    if (tool == nullptr) throw Unavailable(std::string("the installation is mixed: ") + ::dlerror());
+    if (tool == nullptr)
+      throw Unavailable(std::string("the installation is mixed: ") + ::dlerror());
     return tool(argc, argv);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s: error: %s\n", LACT_TOOL, error.what());
