@@ -57,11 +57,12 @@ class Generate final : public plugin::Command {
   void run(cli::Context& context) override {
     if (!inspect_.empty()) return cli::out(inspect_state(inspect_, context.json));
     check_options();
+    score_.files.insert(score_.files.end(), more_files_.begin(), more_files_.end());
     if (!state_file_.empty()) state_ = io::load_state(state_file_);
     const auto loaded = load(context);
     complete_sampler(loaded);
     const auto begin = [&] { return make_session(loaded, context.seed); };
-    if (!score_.file.empty()) {
+    if (!score_.files.empty()) {
       score_.group = batch_;
       score_.bos = !no_bos_;
       score_.json = context.json;
@@ -171,11 +172,13 @@ class Generate final : public plugin::Command {
 
   void declare_scoring(CLI::App& app) {
     const char* group = "Scoring";
-    app.add_option("--score", score_.file,
+    app.add_option("--score", score_.files,
                    "how likely a text is: loss, perplexity, loss by position; - is stdin. Packed "
-                   "data (*.safetensors): by document. Pairs (*.jsonl): a line of JSON for each")
+                   "data (*.safetensors): by document. Pairs (*.jsonl): a line of JSON for each. "
+                   "Several files: a table")
         ->type_name("FILE")
         ->group(group);
+    app.add_option("FILE", more_files_, "further files to score, as --score *.txt gives them");
     app.add_flag("--pairs", score_.pairs,
                  "the file to score is JSONL of {\"context\": TEXT, \"continuation\": TEXT}")
         ->group(group);
@@ -190,21 +193,24 @@ class Generate final : public plugin::Command {
   }
 
   void check_options() const {
+    if (!more_files_.empty() && score_.files.empty())
+      throw Error(Exit::usage, "unexpected argument '", more_files_[0],
+                  "'; a text to continue comes with --prompt or --prompt-file");
     if (model_.empty()) throw Error(Exit::usage, "--model is required");
     const bool prompted = prompt_.has_value() || !prompt_file_.empty();
     if (prompt_ && !prompt_file_.empty())
       throw Error(Exit::usage, "--prompt and --prompt-file exclude each other");
     const bool batch = !prompts_.file.empty();
-    if (batch && (prompted || !score_.file.empty() || !save_state_.empty()))
+    if (batch && (prompted || !score_.files.empty() || !save_state_.empty()))
       throw Error(Exit::usage, "--batch takes no other prompt, scores nothing and saves no state");
-    if (!score_.file.empty() && (prompted || !save_state_.empty()))
+    if (!score_.files.empty() && (prompted || !save_state_.empty()))
       throw Error(Exit::usage, "--score takes no prompt and saves no state");
-    if (score_.file.empty() && (score_.per_token || score_.by_position || score_.pairs))
+    if (score_.files.empty() && (score_.per_token || score_.by_position || score_.pairs))
       throw Error(Exit::usage, "--per-token, --by-position and --pairs need --score");
     if (score_.per_token && score_.by_position)
       throw Error(Exit::usage, "--per-token and --by-position exclude each other");
     check_folder();
-    if (score_.file.empty() && !prompted && !batch && state_file_.empty() &&
+    if (score_.files.empty() && !prompted && !batch && state_file_.empty() &&
         ::isatty(STDIN_FILENO) == 1)
       throw Error(Exit::usage, "nothing to continue: give --prompt, --prompt-file or --state");
   }
@@ -344,6 +350,7 @@ class Generate final : public plugin::Command {
   SamplerOptions sampler_;
   std::vector<std::string> biases_;
   ScoreOptions score_;
+  std::vector<std::string> more_files_;
   BatchOptions prompts_;
   std::optional<io::State> state_;
 };
