@@ -98,16 +98,20 @@ TEST_CASE("a file that is no plugin is refused") {
   check_refused(folder, "folder", "it does not load: ");
 }
 
-TEST_CASE("a modality that cannot be created is refused by name and passed over in lists") {
-  const Folder folder({"null", "good"});
-  const auto result = bench({"null"}, folder.path());
-  CHECK(result.exit == 69);
-  CHECK(result.err.find("lact-null.so: refused: it could not create its modality") !=
-        std::string::npos);
+TEST_CASE("a plugin that needs what this program does not have is refused with the symbol") {
+  const Folder folder({"unresolved"});
+  check_refused(folder, "unresolved", "undefined symbol: _Z23lact_does_not_have_thisv");
+}
+
+TEST_CASE("a modality that cannot be created is refused with the reason, and passed over in help") {
+  const Folder folder({"null", "throws", "good"});
+  check_refused(folder, "null", "it created no modality");
+  check_refused(folder, "throws", "it could not create its modality: no microphone");
   const auto help = bench({"--help"}, folder.path());
   CHECK(help.exit == 0);
   CHECK(help.out.find("\n  good ") != std::string::npos);
   CHECK(help.out.find("\n  null ") == std::string::npos);
+  CHECK(help.out.find("\n  throws ") == std::string::npos);
 }
 
 TEST_CASE("a file or folder that others may write is refused") {
@@ -154,26 +158,23 @@ TEST_CASE("--plugin-dir comes before LACT_PLUGIN_PATH, and the first file of a n
         69);
 }
 
-TEST_CASE("a moved installation and a build tree find their own plugins") {
+TEST_CASE("a build tree that was moved finds its own plugins") {
   const std::map<std::string, std::string> environment{
       {"LD_LIBRARY_PATH", (build_root() / "libs/lact").string()}};
-  const auto layout =
-      GENERATE(std::pair<std::string, std::string>{"bin", "lib/lact/plugins"},
-               std::pair<std::string, std::string>{"bin", "lib/x86_64-linux-gnu/lact/plugins"},
-               std::pair<std::string, std::string>{"tools", "plugins/good"});
-  CAPTURE(layout.second);
-  const TemporaryFolder prefix;
-  fs::create_directories(prefix / layout.first);
-  fs::create_directories(prefix / layout.second);
-  fs::create_directories(prefix / "meson-info");
-  const auto tool = prefix / layout.first / "lact-bench";
-  fs::copy_file(build_root() / "tools/lact-bench", tool);
-  CHECK(run({tool.string(), "good"}, "", environment).exit == 69);
-  const auto plugin = prefix / layout.second / "lact-good.so";
+  const TemporaryFolder build;
+  for (const char* folder : {"tools", "plugins/good", "meson-info"})
+    fs::create_directories(build / folder);
+  for (const char* file : {"lact-bench", "lact-tools.so"})
+    fs::copy_file(build_root() / "tools" / file, build / "tools" / file);
+  const auto tool = (build / "tools/lact-bench").string();
+  CHECK(run({tool, "good"}, "", environment).exit == 69);
+  const auto plugin = build / "plugins/good/lact-good.so";
   fs::copy_file(built("good"), plugin);
   ::chmod(plugin.c_str(), 0755);
   ::chmod(plugin.parent_path().c_str(), 0755);
-  CHECK(run({tool.string(), "good", "x"}, "", environment).out == "lact-bench good [] x at 440\n");
+  CHECK(run({tool, "good", "x"}, "", environment).out == "lact-bench good [] x at 440\n");
+  fs::remove(build / "meson-info");
+  CHECK(run({tool, "good"}, "", environment).exit == 69);
 }
 
 TEST_CASE("a name that is none, a modality that is not there, and a folder that is not there") {

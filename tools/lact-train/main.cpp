@@ -3,7 +3,7 @@
 
 #include "train_command.hpp"
 
-int main(int argc, char** argv) {
+extern "C" int lact_train_main(int argc, char** argv) {
   using namespace lact;
   const char* summary = "Train a model on packed data, or go on where a run was left.";
   const auto verbs = [summary](const std::shared_ptr<plugin::Modality>& modality) {

@@ -17,8 +17,8 @@ struct Found {
   std::string name, summary, refusal;
 };
 
-/// Every candidate on the search path, in order; nothing but descriptors is read. A folder that is
-/// refused as a whole is one entry without a name.
+/// Every candidate on the search path, in order, each asked for a modality that is dropped again. A
+/// folder that is refused as a whole is one entry without a name.
 std::vector<Found> list(const std::filesystem::path& plugin_dir = {});
 
 /// The modality of that name: the first file lact-NAME.so on the search path, which must fit. It
