@@ -53,15 +53,31 @@ const std::vector<std::pair<std::string, Member>>& fields() {
   return table;
 }
 
+/// Widths and counts: the product of two, in bytes, is a number that exists.
+constexpr int64_t kLargestSize = int64_t{1} << 28;
+constexpr int64_t kMostLayers = 10000;
+/// Of a width to another.
+constexpr double kLargestRatio = 1e4;
+
+/// A value in a message: ASCII, and not all of a long one.
+std::string shown(const json& value) {
+  constexpr size_t kMost = 100;
+  const auto text = value.dump(-1, ' ', /*ensure_ascii=*/true);
+  return text.size() <= kMost ? text : text.substr(0, kMost) + "...";
+}
+
 void read(const json& value, bool& into) {
   into = value.get<bool>();
 }
 void read(const json& value, double& into) {
+  // The library takes true for 1.
+  if (!value.is_number()) throw json::type_error::create(302, "not a number", &value);
   into = value.get<double>();
 }
 void read(const json& value, int64_t& into) {
   // 16.0 is how some writers spell 16; 16.5 is a mistake.
-  const double number = value.get<double>();
+  double number = 0;
+  read(value, number);
   if (number != std::floor(number) || std::abs(number) > 1e15)
     throw json::type_error::create(302, "not a whole number", &value);
   into = static_cast<int64_t>(number);
@@ -103,7 +119,7 @@ Config Config::from_json(const json& values, const std::string& what) {
     try {
       std::visit([&](auto field) { read(*found, config.*field); }, member);
     } catch (const json::exception&) {
-      throw Error(Exit::data, what, ": ", key, ": cannot be ", found->dump());
+      throw Error(Exit::data, what, ": ", key, ": cannot be ", shown(*found));
     }
     config.other.erase(key);
   }
@@ -118,7 +134,7 @@ json Config::to_json() const {
   if (!out.contains("hidden_act")) out["hidden_act"] = "swish";
   if (!out.contains("lr_parameterization")) out["lr_parameterization"] = "mamba";
   for (const auto& [key, member] : fields())
-    std::visit([&](auto field) { out[key] = write(this->*field); }, member);
+    std::visit([&, &key = key](auto field) { out[key] = write(this->*field); }, member);
   // Ours, and the default: published readers need not see it.
   if (use_fast_weights) out.erase("use_fast_weights");
   return out;
@@ -140,20 +156,27 @@ void Config::check(const std::string& what) const {
   const auto positive = [&](const char* key, int64_t value) {
     if (value < 1) refuse(key, ": must be at least 1, not ", value);
   };
+  const auto size = [&](const char* key, int64_t value, int64_t largest = kLargestSize) {
+    positive(key, value);
+    if (value > largest) refuse(key, ": must be at most ", largest, ", not ", value);
+  };
   const auto is = [&](const char* key, const char* only) {
     const auto found = other.find(key);
     if (found != other.end() && !found->is_null() && *found != only)
-      refuse(key, ": only \"", only, "\" exists, not ", found->dump());
+      refuse(key, ": only \"", only, "\" exists, not ", shown(*found));
   };
-  positive("vocab_size", vocab_size);
-  positive("hidden_size", hidden_size);
-  positive("num_hidden_layers", num_hidden_layers);
-  positive("num_attn_heads", num_attn_heads);
-  positive("num_lact_heads", num_lact_heads);
+  size("vocab_size", vocab_size);
+  size("hidden_size", hidden_size);
+  size("num_hidden_layers", num_hidden_layers, kMostLayers);
+  size("num_attn_heads", num_attn_heads);
+  size("num_lact_heads", num_lact_heads);
   positive("lact_chunk_size", lact_chunk_size);
-  positive("lr_dim", lr_dim);
+  size("lr_dim", lr_dim);
   if (window_size) positive("window_size", *window_size);
-  if (intermediate_size) positive("intermediate_size", *intermediate_size);
+  if (intermediate_size) size("intermediate_size", *intermediate_size);
+  if (w0_w2_low_rank > kLargestSize) size("w0_w2_low_rank", w0_w2_low_rank);
+  if (hidden_ratio && !(*hidden_ratio > 0 && *hidden_ratio <= kLargestRatio))
+    refuse("hidden_ratio: must be above 0 and at most ", kLargestRatio, ", not ", *hidden_ratio);
   if (hidden_size % num_attn_heads != 0)
     refuse("hidden_size ", hidden_size, " is not divisible by num_attn_heads ", num_attn_heads);
   if (hidden_size % num_lact_heads != 0)
@@ -161,6 +184,8 @@ void Config::check(const std::string& what) const {
   if (attn_head_width() % 2 != 0)
     refuse("the attention head width ", attn_head_width(),
            " (hidden_size / num_attn_heads) is odd; ", "the rotary embedding needs an even one");
+  if (!(inter_multi <= kLargestRatio))
+    refuse("inter_multi: must be at most ", kLargestRatio, ", not ", inter_multi);
   if (!(inter_multi > 0) || fast_hidden() < 1)
     refuse("inter_multi ", inter_multi, " leaves the fast weights no hidden width");
   if (lr_dim > 1 && (lr_dim != fast_width() || lr_dim != fast_hidden()))

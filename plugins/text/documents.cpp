@@ -24,7 +24,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kBlockBytes = size_t{256} << 10;
-constexpr size_t kRecordLimit = size_t{1} << 30;
+/// Of a line of JSON, which is held several times over while it is read.
+constexpr size_t kRecordLimit = size_t{32} << 20;
 
 std::string shown(const std::string& file) {
   return file == "-" ? "stdin" : file;
@@ -371,7 +372,8 @@ bool Documents::next_record(Part& part) {
     if (end == std::string::npos) {
       searched_ = buffer_.size();
       if (buffer_.size() - at_ > kRecordLimit)
-        throw Error(Exit::data, shown(file()), ":", line_ + 1, ": a line of more than 1 GiB");
+        throw Error(Exit::data, shown(file()), ":", line_ + 1, ": a line of more than ",
+                    kRecordLimit >> 20, " MiB");
       if (fill()) continue;
       if (at_ == buffer_.size()) return false;
       end = buffer_.size();

@@ -1,6 +1,7 @@
 #include "inspect.hpp"
 
 #include <lact/error.hpp>
+#include <lact/io/files.hpp>
 
 #include <ATen/core/Tensor.h>
 #include <nlohmann/json.hpp>
@@ -57,20 +58,14 @@ std::string row(const std::string& key, const std::string& value) {
   return key + std::string(pad, ' ') + value + "\n";
 }
 
-/// Metadata is somebody's: what a terminal would obey is not printed.
-std::string printable(std::string text) {
-  std::replace_if(
-      text.begin(), text.end(), [](unsigned char c) { return c < ' ' || c == 127; }, '?');
-  return text;
-}
-
 std::string as_text(const io::State& state, const Summary& summary) {
   std::string text = row("kind", "state");
-  for (const auto& [key, value] : state.metadata) text += row(printable(key), printable(value));
+  for (const auto& [key, value] : state.metadata)
+    text += row(io::printable(key), io::printable(value));
   text += row("layers", std::to_string(summary.layers.size()));
   text += row("bytes", std::to_string(summary.bytes));
   for (const auto& [part, bytes] : summary.parts)
-    text += row("  " + printable(part), std::to_string(bytes));
+    text += row("  " + io::printable(part), std::to_string(bytes));
   return text;
 }
 

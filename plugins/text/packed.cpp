@@ -61,6 +61,7 @@ PackedTokens PackedTokens::open(const std::filesystem::path& path) {
   const auto& starts = entry(file, "documents", "U64");
   packed.count_ = entry(file, "tokens", packed.wide_ ? "U32" : "U16").shape[0];
   if (starts.shape[0] < 1) fail(file, "tensor documents: empty");
+  file.verify("documents");
   packed.documents_ = starts.shape[0] - 1;
   packed.tokens_ = file.bytes("tokens");
   const auto* bytes = file.bytes("documents");
@@ -76,6 +77,10 @@ PackedTokens PackedTokens::open(const std::filesystem::path& path) {
     fail(file, "tensor documents: expected 0 to ", packed.count_, ", found ", packed.starts_[0],
          " to ", end[-1]);
   return packed;
+}
+
+void PackedTokens::verify() const {
+  for (const auto& one : file_.entries()) file_.verify(one.name);
 }
 
 int64_t PackedTokens::tokens() const {
@@ -174,7 +179,7 @@ void PackedWriter::append(const std::vector<int32_t>& ids) {
   count_ += ids.size();
 }
 
-void PackedWriter::finish() {
+void PackedWriter::seal() {
   const uint64_t bytes = count_ * (vocab_size_ > kNarrowVocabulary ? 4 : 2);
   if (bytes % 8 != 0) {
     const std::vector<char> zeros(8 - bytes % 8);
@@ -185,12 +190,12 @@ void PackedWriter::finish() {
   stream_.begin("documents", "U64");
   stream_.append(starts_.data(), starts_.size() * sizeof(uint64_t));
   starts_.pop_back();
-  stream_.finish({{"lact.kind", "tokens"},
-                  {"lact.version", "1"},
-                  {"vocab_size", std::to_string(vocab_size_)},
-                  {"tokenizer", tokenizer_},
-                  {"bytes", std::to_string(text_bytes_)},
-                  {"split", split_}});
+  stream_.seal({{"lact.kind", "tokens"},
+                {"lact.version", "1"},
+                {"vocab_size", std::to_string(vocab_size_)},
+                {"tokenizer", tokenizer_},
+                {"bytes", std::to_string(text_bytes_)},
+                {"split", split_}});
 }
 
 }  // namespace lact::text

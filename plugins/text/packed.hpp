@@ -5,6 +5,7 @@
 //   tokens     U16 [T], or U32 where vocab_size > 65536: documents one after another
 //   documents  U64 [D + 1]: where each begins, never falling; the first is 0, the last T
 //   padding    U8, at most 7 zeros, so that documents is aligned; to be ignored
+// Checksums (see io/safetensors.hpp), which files made by others may lack.
 // Metadata: lact.kind = "tokens", lact.version = "1", vocab_size, tokenizer (XXH3 of
 // tokenizer.model), bytes (of text), split ("train", "validation").
 
@@ -19,8 +20,13 @@ namespace lact::text {
 
 class PackedTokens {
  public:
-  /// Errors   65 if it is no token data or contradicts itself, 66 if it cannot be read
+  /// Does not read the tokens, which may be many.
+  /// Errors   65 if it is no token data, contradicts itself or is damaged but for the tokens, 66 if
+  ///          it cannot be read
   static PackedTokens open(const std::filesystem::path& file);
+  /// Compares all with the checksums, if the file has any; reads all.
+  /// Errors   65 naming the tensor that is damaged
+  void verify() const;
 
   int64_t tokens() const;
   int64_t documents() const;
@@ -46,7 +52,7 @@ class PackedTokens {
   bool wide_ = false;
 };
 
-/// Writes such a file in constant memory (but 8 bytes per document); it appears at finish().
+/// Writes such a file in constant memory (but 8 bytes per document); it appears at commit().
 class PackedWriter {
  public:
   /// Errors   73 if it cannot be created; here and below 74 if a write fails
@@ -61,7 +67,9 @@ class PackedWriter {
   int64_t tokens() const { return static_cast<int64_t>(count_); }
   int64_t documents() const { return static_cast<int64_t>(starts_.size()); }
   uint64_t text_bytes() const { return text_bytes_; }
-  void finish();
+  /// After the last token: all is on the disk, under another name (io::AtomicFile::seal).
+  void seal();
+  void commit() { stream_.commit(); }
 
  private:
   io::SafeTensorsStream stream_;

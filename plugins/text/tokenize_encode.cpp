@@ -122,17 +122,23 @@ class PackedSink final : public Sink {
     current_->add_text_bytes(bytes);
   }
   void end() override {}
+  /// A disk that is full leaves all files of an earlier run; only then they are replaced.
   /// train.safetensors comes last: where it is, the others are.
   void finish() override {
-    const auto validation = folder_ / "validation.safetensors";
-    if (writers_[1] && writers_[1]->documents() > 0) {
-      writers_[1]->finish();
+    const bool validation = writers_[1] && writers_[1]->documents() > 0;
+    io::AtomicFile model(folder_ / "tokenizer.model");
+    model.write(model_);
+    model.seal();
+    if (validation) writers_[1]->seal();
+    writers_[0]->seal();
+    if (validation) {
+      writers_[1]->commit();
     } else {
       std::error_code ignored;  // one of an earlier run would not belong to this one
-      fs::remove(validation, ignored);
+      fs::remove(folder_ / "validation.safetensors", ignored);
     }
-    io::write_text(folder_ / "tokenizer.model", model_);
-    writers_[0]->finish();
+    model.commit();
+    writers_[0]->commit();
   }
 
  private:

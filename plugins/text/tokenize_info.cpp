@@ -67,7 +67,7 @@ class Info final : public plugin::Command {
     app.add_option("FILE", inputs_,
                    "tokenizers (*.model), packed data (*.safetensors), or folders with both")
         ->required();
-    app.add_flag("--no-entropy", no_entropy_, "do not read and count the tokens");
+    app.add_flag("--no-entropy", no_entropy_, "do not read, check and count the tokens");
   }
 
   void run(cli::Context& context) override {
@@ -109,6 +109,7 @@ class Info final : public plugin::Command {
     values["vocab_size"] = data.vocab_size();
     values["tokenizer"] = data.tokenizer();
     if (no_entropy_) return values;
+    data.verify();
     const TokenCounts own(data);
     values["unigram_entropy_nats"] = own.unigram_entropy();
     values["bigram_entropy_nats"] = own.bigram_entropy();

@@ -72,7 +72,8 @@ TEST_CASE("the Python package sees in our file what we wrote", "[io][python]") {
   stream.append(offsets, sizeof offsets);
   stream.begin("halves", "BF16");
   stream.append("\x80\x3f\x00\xc0", 4);
-  stream.finish({{"lact.kind", "tokens"}});
+  stream.seal({{"lact.kind", "tokens"}});
+  stream.commit();
   const auto seen = python({"describe", (folder / "f").string()});
   if (!seen) return;
   CHECK(*seen ==

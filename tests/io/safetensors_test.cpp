@@ -177,7 +177,8 @@ TEST_CASE("a stream's file is read like any other", "[io]") {
     }
     stream.begin("empty", "U8");
     CHECK(listing(folder.path()) != std::vector<std::string>{"f"});  // not there before its end
-    stream.finish({{"lact.kind", "tokens"}});
+    stream.seal({{"lact.kind", "tokens"}});
+    stream.commit();
   }
   CHECK(listing(folder.path()) == std::vector<std::string>{"f"});
   const auto file = SafeTensors::open(folder / "f");
@@ -212,7 +213,7 @@ TEST_CASE("a stream used wrongly says so", "[io]") {
   stream.begin("y", "U8");
   stream.append("a", 1);
   CHECK(code([&] { stream.begin("w", "U16"); }) == Exit::internal);  // unaligned
-  CHECK(code([&] { stream.finish({{"much", std::string(200, 'x')}}); }) == Exit::internal);
+  CHECK(code([&] { stream.seal({{"much", std::string(200, 'x')}}); }) == Exit::internal);
 }
 
 TEST_CASE("what the format cannot hold is not written", "[io]") {

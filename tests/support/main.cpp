@@ -59,6 +59,10 @@ at::Device device() {
   return at::Device(name == nullptr ? "cpu" : name);
 }
 
+bool instrumented() {
+  return std::getenv("LACT_TEST_INSTRUMENTED") != nullptr;
+}
+
 std::filesystem::path source_root() {
   return root("LACT_SOURCE_ROOT");
 }

@@ -32,6 +32,9 @@ std::filesystem::path build_root();
 /// Where golden values are checked: $LACT_TEST_DEVICE, or the CPU. The same tests run on both.
 at::Device device();
 
+/// Built with sanitizers or counters of coverage: time and memory are then not the program's own.
+bool instrumented();
+
 /// A fresh folder that is removed at the end of its scope.
 class TemporaryFolder {
  public:

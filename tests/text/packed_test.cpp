@@ -52,7 +52,8 @@ TEST_CASE("packed tokens read back as they were written") {
   writer.add_text_bytes(77);
   CHECK(writer.tokens() == 5);
   CHECK_FALSE(std::filesystem::exists(folder / "t.safetensors"));
-  writer.finish();
+  writer.seal();
+  writer.commit();
   const auto packed = text::PackedTokens::open(folder / "t.safetensors");
   CHECK(packed.tokens() == 5);
   CHECK(packed.documents() == 3);
@@ -131,7 +132,13 @@ TEST_CASE("damaged token data is refused or reads, and never crashes") {
     writer.begin_document();
     writer.append(std::vector<int32_t>(static_cast<size_t>(d), d));
   }
-  writer.finish();
+  writer.seal();
+  writer.commit();
+  if (const bool checksums = GENERATE(true, false); !checksums) {
+    const auto made = io::SafeTensors::open(file);
+    const auto documents = made.tensor("documents").clone(), tokens = made.tensor("tokens").clone();
+    io::write_safetensors(file, {{"documents", documents}, {"tokens", tokens}}, made.metadata());
+  }
   auto good = io::read_text(file);
   // Flips in the padding of the header would only turn spaces into refusals.
   std::mt19937_64 random(2);
@@ -145,6 +152,39 @@ TEST_CASE("damaged token data is refused or reads, and never crashes") {
     refused += refusal(file) != "none";
   }
   CHECK(refused > 250);
+}
+
+TEST_CASE("every changed byte of token data is found by open or verify, or means the same") {
+  const test::TemporaryFolder folder;
+  const auto file = folder / "t.safetensors";
+  text::PackedWriter writer(file, 100, "abc", "train");
+  for (const std::vector<int32_t>& ids : {std::vector<int32_t>{1, 2, 3}, {4, 5}}) {
+    writer.begin_document();
+    writer.append(ids);
+  }
+  writer.seal();
+  writer.commit();
+  const auto good = io::read_text(file);
+  const size_t blanks = good.find(std::string(8, ' '));
+  size_t found = 0, tokens = 0;
+  for (size_t i = 0; i < good.size(); ++i) {
+    if (i > blanks && i < good.size() - 100) continue;  // kept free for the header
+    CAPTURE(i);
+    auto bad = good;
+    bad[i] ^= static_cast<char>(1 << i % 8);
+    std::ofstream(file, std::ios::binary) << bad;
+    try {
+      const auto packed = text::PackedTokens::open(file);
+      packed.verify();
+      CHECK(good[i] == ' ');
+    } catch (const Error& error) {
+      CHECK(error.code() == Exit::data);
+      ++found;
+      tokens += std::string(error.what()).find("tensor tokens: damaged") != std::string::npos;
+    }
+  }
+  CHECK(found >= blanks);
+  CHECK(tokens == 10);  // five of two bytes
 }
 
 TEST_CASE("a writer that is not finished leaves nothing") {

@@ -22,7 +22,8 @@ text::PackedTokens pack(const std::filesystem::path& file, const std::vector<int
     for (int64_t i = 0; i < length; ++i) ids.push_back(token++ % 50);
     writer.append(ids);
   }
-  writer.finish();
+  writer.seal();
+  writer.commit();
   return text::PackedTokens::open(file);
 }
 

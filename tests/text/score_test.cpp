@@ -209,7 +209,8 @@ TEST_CASE("packed data is scored document by document, each from the beginning")
     writer.begin_document();
     writer.append(documents.back());
   }
-  writer.finish();
+  writer.seal();
+  writer.commit();
   const auto json = score_json({file.string()});
   REQUIRE(json.at("documents").size() == 3);
   double total = 0;
@@ -230,7 +231,8 @@ TEST_CASE("packed data is scored document by document, each from the beginning")
   text::PackedWriter foreign(other, loaded.tokenizer.vocab_size(), "0123456789abcdef", "train");
   foreign.begin_document();
   foreign.append(documents[0]);
-  foreign.finish();
+  foreign.seal();
+  foreign.commit();
   const auto result = score({other.string()});
   CHECK(result.exit == 65);
   CHECK_THAT(result.err, Catch::Contains("0123456789ab"));

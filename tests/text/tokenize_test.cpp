@@ -330,11 +330,13 @@ TEST_CASE("info counts what is there, and its entropies are those worked out by 
   train.begin_document();
   train.append({5, 5, 5, 5});
   train.add_text_bytes(16);
-  train.finish();
+  train.seal();
+  train.commit();
   text::PackedWriter held(shop.folder / "d/validation.safetensors", 8, "h", "validation");
   held.begin_document();
   held.append({5, 6, 7});
-  held.finish();
+  held.seal();
+  held.commit();
   const auto result = tokenize({"info", "--json", shop.path("d")});
   CAPTURE(result.err);
   REQUIRE(result.exit == 0);
@@ -446,5 +448,5 @@ TEST_CASE("a gigabyte would fit: memory does not grow with the text") {
   };
   const double small = peak(5), large = peak(40);
   CAPTURE(small, large);
-  CHECK(large < small + 8000);  // 35 MB more text, 8 MB at most
+  if (!instrumented()) CHECK(large < small + 8000);  // 35 MB more text, 8 MB at most
 }

@@ -279,3 +279,50 @@ TEST_CASE("a run without a directory, and a task that is not there, are said in 
   const auto blocked = run(command({"-o", (folder / "file").string()}));
   CHECK(blocked.exit == 73);
 }
+
+TEST_CASE(
+    "whatever befalls a file of the newest checkpoint, --resume names it and goes on from before",
+    "[train][process]") {
+  const TemporaryFolder folder;
+  const auto words = [&](const fs::path& run, const char* steps) {
+    return command({"-o", run.string(), "--steps", steps, "--save-every", "1", "--keep", "9",
+                    "--dtype", "float32", "--device", "cpu", "--threads", "1", "--resume"});
+  };
+  const auto made = run(words(folder / "made", "3"));
+  CAPTURE(made.err);
+  REQUIRE(made.exit == 0);
+  const auto newest = folder / "run/checkpoints/step-3";
+  std::vector<std::string> names;
+  for (const auto& item : fs::directory_iterator(folder / "made/checkpoints/step-3"))
+    names.push_back(item.path().filename());
+  REQUIRE(names.size() >= 3);
+  for (const auto& name : names)
+    for (const std::string how : {"deleted", "cut", "swapped", "flipped"}) {
+      // Each file in turn in one way; all ways for the manifest and the model.
+      const bool chosen =
+          name == "manifest.json" || name == "model.safetensors" || how == "flipped";
+      if (!chosen) continue;
+      fs::remove_all(folder / "run");
+      fs::copy(folder / "made", folder / "run",
+               fs::copy_options::recursive | fs::copy_options::copy_symlinks);
+      const auto file = newest / name;
+      auto text = io::read_text(file);
+      if (how == "deleted") fs::remove(file);
+      if (how == "cut") fs::resize_file(file, text.size() / 2);
+      if (how == "swapped")  // with another step's
+        fs::copy_file(folder / "run/checkpoints/step-2" / name, file,
+                      fs::copy_options::overwrite_existing);
+      if (how == "flipped") {
+        text[text.size() / 3] ^= 1;
+        std::ofstream(file, std::ios::binary) << text;
+      }
+      const auto result = run(words(folder / "run", "3"));
+      CAPTURE(name, how, result.err);
+      CHECK(result.exit == 0);
+      CHECK(result.err.find(newest.string() + ": damaged, passed over: ") != std::string::npos);
+      // A manifest of another step does not name itself, but what it finds changed.
+      if (how != "swapped" || name != "manifest.json")
+        CHECK(result.err.find("passed over: " + name) != std::string::npos);
+      CHECK(checkpoint(folder / "run", 3) == checkpoint(folder / "made", 3));
+    }
+}

@@ -1,42 +1,75 @@
 #include "toml.hpp"
 
 #include <lact/error.hpp>
+#include <lact/io/files.hpp>
 
 #include <toml++/toml.h>
 
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
-#include <iterator>
-#include <regex>
 
 namespace lact::cli {
 namespace {
 
-/// Byte offset of a column (1-based, counted in code points, as toml++ does).
-size_t byte_offset(std::string_view line, size_t column) {
-  size_t at = 0;
-  for (size_t passed = 1; passed < column && at < line.size(); ++passed) {
-    ++at;
-    while (at < line.size() && (static_cast<unsigned char>(line[at]) & 0xC0) == 0x80) ++at;
+constexpr size_t kMaxBytes = size_t{1} << 20;
+
+/// Byte offsets of places, which toml++ gives as lines and columns (from 1, in code points). Places
+/// asked for in the order of the text cost one pass over it together.
+class Places {
+ public:
+  explicit Places(std::string_view text) : text_(text), lines_{0} {
+    for (size_t i = 0; i < text.size(); ++i)
+      if (text[i] == '\n') lines_.push_back(i + 1);
   }
-  return at;
+
+  size_t offset(const toml::source_position& place) {
+    const size_t line = place.line - 1;
+    if (line >= lines_.size()) return text_.size();
+    if (line != line_ || place.column < column_) {
+      line_ = line;
+      column_ = 1;
+      at_ = lines_[line];
+    }
+    for (; column_ < place.column && at_ < text_.size(); ++column_) {
+      ++at_;
+      while (at_ < text_.size() && (static_cast<unsigned char>(text_[at_]) & 0xC0) == 0x80) ++at_;
+    }
+    return at_;
+  }
+
+ private:
+  std::string_view text_;
+  std::vector<size_t> lines_;  // where each begins
+  size_t line_ = 0, column_ = 1, at_ = 0;
+};
+
+/// Takes digits off the front; false if there is none.
+bool take_digits(std::string_view& text) {
+  const size_t count = std::min(text.find_first_not_of("0123456789"), text.size());
+  text.remove_prefix(count);
+  return count > 0;
 }
 
-std::string_view line_of(std::string_view text, size_t number) {
-  size_t begin = 0;
-  for (size_t i = 1; i < number && begin != std::string_view::npos; ++i) {
-    begin = text.find('\n', begin);
-    if (begin != std::string_view::npos) ++begin;
-  }
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find('\n', begin) - begin);
+bool take_any_of(std::string_view& text, std::string_view wanted) {
+  const bool there = !text.empty() && wanted.find(text.front()) != wanted.npos;
+  if (there) text.remove_prefix(1);
+  return there;
 }
 
+/// [+-] digits without a leading zero, then . and digits, or e, a sign and digits, or both.
 bool is_float(std::string_view text) {
-  static const std::regex form(R"([+-]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?)");
-  return std::regex_match(text.begin(), text.end(), form) &&
-         text.find_first_of(".eE") != std::string_view::npos;
+  take_any_of(text, "+-");
+  if (text.size() > 1 && text[0] == '0' && text[1] >= '0' && text[1] <= '9') return false;
+  if (!take_digits(text)) return false;
+  const bool point = take_any_of(text, ".");
+  if (point && !take_digits(text)) return false;
+  const bool exponent = take_any_of(text, "eE");
+  if (exponent) {
+    take_any_of(text, "+-");
+    if (!take_digits(text)) return false;
+  }
+  return text.empty() && (point || exponent);
 }
 
 bool is_integer(std::string_view text) {
@@ -46,12 +79,9 @@ bool is_integer(std::string_view text) {
 }
 
 /// A float as it was written ("3e-4" stays "3e-4"), so that text options lose nothing.
-std::string float_text(const toml::value<double>& value, std::string_view text) {
-  const auto where = value.source().begin;
-  const auto line = line_of(text, where.line);
-  const size_t begin = byte_offset(line, where.column);
-  const size_t end = std::min(line.find_first_of(" \t,]#\r", begin), line.size());
-  const std::string written(line.substr(begin, end - begin));
+std::string float_text(const toml::value<double>& value, std::string_view text, Places& places) {
+  const auto rest = text.substr(places.offset(value.source().begin));
+  const std::string written(rest.substr(0, rest.find_first_of(" \t,]#\r\n")));
   if (is_float(written) && std::strtod(written.c_str(), nullptr) == value.get()) return written;
   char buffer[64];
   return {buffer, std::to_chars(buffer, buffer + sizeof buffer, value.get()).ptr};
@@ -60,6 +90,7 @@ std::string float_text(const toml::value<double>& value, std::string_view text) 
 struct Reader {
   const std::string& file;
   std::string_view text;
+  Places& places;
 
   std::string where(const toml::node& node) const {
     return concat(file, ":", node.source().begin.line);
@@ -69,7 +100,7 @@ struct Reader {
     if (const auto* value = node.as_string()) return value->get();
     if (const auto* value = node.as_integer()) return std::to_string(value->get());
     if (const auto* value = node.as_boolean()) return value->get() ? "true" : "false";
-    if (const auto* value = node.as_floating_point()) return float_text(*value, text);
+    if (const auto* value = node.as_floating_point()) return float_text(*value, text, places);
     throw Error(Exit::config, where(node), ": ", key,
                 ": expected a string, number, truth value or list of these, found a ",
                 node.is_table()   ? "table"
@@ -90,15 +121,21 @@ struct Reader {
 }  // namespace
 
 std::vector<TomlItem> read_toml(std::istream& input, const std::string& file) {
-  const std::string text{std::istreambuf_iterator<char>(input), {}};
+  std::string text(kMaxBytes + 1, '\0');
+  input.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<size_t>(input.gcount()));
+  if (text.size() > kMaxBytes)
+    throw Error(Exit::config, file, ": longer than ", kMaxBytes, " bytes");
   std::vector<TomlItem> items;
   try {
     const toml::table table = toml::parse(text, file);
-    const Reader reader{file, text};
+    Places places(text);
+    const Reader reader{file, text, places};
     for (const auto& [key, node] : table) items.push_back(reader.item(std::string(key), node));
   } catch (const toml::parse_error& error) {
     const auto at = error.source().begin;
-    throw Error(Exit::config, file, ":", at.line, ":", at.column, ": ", error.description());
+    throw Error(Exit::config, file, ":", at.line, ":", at.column, ": ",
+                io::printable(error.description()));
   }
   std::stable_sort(items.begin(), items.end(),
                    [](const auto& a, const auto& b) { return a.line < b.line; });

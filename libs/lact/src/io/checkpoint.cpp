@@ -157,7 +157,8 @@ const Metadata& Checkpoint::metadata() const {
 }
 
 nlohmann::json Checkpoint::config() const {
-  const auto file = folder_ / "config.json";
+  auto file = side_file("config.json");
+  if (file.empty()) file = folder_ / "config.json";  // the reader says that it is not there
   auto config = parse_json(read_text(file, kMaxJsonBytes), file.string());
   if (!config.is_object()) throw Error(Exit::data, file.string(), ": expected a JSON object");
   return config;
@@ -165,7 +166,10 @@ nlohmann::json Checkpoint::config() const {
 
 fs::path Checkpoint::side_file(const std::string& name) const {
   const auto file = folder_ / name;
-  return is_file(file) ? file : fs::path();
+  if (!is_file(file)) return {};
+  if (const auto problem = verify_file(folder_, name); !problem.empty())
+    throw Error(Exit::data, folder_.string(), ": damaged: ", problem);
+  return file;
 }
 
 std::string Checkpoint::hash() const {

@@ -188,7 +188,8 @@ void CheckpointWriter::tensors(const std::string& name, const NamedTensors& tens
   uint64_t total = 0;
   auto map = nlohmann::json::object();
   for (const auto& shard : shards) {
-    written_[shard.name] = write_tensors(place(shard.name), shard.tensors, metadata);
+    written_[shard.name] =
+        write_tensors(place(shard.name), shard.tensors, metadata, /*checksums=*/true);
     for (const auto& [tensor, value] : shard.tensors) {
       map[tensor] = shard.name;
       total += value.numel() * value.element_size();
@@ -307,6 +308,20 @@ fs::path CheckpointStore::newest(const std::function<void(const std::string&)>& 
 
 namespace {
 
+/// The damaged tensor, where the file has checksums: " (tensor NAME: ...)", else nothing.
+std::string damaged_tensor(const fs::path& file) {
+  if (file.extension() != ".safetensors") return "";
+  try {
+    const auto opened = SafeTensors::open(file);
+    for (const auto& entry : opened.entries()) opened.verify(entry.name);
+  } catch (const Error& error) {
+    const std::string words = error.what(), name = file.string() + ": ";
+    return concat(
+        " (", words.compare(0, name.size(), name) == 0 ? words.substr(name.size()) : words, ")");
+  }
+  return "";
+}
+
 std::string compare(const fs::path& folder, const std::string& name, const nlohmann::json& want) {
   const bool known = want.is_object() && want.contains("bytes") &&
                      want["bytes"].is_number_unsigned() && want.contains("xxh3") &&
@@ -321,35 +336,54 @@ std::string compare(const fs::path& folder, const std::string& name, const nlohm
                   bytes);
   const auto& expected = want["xxh3"].get_ref<const std::string&>();
   if (hash != expected)
-    return concat(printable(name), ": expected XXH3 ", printable(expected), ", found ", hash);
+    return concat(printable(name), ": expected XXH3 ", printable(expected), ", found ", hash,
+                  damaged_tensor(folder / name));
   return "";
 }
 
-std::string compare_all(const fs::path& folder) {
-  const auto file = folder / kManifest;
-  if (!fs::is_regular_file(file)) return concat(kManifest, ": is missing");
-  const auto manifest = parse_json(read_text(file, kMaxManifestBytes), kManifest);
+/// The manifest's files. Errors: 65 if it is malformed.
+nlohmann::json read_manifest(const fs::path& folder) {
+  auto manifest = parse_json(read_text(folder / kManifest, kMaxManifestBytes), kManifest);
   if (!manifest.is_object() || !manifest.contains("files") || !manifest["files"].is_object())
-    return concat(kManifest, ": expected an object of files");
+    throw Error(Exit::data, kManifest, ": expected an object of files");
   if (manifest.value("version", nlohmann::json()) != kManifestVersion)
-    return concat(kManifest, ": expected version ", kManifestVersion);
-  for (const auto& [name, want] : manifest["files"].items()) {
-    auto problem = compare(folder, name, want);
-    if (!problem.empty()) return problem;
-  }
-  return "";
+    throw Error(Exit::data, kManifest, ": expected version ", kManifestVersion);
+  return std::move(manifest["files"]);
 }
 
-}  // namespace
-
-std::string verify_checkpoint(const fs::path& folder) {
+/// What the work returns, or the words of the error that it ends with.
+template <class Work>
+std::string in_words(const Work& work) {
   try {
-    return compare_all(folder);
+    return work();
   } catch (const Error& error) {
     return error.what();
   } catch (const fs::filesystem_error& error) {
     return error.what();
   }
+}
+
+}  // namespace
+
+std::string verify_checkpoint(const fs::path& folder) {
+  return in_words([&]() -> std::string {
+    if (!fs::is_regular_file(folder / kManifest)) return concat(kManifest, ": is missing");
+    const auto files = read_manifest(folder);
+    for (const auto& [name, want] : files.items()) {
+      auto problem = compare(folder, name, want);
+      if (!problem.empty()) return problem;
+    }
+    return "";
+  });
+}
+
+std::string verify_file(const fs::path& folder, const std::string& name) {
+  return in_words([&]() -> std::string {
+    if (!fs::is_regular_file(folder / kManifest)) return "";
+    const auto files = read_manifest(folder);
+    const auto found = files.find(name);
+    return found == files.end() ? "" : compare(folder, name, *found);
+  });
 }
 
 }  // namespace lact::io

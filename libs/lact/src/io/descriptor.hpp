@@ -1,6 +1,8 @@
 #pragma once
 // What the files of this room share: an owned descriptor and words for errno.
 
+#include <lact/io/files.hpp>
+
 #include <unistd.h>
 
 #include <cerrno>
@@ -46,10 +48,6 @@ class Descriptor {
 inline std::string reason(int error) {
   return std::generic_category().message(error);
 }
-
-/// A string that came out of a file, fit for one line on a terminal: control characters and bytes
-/// that are not UTF-8 as \xNN, long ones cut.
-std::string printable(std::string_view text);
 
 /// True if the text is UTF-8: no surrogates, nothing overlong, nothing beyond U+10FFFF.
 bool is_utf8(std::string_view text);

@@ -165,16 +165,17 @@ uint64_t AtomicFile::size() const {
   return impl_->written;
 }
 
-void AtomicFile::commit() {
+void AtomicFile::seal() {
   impl_->flush();
-  if (impl_->work.empty()) {
-    impl_->descriptor = -1;
-    if (!impl_->file.close()) throw Error(Exit::io, impl_->name, ": cannot write: ", reason(errno));
-    return;
-  }
-  if (!impl_->file.sync()) throw Error(Exit::io, impl_->name, ": cannot sync: ", reason(errno));
+  if (!impl_->work.empty() && !impl_->file.sync())
+    throw Error(Exit::io, impl_->name, ": cannot sync: ", reason(errno));
   impl_->descriptor = -1;
   if (!impl_->file.close()) throw Error(Exit::io, impl_->name, ": cannot write: ", reason(errno));
+}
+
+void AtomicFile::commit() {
+  if (impl_->descriptor >= 0) seal();
+  if (impl_->work.empty()) return;
   if (::rename(impl_->work.c_str(), impl_->final.c_str()) != 0)
     throw Error(Exit::io, impl_->name, ": cannot rename: ", reason(errno));
   impl_->work.clear();

@@ -1,4 +1,5 @@
 #include <lact/error.hpp>
+#include <lact/io/files.hpp>
 #include <lact/io/safetensors.hpp>
 
 #include "descriptor.hpp"
@@ -24,6 +25,7 @@ struct SafeTensors::Mapping {
   uint64_t size = 0;    // of the file
   uint64_t buffer = 0;  // where the tensors begin
   Header header;
+  bool checksums = false;
   std::unordered_map<std::string_view, size_t> index;
 
   Mapping() = default;
@@ -114,6 +116,7 @@ SafeTensors SafeTensors::open(const std::filesystem::path& file) {
   mapping->open();
   const auto text = mapping->read_header();
   mapping->header = parse_header(file.string(), text, mapping->size - mapping->buffer);
+  mapping->checksums = take_checksums(file.string(), mapping->header);
   const auto& entries = mapping->header.entries;
   mapping->index.reserve(entries.size());
   for (size_t i = 0; i < entries.size(); ++i) mapping->index.emplace(entries[i].name, i);
@@ -132,6 +135,9 @@ const Metadata& SafeTensors::metadata() const {
 const std::vector<SafeTensors::Entry>& SafeTensors::entries() const {
   return mapping_->header.entries;
 }
+bool SafeTensors::has_checksums() const {
+  return mapping_->checksums;
+}
 bool SafeTensors::contains(const std::string& name) const {
   return mapping_->index.count(name) > 0;
 }
@@ -140,6 +146,7 @@ const SafeTensors::Entry& SafeTensors::entry(const std::string& name) const {
 }
 
 at::Tensor SafeTensors::tensor(const std::string& name) const {
+  verify(name);
   const Entry& entry = mapping_->find(name);
   return tensor_on(mapping_->path.string(), entry, mapping_->begin(entry), mapping_,
                    /*copy=*/false);
@@ -147,6 +154,16 @@ at::Tensor SafeTensors::tensor(const std::string& name) const {
 
 const std::byte* SafeTensors::bytes(const std::string& name) const {
   return mapping_->begin(mapping_->find(name));
+}
+
+void SafeTensors::verify(const std::string& name) const {
+  const Entry& entry = mapping_->find(name);
+  const auto* data = mapping_->begin(entry);
+  if (!mapping_->checksums) return;
+  const auto found = xxh3(data, entry.end - entry.begin);
+  if (found != entry.xxh3)
+    throw Error(Exit::data, mapping_->path.string(), ": tensor ", printable(name),
+                ": damaged: expected XXH3 ", printable(entry.xxh3), ", found ", found);
 }
 
 }  // namespace lact::io

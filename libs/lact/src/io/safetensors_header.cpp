@@ -1,6 +1,7 @@
 #include "safetensors_header.hpp"
 
 #include <lact/error.hpp>
+#include <lact/io/files.hpp>
 
 #include "descriptor.hpp"
 #include "dtype.hpp"
@@ -16,6 +17,8 @@ namespace lact::io {
 namespace {
 
 constexpr const char* kMetadataKey = "__metadata__";
+constexpr const char* kHeaderXxh3 = "lact.xxh3";
+constexpr std::string_view kTensorXxh3 = "lact.xxh3:";  // and the tensor's name
 
 /// Takes the header's JSON event by event. Nothing but the one form that the format knows passes:
 /// a tree built first would lose duplicate keys and let numbers change their kind.
@@ -233,6 +236,32 @@ std::string quoted(const std::string& file, const std::string& text) {
   return nlohmann::json(text).dump();
 }
 
+bool is_tensor_checksum(const std::string& key) {
+  return key.compare(0, kTensorXxh3.size(), kTensorXxh3) == 0;
+}
+
+/// Of all that the header says: metadata, names, dtypes, shapes.
+std::string header_xxh3(const Metadata& metadata, const std::vector<SafeTensors::Entry>& entries) {
+  Xxh3 hash;
+  const auto add_number = [&](uint64_t value) { hash.update(&value, sizeof value); };
+  const auto add = [&](const std::string& text) {
+    add_number(text.size());  // so that no two headers give the same stream of bytes
+    hash.update(text.data(), text.size());
+  };
+  add_number(metadata.size());
+  for (const auto& [key, value] : metadata) {
+    add(key);
+    add(value);
+  }
+  for (const auto& entry : entries) {
+    add(entry.name);
+    add(entry.dtype);
+    add_number(entry.shape.size());
+    for (const int64_t size : entry.shape) add_number(static_cast<uint64_t>(size));
+  }
+  return hash.digest();
+}
+
 std::string format_entry(const std::string& file, const SafeTensors::Entry& entry) {
   std::string shape;
   for (const int64_t size : entry.shape) shape += concat(shape.empty() ? "" : ",", size);
@@ -253,6 +282,39 @@ Header parse_header(const std::string& file, std::string_view text, uint64_t buf
     throw Error(Exit::data, file, ": ", reader.problem);
   check_layout(file, reader.header.entries, buffer_bytes);
   return std::move(reader.header);
+}
+
+bool take_checksums(const std::string& file, Header& header) {
+  auto& metadata = header.metadata;
+  const auto own = metadata.extract(kHeaderXxh3);
+  if (!own) {
+    for (const auto& [key, value] : metadata)
+      if (is_tensor_checksum(key))
+        throw Error(Exit::data, file, ": header: damaged: ", printable(key), " without ",
+                    kHeaderXxh3);
+    return false;
+  }
+  if (const auto found = header_xxh3(metadata, header.entries); found != own.mapped())
+    throw Error(Exit::data, file, ": header: damaged: expected XXH3 ", printable(own.mapped()),
+                ", found ", found);
+  for (auto& entry : header.entries) {
+    const auto one = metadata.extract(concat(kTensorXxh3, entry.name));
+    if (!one)
+      throw Error(Exit::data, file, ": tensor ", printable(entry.name), ": has no checksum");
+    entry.xxh3 = one.mapped();
+  }
+  for (const auto& [key, value] : metadata)
+    if (is_tensor_checksum(key))
+      throw Error(Exit::data, file, ": header: ", printable(key), ": there is no such tensor");
+  return true;
+}
+
+Metadata with_checksums(const Header& header) {
+  auto metadata = header.metadata;
+  for (const auto& entry : header.entries) metadata[concat(kTensorXxh3, entry.name)] = entry.xxh3;
+  // As it is read: the keys that it adds are part of what it is the sum of.
+  metadata[kHeaderXxh3] = header_xxh3(metadata, header.entries);
+  return metadata;
 }
 
 std::string format_header(const std::string& file, const Header& header) {

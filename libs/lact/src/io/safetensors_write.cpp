@@ -8,6 +8,7 @@
 #include "written.hpp"
 
 #include <algorithm>
+#include <optional>
 
 namespace lact::io {
 namespace {
@@ -38,6 +39,11 @@ std::vector<Item> in_order(const std::string& file, const NamedTensors& tensors)
   return items;
 }
 
+/// The tensor as it goes into a file; a copy only where it is not that already.
+at::Tensor plain_bytes(const at::Tensor& tensor) {
+  return tensor.detach().cpu().resolve_conj().resolve_neg().contiguous();
+}
+
 Header layout(const std::vector<Item>& items, const Metadata& metadata) {
   Header header{metadata, {}};
   uint64_t next = 0;
@@ -46,7 +52,7 @@ Header layout(const std::vector<Item>& items, const Metadata& metadata) {
     if (item.dtype->bits == 4) shape.back() *= 2;  // the file counts elements, LibTorch bytes
     const uint64_t bytes = item.tensor->numel() * item.tensor->element_size();
     header.entries.push_back(
-        {*item.name, std::string(item.dtype->name), std::move(shape), next, next + bytes});
+        {*item.name, std::string(item.dtype->name), std::move(shape), next, next + bytes, ""});
     next += bytes;
   }
   return header;
@@ -55,9 +61,18 @@ Header layout(const std::vector<Item>& items, const Metadata& metadata) {
 }  // namespace
 
 Written write_tensors(const std::filesystem::path& file, const NamedTensors& tensors,
-                      const Metadata& metadata) {
+                      const Metadata& metadata, bool checksums) {
   const auto items = in_order(file.string(), tensors);
-  const auto text = format_header(file.string(), layout(items, metadata));
+  auto header = layout(items, metadata);
+  if (checksums) {
+    // The header comes first, so all is read twice; a checksum is far faster than a disk.
+    for (size_t i = 0; i < items.size(); ++i) {
+      const auto plain = plain_bytes(*items[i].tensor);
+      header.entries[i].xxh3 = xxh3(plain.const_data_ptr(), plain.nbytes());
+    }
+    header.metadata = with_checksums(header);
+  }
+  const auto text = format_header(file.string(), header);
   AtomicFile out(file);
   Xxh3 hash;
   const auto write = [&](const void* data, size_t bytes) {
@@ -69,7 +84,7 @@ Written write_tensors(const std::filesystem::path& file, const NamedTensors& ten
   write(text.data(), text.size());
   for (const auto& item : items) {
     // One at a time: never more than one copy in memory.
-    const auto plain = item.tensor->detach().cpu().resolve_conj().resolve_neg().contiguous();
+    const auto plain = plain_bytes(*item.tensor);
     write(plain.const_data_ptr(), plain.nbytes());
   }
   out.commit();
@@ -78,7 +93,7 @@ Written write_tensors(const std::filesystem::path& file, const NamedTensors& ten
 
 void write_safetensors(const std::filesystem::path& file, const NamedTensors& tensors,
                        const Metadata& metadata) {
-  write_tensors(file, tensors, metadata);
+  write_tensors(file, tensors, metadata, /*checksums=*/false);
 }
 
 struct SafeTensorsStream::Impl {
@@ -87,7 +102,8 @@ struct SafeTensorsStream::Impl {
   size_t header_bytes;
   Header header;
   const Dtype* dtype = nullptr;  // of the open tensor
-  bool finished = false;
+  std::optional<Xxh3> hash;      // of its bytes
+  bool sealed = false;
 
   Impl(const std::filesystem::path& path, size_t bytes)
       : file(path), name(path.string()), header_bytes((bytes + 7) / 8 * 8) {}
@@ -109,6 +125,7 @@ void SafeTensorsStream::Impl::end_tensor() {
     throw bug("tensor ", printable(entry.name), ": ", bytes, " bytes are no whole number of ",
               entry.dtype);
   entry.shape = {static_cast<int64_t>(bytes / (dtype->bits / 8))};
+  entry.xxh3 = hash->digest();
   dtype = nullptr;
 }
 
@@ -121,7 +138,7 @@ SafeTensorsStream::SafeTensorsStream(const std::filesystem::path& file, size_t h
 SafeTensorsStream::~SafeTensorsStream() = default;
 
 void SafeTensorsStream::begin(const std::string& name, const std::string& dtype) {
-  if (impl_->finished) throw impl_->bug("begin after finish");
+  if (impl_->sealed) throw impl_->bug("begin after seal");
   impl_->end_tensor();
   const Dtype* type = find_dtype(dtype);
   if (type == nullptr || type->bits % 8 != 0)
@@ -131,18 +148,21 @@ void SafeTensorsStream::begin(const std::string& name, const std::string& dtype)
     throw impl_->bug("tensor ", printable(name), ": ", dtype, " cannot begin at byte ", at,
                      ": begin the widest first");
   impl_->dtype = type;
-  impl_->header.entries.push_back({name, dtype, {}, at, at});
+  impl_->hash.emplace();
+  impl_->header.entries.push_back({name, dtype, {}, at, at, ""});
 }
 
 void SafeTensorsStream::append(const void* data, size_t bytes) {
   if (impl_->dtype == nullptr) throw impl_->bug("append before begin");
+  impl_->hash->update(data, bytes);
   impl_->file.write(data, bytes);
 }
 
-void SafeTensorsStream::finish(const Metadata& metadata) {
-  if (impl_->finished) throw impl_->bug("finish twice");
+void SafeTensorsStream::seal(const Metadata& metadata) {
+  if (impl_->sealed) throw impl_->bug("seal twice");
   impl_->end_tensor();
   impl_->header.metadata = metadata;
+  impl_->header.metadata = with_checksums(impl_->header);
   auto text = format_header(impl_->name, impl_->header);
   if (text.size() > impl_->header_bytes)
     throw impl_->bug("the header takes ", text.size(), " bytes, reserved are ",
@@ -151,8 +171,13 @@ void SafeTensorsStream::finish(const Metadata& metadata) {
   const uint64_t length = text.size();
   impl_->file.write_at(0, &length, sizeof length);
   impl_->file.write_at(sizeof length, text.data(), text.size());
+  impl_->file.seal();
+  impl_->sealed = true;
+}
+
+void SafeTensorsStream::commit() {
+  if (!impl_->sealed) throw impl_->bug("commit before seal");
   impl_->file.commit();
-  impl_->finished = true;
 }
 
 }  // namespace lact::io

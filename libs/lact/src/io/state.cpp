@@ -3,6 +3,7 @@
 
 #include "descriptor.hpp"
 #include "dtype.hpp"
+#include "written.hpp"
 
 namespace lact::io {
 namespace {
@@ -10,7 +11,7 @@ namespace {
 constexpr const char* kKind = "lact.kind";
 constexpr const char* kVersionKey = "lact.version";
 constexpr const char* kState = "state";
-constexpr const char* kVersion = "1";  // of the container; what is in it is the modality's
+constexpr const char* kVersion = "2";  // of the container; what is in it is the modality's
 
 }  // namespace
 
@@ -30,7 +31,7 @@ void save_state(const std::filesystem::path& file, const State& state) {
   auto metadata = state.metadata;
   metadata[kKind] = kState;
   metadata[kVersionKey] = kVersion;
-  write_safetensors(file, {state.tensors.begin(), state.tensors.end()}, metadata);
+  write_tensors(file, {state.tensors.begin(), state.tensors.end()}, metadata, /*checksums=*/true);
 }
 
 State load_state(const std::filesystem::path& file) {
@@ -48,9 +49,13 @@ State load_state(const std::filesystem::path& file) {
     throw Error(Exit::data, file.string(), ": a state of version ",
                 version.empty() ? "none" : printable(version), ", this program reads version ",
                 kVersion);
-  for (const auto& entry : opened.entries())
+  if (!opened.has_checksums())
+    throw Error(Exit::data, file.string(), ": a state without checksums: damaged");
+  for (const auto& entry : opened.entries()) {
+    opened.verify(entry.name);
     state.tensors[entry.name] =
         tensor_on(file.string(), entry, opened.bytes(entry.name), nullptr, /*copy=*/true);
+  }
   return state;
 }
 

@@ -1,4 +1,5 @@
 #include <lact/error.hpp>
+#include <lact/io/files.hpp>
 #include <lact/train/run_config.hpp>
 
 #include <toml++/toml.h>
@@ -24,7 +25,8 @@ toml::table parse(const std::string& text, const std::string& what) {
   try {
     return toml::parse(text);
   } catch (const toml::parse_error& error) {
-    throw Error(Exit::data, what, ": line ", error.source().begin.line, ": ", error.description());
+    throw Error(Exit::data, what, ": line ", error.source().begin.line, ": ",
+                io::printable(error.description()));
   }
 }
 

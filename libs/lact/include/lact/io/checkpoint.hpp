@@ -38,9 +38,11 @@ class Checkpoint {
   /// "key: value" pairs of the (first) file.
   const Metadata& metadata() const;
 
-  /// config.json of the folder. Errors: 66 if there is none, 65 if it is not a JSON object.
+  /// config.json of the folder. Errors: 66 if there is none, 65 if it is not a JSON object, and as
+  /// side_file().
   nlohmann::json config() const;
   /// A side file's path (tokenizer.model, ...), or empty if there is none.
+  /// Errors   65 if there is a manifest, and the file is not what it was when that was written
   std::filesystem::path side_file(const std::string& name) const;
 
   /// XXH3 over names, dtypes, shapes and bytes in name order: the same however it is sharded.
@@ -107,7 +109,10 @@ class CheckpointStore {
   std::filesystem::path run_;
 };
 
-/// Compares every file of a checkpoint with its manifest: "" if all match, else what does not.
+/// Compares every file of a checkpoint with its manifest: "" if all match, else what does not, by
+/// file and tensor.
 std::string verify_checkpoint(const std::filesystem::path& folder);
+/// The same for one file, which a folder without a manifest, or a manifest without it, vouches for.
+std::string verify_file(const std::filesystem::path& folder, const std::string& name);
 
 }  // namespace lact::io

@@ -26,6 +26,11 @@ class AtomicFile {
   /// Overwrites bytes that were written before; the position stays at the end.
   void write_at(uint64_t offset, const void* data, size_t bytes);
   uint64_t size() const;
+  /// All that can fail for want of space: what was written is on the disk, under the temporary
+  /// name. Nothing may be written after it. Files that belong together are all sealed before the
+  /// first is committed.
+  void seal();
+  /// seal(), if that was not done, and the renaming.
   void commit();
 
  private:
@@ -39,6 +44,10 @@ void write_text(const std::filesystem::path& target, std::string_view text);
 /// The whole file ("-": stdin), at most `limit` bytes.
 /// Errors     66 if missing or unreadable, 65 if longer than the limit
 std::string read_text(const std::filesystem::path& file, uint64_t limit = uint64_t{1} << 32);
+
+/// A string that came out of a file, fit for one line on a terminal: control characters and bytes
+/// that are not UTF-8 as \xNN, long ones cut.
+std::string printable(std::string_view text);
 
 /// Makes the folder's entries durable.
 void sync_folder(const std::filesystem::path& folder);

@@ -23,8 +23,14 @@ using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 ///
 /// Strict: the header is at most 100 MB of UTF-8 JSON without duplicate or unknown keys; the
 /// tensors cover the buffer exactly, without holes or overlaps, in sizes that follow from shape and
-/// dtype; at most 64 dimensions. Copies of a SafeTensors share the mapping. Errors     65 naming
-/// file and tensor if the content is malformed, 66 if it cannot be read
+/// dtype; at most 64 dimensions. Copies of a SafeTensors share the mapping.
+///
+/// Files of ours may hold checksums in their metadata: `lact.xxh3:NAME` of each tensor's bytes, and
+/// `lact.xxh3` of all names, dtypes, shapes and other metadata. Then any changed byte is found: in
+/// the header by open(), in a tensor by tensor() and verify(). (Blanks between the header's words
+/// mean nothing.)
+/// Errors     65 naming file and tensor if the content is malformed or damaged, 66 if it cannot be
+///            read
 class SafeTensors {
  public:
   struct Entry {
@@ -32,12 +38,15 @@ class SafeTensors {
     std::string dtype;  ///< as in the file: "F32", "BF16", "I64", ...
     std::vector<int64_t> shape;
     uint64_t begin = 0, end = 0;  ///< bytes, within the buffer
+    std::string xxh3;  ///< of these bytes, 32 hex digits; empty in a file without checksums
   };
 
   static SafeTensors open(const std::filesystem::path& file);
 
   const std::filesystem::path& path() const;
+  /// Without the checksums.
   const Metadata& metadata() const;
+  bool has_checksums() const;
   /// In the order of the buffer.
   const std::vector<Entry>& entries() const;
   bool contains(const std::string& name) const;
@@ -46,11 +55,16 @@ class SafeTensors {
   /// The tensor as a view of the mapping, which it keeps alive; not to be written to. A copy where
   /// the file leaves it unaligned.
   /// Errors   65 if there is no such tensor, LibTorch has no such dtype, a BOOL is neither 0 nor 1,
-  ///          or the file has shrunk since it was opened
+  ///          the bytes do not match their checksum, or the file has shrunk since it was opened
   at::Tensor tensor(const std::string& name) const;
 
-  /// Where the tensor's bytes lie, for readers that need no tensor.
+  /// Where the tensor's bytes lie, for readers that need no tensor. They are not compared with
+  /// their checksum.
   const std::byte* bytes(const std::string& name) const;
+
+  /// Compares a tensor's bytes with their checksum, if the file has any. Reads all of them.
+  /// Errors   65 naming the tensor
+  void verify(const std::string& name) const;
 
  private:
   struct Mapping;
@@ -64,7 +78,7 @@ void write_safetensors(const std::filesystem::path& file, const NamedTensors& te
                        const Metadata& metadata = {});
 
 /// Writes a file whose tensors grow while they are written, in constant memory: one tensor after
-/// another, each of a rank-1 shape that is known at its end.
+/// another, each of a rank-1 shape that is known at its end. Has checksums.
 class SafeTensorsStream {
  public:
   /// header_bytes is reserved in front (the header is padded with spaces, as the format allows).
@@ -77,8 +91,10 @@ class SafeTensorsStream {
   /// of its element size: begin the widest first (InternalError otherwise).
   void begin(const std::string& name, const std::string& dtype);
   void append(const void* data, size_t bytes);
-  /// Writes the header and makes the file appear. Without it nothing appears.
-  void finish(const Metadata& metadata);
+  /// Writes the header and seals the file (AtomicFile::seal).
+  void seal(const Metadata& metadata);
+  /// Makes the file appear. Without it nothing appears.
+  void commit();
 
  private:
   struct Impl;

@@ -23,7 +23,8 @@ struct State {
   const std::string& value(const std::string& key) const;
 };
 
-/// Atomic; adds lact.kind = "state" and lact.version, which load_state checks and takes off.
+/// Atomic; adds lact.kind = "state", lact.version and checksums, which load_state checks and takes
+/// off: any changed byte is found.
 void save_state(const std::filesystem::path& file, const State& state);
 /// Tensors are copies in memory, so that the file may be replaced.
 /// Errors   65 if it is no state, 66 if it cannot be read
