@@ -67,7 +67,7 @@ std::optional<fs::path> find_libtorch(const fs::path& lib) {
     throw Unavailable("LACT_LIBTORCH: " + *named + " has no " + kTorch);
   }
   std::error_code ignored;
-  for (const fs::path folder : {lib / "libtorch", fs::path(LACT_CONFIGURED_LIBTORCH)})
+  for (const fs::path& folder : {lib / "libtorch", fs::path(LACT_CONFIGURED_LIBTORCH)})
     if (!folder.empty() && fs::exists(folder / kTorch, ignored)) return folder;
   if (const auto venv = environment("VIRTUAL_ENV")) return in_venv(*venv);
   return {};
@@ -125,7 +125,8 @@ int main(int argc, char** argv) {
     set_defaults();
     using Main = int (*)(int, char**);
     const auto tool = reinterpret_cast<Main>(::dlsym(load_module(), LACT_MAIN));
-    if (tool == nullptr) throw Unavailable(std::string("the installation is mixed: ") + ::dlerror());
+    if (tool == nullptr)
+      throw Unavailable(std::string("the installation is mixed: ") + ::dlerror());
     return tool(argc, argv);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s: error: %s\n", LACT_TOOL, error.what());
