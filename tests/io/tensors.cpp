@@ -85,11 +85,6 @@ std::vector<std::string> listing(const std::filesystem::path& folder) {
   return names;
 }
 
-int trials(int count) {
-  const char* factor = std::getenv("LACT_TEST_LONG");
-  return factor != nullptr ? count * std::max(1, std::atoi(factor)) : count;
-}
-
 std::optional<std::string> python(std::vector<std::string> arguments) {
   const char* chosen = std::getenv("LACT_TEST_PYTHON");
   const std::string interpreter = chosen != nullptr && *chosen != '\0' ? chosen : "python3";

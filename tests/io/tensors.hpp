@@ -42,9 +42,6 @@ std::pair<Exit, std::string> error_of(const std::function<void()>& work);
 /// The names in a folder, sorted.
 std::vector<std::string> listing(const std::filesystem::path& folder);
 
-/// How often to try something at random: `count`, times LACT_TEST_LONG if that is set.
-int trials(int count);
-
 /// Runs tests/io/interop.py. Nothing if its interpreter lacks the Python package.
 std::optional<std::string> python(std::vector<std::string> arguments);
 

@@ -5,6 +5,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -68,6 +69,11 @@ std::filesystem::path source_root() {
 }
 std::filesystem::path build_root() {
   return root("LACT_BUILD_ROOT");
+}
+
+int trials(int count) {
+  const char* factor = std::getenv("LACT_TEST_LONG");
+  return factor != nullptr ? count * std::max(1, std::atoi(factor)) : count;
 }
 
 TemporaryFolder::TemporaryFolder() {

@@ -96,6 +96,10 @@ bool Process::running() {
   return !impl_->poll(WNOHANG);
 }
 
+pid_t Process::pid() const {
+  return impl_->pid;
+}
+
 Result Process::wait(std::chrono::seconds limit) {
   const auto end = std::chrono::steady_clock::now() + limit;
   while (!impl_->poll(WNOHANG)) {

@@ -26,6 +26,7 @@ class Process {
   Process& operator=(const Process&) = delete;
   void signal(int number);
   bool running();
+  pid_t pid() const;
   /// Waits for the end; kills it (exit 137) when the time is over.
   Result wait(std::chrono::seconds limit = std::chrono::seconds(300));
 

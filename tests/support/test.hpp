@@ -49,6 +49,9 @@ class TemporaryFolder {
   std::filesystem::path path_;
 };
 
+/// How often to try something at random: `count`, times LACT_TEST_LONG if that is set.
+int trials(int count);
+
 /// max|got - want| / (1e-6 + max|want|), in float64: the measure of tests/golden. NaN gives
 /// infinity.
 double scaled_error(const at::Tensor& got, const at::Tensor& want);

@@ -11,6 +11,7 @@
 #include <signal.h>
 
 #include <chrono>
+#include <random>
 #include <sstream>
 #include <thread>
 
@@ -253,6 +254,34 @@ TEST_CASE("SIGINT ends a run with 130 after its state was saved, and the state g
   const auto whole = text_of({"-p", "karo", "-s", "3", "-n", "2000", "--ignore-eos"});
   REQUIRE(whole.size() > first.size() + rest.size());
   CHECK(whole.substr(0, first.size() + rest.size()) == first + rest);
+}
+
+TEST_CASE("a signal at any moment leaves a whole state or none, and 130 or 143") {
+  const test::TemporaryFolder folder;
+  const auto state = (folder / "any.state").string();
+  std::mt19937 random(7);
+  int saved = 0;
+  const int count = test::trials(6);
+  for (int i = 0; i < count; ++i) {
+    std::filesystem::remove(state);
+    test::Process process({"lact-generate", "text", "--model", path("model"), "--threads", "1",
+                           "-p", "karo", "-n", "-1", "--ignore-eos", "--save-state", state});
+    // The last one late enough to be heard.
+    const auto wait = std::chrono::milliseconds(i + 1 < count ? random() % 800 : 1500);
+    std::this_thread::sleep_for(wait);
+    const int number = i % 2 == 0 ? SIGINT : SIGTERM;
+    process.signal(number);
+    const auto result = process.wait(std::chrono::seconds(5));
+    CAPTURE(i, wait.count(), result.err);
+    CHECK(result.exit == 128 + number);
+    const bool there = std::filesystem::exists(state);
+    saved += there;
+    if (there) CHECK(test::run({"lact-generate", "text", "--inspect-state", state}).exit == 0);
+    // Nothing half written lies beside it.
+    const std::filesystem::directory_iterator files(folder.path());
+    CHECK(std::distance(begin(files), end(files)) == there);
+  }
+  CHECK(saved > 0);
 }
 
 TEST_CASE("a reader that goes away ends the run quietly") {

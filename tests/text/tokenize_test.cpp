@@ -13,9 +13,14 @@
 #include <zstd.h>
 #include <nlohmann/json.hpp>
 
+#include <signal.h>
+
+#include <chrono>
 #include <cmath>
 #include <fstream>
 #include <map>
+#include <random>
+#include <thread>
 
 using namespace lact;
 using Catch::Contains;
@@ -449,4 +454,31 @@ TEST_CASE("a gigabyte would fit: memory does not grow with the text") {
   const double small = peak(5), large = peak(40);
   CAPTURE(small, large);
   if (!instrumented()) CHECK(large < small + 8000);  // 35 MB more text, 8 MB at most
+}
+
+TEST_CASE("a signal at any moment of packing ends it with 130 or 143 and leaves no data") {
+  const test::TemporaryFolder folder;
+  put(folder / "t.model", test::train_model());
+  std::string text;
+  const auto block = invented_text(3, 1 << 16);
+  while (text.size() < (size_t{96} << 20)) text += block;
+  put(folder / "book.txt", text);
+  std::mt19937 random(11);
+  int stopped = 0;
+  for (int i = 0; i < test::trials(6); ++i) {
+    const auto out = folder / concat("out-", i);
+    test::Process process({"lact-tokenize", "text", "encode", "-m", (folder / "t.model").string(),
+                           "-o", out.string(), (folder / "book.txt").string()});
+    std::this_thread::sleep_for(std::chrono::milliseconds(random() % 600));
+    const int number = i % 2 == 0 ? SIGINT : SIGTERM;
+    process.signal(number);
+    const auto result = process.wait(std::chrono::seconds(5));
+    CAPTURE(i, result.err);
+    if (result.exit == 0) continue;  // a fast machine was done
+    CHECK(result.exit == 128 + number);
+    ++stopped;
+    std::error_code none;
+    for (const auto& item : fs::directory_iterator(out, none)) FAIL(item.path().filename());
+  }
+  CHECK(stopped > 0);
 }

@@ -130,98 +130,167 @@ int64_t lines_in(const fs::path& file) {
   return std::count(text.begin(), text.end(), '\n');
 }
 
-int kills() {
-  const char* asked = std::getenv("LACT_KILLS");
-  return asked == nullptr ? 25 : std::atoi(asked);
-}
+/// A run that does not end by itself, some steps on.
+struct LongRun {
+  Words words;
+  std::unique_ptr<Process> process;
+
+  LongRun(const fs::path& target, int64_t steps) : words(options(target)) {
+    std::replace(words.begin(), words.end(), std::string("40"), std::string("100000"));
+    process = std::make_unique<Process>(command(words));
+    REQUIRE(wait_for(*process, [&] { return lines_in(target / "metrics.jsonl") >= steps; }));
+  }
+};
+
+/// Starts a run again and again, ends it by `number()` at a random moment, half of the times while
+/// it saves, and calls `after` with what came of it, until `count` were ended. Then it must end in
+/// the bytes of a run that nobody disturbed.
+struct Campaign {
+  TemporaryFolder folder;
+  int ended = 0, while_saving = 0, runs = 0;
+
+  void go(int count, const std::function<int()>& number,
+          const std::function<void(const fs::path&, const Result&, double)>& after) {
+    const auto whole = folder / "whole";
+    REQUIRE(run(command(options(whole))).exit == 0);
+    const auto want = checkpoint(whole, 40);
+    const auto want_metrics = metrics(whole);
+    REQUIRE(want_metrics.size() == 40 + 6);
+    while (ended < count) {
+      const auto target = folder / concat("run-", runs++);
+      for (int starts = 0; !start(target, ended < count && starts < 6, number, after);) ++starts;
+      CAPTURE(target);
+      CHECK(checkpoint(target, 40) == want);
+      CHECK(metrics(target) == want_metrics);
+      CHECK(fs::read_symlink(target / "latest") == "checkpoints/step-40");
+      CHECK_FALSE(saving(target));  // what an end left is gone
+    }
+  }
+
+ private:
+  std::mt19937 random_{20250523};
+
+  /// True if the run came to its end.
+  bool start(const fs::path& target, bool disturb, const std::function<int()>& number,
+             const std::function<void(const fs::path&, const Result&, double)>& after) {
+    // Alone with --resume once there is a run to take the options from.
+    const bool known = fs::exists(target / "run.toml");
+    auto words = known ? Words{"-o", target.string()} : options(target);
+    words.push_back("--resume");
+    Process process(command(words));
+    if (disturb && random_() % 2 == 0) {
+      // From the start of the program on: before run.toml, before the first step.
+      std::this_thread::sleep_for(std::chrono::microseconds(random_() % 700000));
+    } else if (disturb) {
+      wait_for(process, [&] { return saving(target); });
+      std::this_thread::sleep_for(std::chrono::microseconds(random_() % 4000));
+      while_saving += saving(target);
+    }
+    const int signal = disturb ? number() : 0;
+    if (disturb) process.signal(signal);
+    const auto before = std::chrono::steady_clock::now();
+    const auto result = process.wait();
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - before;
+    if (result.exit == 0) return true;
+    REQUIRE(result.exit == 128 + signal);
+    ++ended;
+    after(target, result, seconds.count());
+    return false;
+  }
+};
 
 }  // namespace
 
 TEST_CASE("killed at random moments, while saving too, a run ends in the same bytes",
           "[train][process]") {
-  const TemporaryFolder folder;
-  const auto whole = folder / "whole";
-  REQUIRE(run(command(options(whole))).exit == 0);
-  const auto want = checkpoint(whole, 40);
-  const auto want_metrics = metrics(whole);
-  REQUIRE(want_metrics.size() == 40 + 6);
+  Campaign campaign;
+  campaign.go(
+      trials(25), [] { return SIGKILL; }, [](const auto&...) {});
+  CHECK(campaign.while_saving >= campaign.ended / 5);  // the moments that matter were met
+  WARN(campaign.ended << " kills in " << campaign.runs << " runs, " << campaign.while_saving
+                      << " while saving");
+}
 
-  std::mt19937 random(20250523);
-  int killed = 0, while_saving = 0, runs = 0;
-  while (killed < kills()) {
-    const auto target = folder / concat("run-", runs++);
-    bool ended = false;
-    for (int starts = 0; !ended; ++starts) {
-      // Alone with --resume once there is a run to take the options from.
-      const bool known = fs::exists(target / "run.toml");
-      auto words = known ? Words{"-o", target.string()} : options(target);
-      words.push_back("--resume");
-      Process process(command(words));
-      const bool kill = killed < kills() && starts < 6;
-      if (kill && random() % 2 == 0) {
-        // From the start of the program on: before run.toml, before the first step.
-        std::this_thread::sleep_for(std::chrono::microseconds(random() % 700000));
-      } else if (kill) {
-        wait_for(process, [&] { return saving(target); });
-        std::this_thread::sleep_for(std::chrono::microseconds(random() % 4000));
-        while_saving += saving(target);
-      }
-      if (kill) process.signal(SIGKILL);
-      const auto result = process.wait();
-      killed += result.exit == 137;
-      ended = result.exit == 0;
-      if (!ended) REQUIRE(result.exit == 137);
-    }
-    CAPTURE(target);
-    CHECK(checkpoint(target, 40) == want);
-    CHECK(metrics(target) == want_metrics);
-    CHECK(fs::read_symlink(target / "latest") == "checkpoints/step-40");
-    CHECK_FALSE(saving(target));  // what a kill left is gone
+TEST_CASE("SIGINT and SIGTERM at random moments leave a valid checkpoint, 130 or 143, in 5 s",
+          "[train][process]") {
+  Campaign campaign;
+  std::mt19937 random(20260101);
+  int heard = 0;
+  double longest = 0;
+  campaign.go(
+      trials(20), [&] { return random() % 2 == 0 ? SIGINT : SIGTERM; },
+      [&](const fs::path& target, const Result& result, double seconds) {
+        CAPTURE(target, result.err);
+        CHECK(seconds < 5);
+        longest = std::max(longest, seconds);
+        CHECK(result.out.empty());
+        CHECK_FALSE(saving(target));  // nothing is half written
+        // Before a run listens nothing is lost; once it does, it saves what it has done.
+        if (result.err.find("--resume goes on") == std::string::npos) return;
+        ++heard;
+        const auto newest =
+            io::CheckpointStore(target).newest([](const std::string&) { FAIL("damaged"); });
+        CHECK(io::verify_checkpoint(newest).empty());
+        const auto counters = json::parse(io::read_text(newest / "trainer.json"));
+        const auto lines = metrics(target);
+        CHECK(counters["step"] == (lines.empty() ? json(0) : json::parse(lines.back())["step"]));
+      });
+  CHECK(heard >= campaign.ended / 4);
+  WARN(campaign.ended << " signals in " << campaign.runs << " runs, " << heard << " heard, "
+                      << campaign.while_saving << " while saving, the slowest end took " << longest
+                      << " s");
+}
+
+TEST_CASE("a signal before a run listens ends it as it ends any program, with nothing begun",
+          "[train][process]") {
+  const TemporaryFolder folder;
+  const auto target = folder / "run";
+  for (const int number : {SIGINT, SIGTERM}) {
+    Process process(command(options(target)));
+    process.signal(number);
+    const auto result = process.wait(5s);
+    CHECK(result.exit == 128 + number);
+    CHECK(result.err.empty());
+    CHECK_FALSE(fs::exists(target / "run.toml"));
   }
-  CHECK(while_saving >= kills() / 5);  // the moments that matter were met
-  WARN(killed << " kills in " << runs << " runs, " << while_saving << " while saving");
+  CHECK(run(command(options(target))).exit == 0);  // no --resume is needed
 }
 
 TEST_CASE("SIGTERM and SIGINT finish the step, save and say so by the exit code",
           "[train][process]") {
   const TemporaryFolder folder;
-  const auto target = folder / "run";
-  auto words = options(target);
-  for (auto& word : words)
-    if (word == "40") word = "100000";
-  Process process(command(words));
-  REQUIRE(wait_for(process, [&] { return lines_in(target / "metrics.jsonl") >= 5; }));
   const int number = GENERATE(SIGTERM, SIGINT);
-  process.signal(number);
-  const auto result = process.wait(30s);
+  LongRun once(folder / "once", 5);
+  once.process->signal(number);
+  const auto result = once.process->wait(30s);
   CHECK(result.exit == 128 + number);
   CHECK(result.out.empty());
   CHECK_THAT(result.err, Catch::Contains("--resume goes on"));
   const auto newest =
-      io::CheckpointStore(target).newest([](const std::string&) { FAIL("damaged"); });
+      io::CheckpointStore(folder / "once").newest([](const std::string&) { FAIL("damaged"); });
   const auto counters = json::parse(io::read_text(newest / "trainer.json"));
-  const auto last = json::parse(metrics(target).back());
+  const auto last = json::parse(metrics(folder / "once").back());
   CHECK(counters["step"] == last["step"]);  // nothing done was lost
 }
 
-TEST_CASE("a directory in use is 75, a directory with a run 73 with a hint", "[train][process]") {
+TEST_CASE("a directory in use is 75 and says by whom, a directory with a run 73 with a hint",
+          "[train][process]") {
   const TemporaryFolder folder;
   const auto target = folder / "run";
-  auto words = options(target);
-  for (auto& word : words)
-    if (word == "40") word = "100000";
-  Process process(command(words));
-  REQUIRE(wait_for(process, [&] { return lines_in(target / "metrics.jsonl") >= 1; }));
+  LongRun first(target, 1);
   for (const bool resume : {false, true}) {
-    auto again = words;
+    auto again = first.words;
     if (resume) again.push_back("--resume");
     const auto second = run(command(again));
     CHECK(second.exit == 75);
-    CHECK_THAT(second.err, Catch::Contains("another process is training here"));
+    CHECK(second.err == concat("lact-train: error: ", target.string(),
+                               ": another process is training here: process ", first.process->pid(),
+                               "\n"));
   }
-  process.signal(SIGKILL);
-  process.wait();
-  const auto third = run(command(words));
+  first.process->signal(SIGKILL);
+  first.process->wait();
+  // Whoever died holds nothing.
+  const auto third = run(command(first.words));
   CHECK(third.exit == 73);
   CHECK_THAT(third.err, Catch::Contains("error: ") && Catch::Contains("give --resume"));
 }
