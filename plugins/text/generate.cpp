@@ -1,8 +1,9 @@
 // lact-generate text: reads a prompt of any length, writes on, and keeps what it has read.
 
+#include "batch.hpp"
 #include "commands.hpp"
 #include "inspect.hpp"
-#include "reader.hpp"
+#include "prompt.hpp"
 #include "score.hpp"
 #include "session.hpp"
 #include "threads.hpp"
@@ -44,19 +45,6 @@ std::string rate(const char* what, int64_t tokens, double seconds) {
   return text;
 }
 
-/// \n, \t, \r, \\, \', \" as llama.cpp reads them with -e; others stay as they are.
-std::string unescape(const std::string& text) {
-  constexpr std::string_view kFrom = "ntr\\'\"", kTo = "\n\t\r\\'\"";
-  std::string out;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const size_t known =
-        text[i] == '\\' && i + 1 < text.size() ? kFrom.find(text[i + 1]) : std::string_view::npos;
-    out += known == std::string_view::npos ? text[i] : kTo[known];
-    i += known != std::string_view::npos;
-  }
-  return out;
-}
-
 class Generate final : public plugin::Command {
  public:
   void declare(CLI::App& app) override {
@@ -69,16 +57,18 @@ class Generate final : public plugin::Command {
   void run(cli::Context& context) override {
     if (!inspect_.empty()) return cli::out(inspect_state(inspect_, context.json));
     check_options();
+    score_.files.insert(score_.files.end(), more_files_.begin(), more_files_.end());
     if (!state_file_.empty()) state_ = io::load_state(state_file_);
     const auto loaded = load(context);
     complete_sampler(loaded);
-    const auto begin = [&] { return make_session(loaded, context); };
-    if (!score_.file.empty()) {
+    const auto begin = [&] { return make_session(loaded, context.seed); };
+    if (!score_.files.empty()) {
       score_.group = batch_;
       score_.bos = !no_bos_;
       score_.json = context.json;
       return score(loaded, score_, begin);
     }
+    if (!prompts_.file.empty()) return write_batch(loaded, context);
     auto session = begin();
     write_on(loaded, session);
   }
@@ -101,7 +91,18 @@ class Generate final : public plugin::Command {
                    "prompt or a state, unless it is a terminal")
         ->type_name("FILE")
         ->group(group);
-    app.add_flag("-e,--escape", escape_, "in --prompt, \\n, \\t, \\r, \\\\ mean what they do in C")
+    app.add_option(
+           "--batch", prompts_.file,
+           "continue many prompts, each as if alone: lines of text, or JSONL of {\"prompt\": "
+           "TEXT}, also \"id\", \"seed\"; - is stdin. Prints a line of JSON for each")
+        ->type_name("FILE")
+        ->group(group);
+    app.add_option("--parallel", prompts_.parallel,
+                   "prompts of --batch that are continued at a time")
+        ->check(CLI::Range(int64_t{1}, int64_t{1} << 16))
+        ->group(group);
+    app.add_flag("-e,--escape", escape_,
+                 "in --prompt and in lines of --batch, \\n, \\t, \\r, \\\\ mean what they do in C")
         ->group(group);
     app.add_flag("--no-bos", no_bos_, "do not begin a text with the BOS token")->group(group);
     app.add_option("-b,--batch-size", batch_, "tokens of the prompt that are read at a time")
@@ -171,11 +172,13 @@ class Generate final : public plugin::Command {
 
   void declare_scoring(CLI::App& app) {
     const char* group = "Scoring";
-    app.add_option("--score", score_.file,
+    app.add_option("--score", score_.files,
                    "how likely a text is: loss, perplexity, loss by position; - is stdin. Packed "
-                   "data (*.safetensors): by document. Pairs (*.jsonl): a line of JSON for each")
+                   "data (*.safetensors): by document. Pairs (*.jsonl): a line of JSON for each. "
+                   "Several files: a table")
         ->type_name("FILE")
         ->group(group);
+    app.add_option("FILE", more_files_, "further files to score, as --score *.txt gives them");
     app.add_flag("--pairs", score_.pairs,
                  "the file to score is JSONL of {\"context\": TEXT, \"continuation\": TEXT}")
         ->group(group);
@@ -190,18 +193,25 @@ class Generate final : public plugin::Command {
   }
 
   void check_options() const {
+    if (!more_files_.empty() && score_.files.empty())
+      throw Error(Exit::usage, "unexpected argument '", more_files_[0],
+                  "'; a text to continue comes with --prompt or --prompt-file");
     if (model_.empty()) throw Error(Exit::usage, "--model is required");
     const bool prompted = prompt_.has_value() || !prompt_file_.empty();
     if (prompt_ && !prompt_file_.empty())
       throw Error(Exit::usage, "--prompt and --prompt-file exclude each other");
-    if (!score_.file.empty() && (prompted || !save_state_.empty()))
+    const bool batch = !prompts_.file.empty();
+    if (batch && (prompted || !score_.files.empty() || !save_state_.empty()))
+      throw Error(Exit::usage, "--batch takes no other prompt, scores nothing and saves no state");
+    if (!score_.files.empty() && (prompted || !save_state_.empty()))
       throw Error(Exit::usage, "--score takes no prompt and saves no state");
-    if (score_.file.empty() && (score_.per_token || score_.by_position || score_.pairs))
+    if (score_.files.empty() && (score_.per_token || score_.by_position || score_.pairs))
       throw Error(Exit::usage, "--per-token, --by-position and --pairs need --score");
     if (score_.per_token && score_.by_position)
       throw Error(Exit::usage, "--per-token and --by-position exclude each other");
     check_folder();
-    if (score_.file.empty() && !prompted && state_file_.empty() && ::isatty(STDIN_FILENO) == 1)
+    if (score_.files.empty() && !prompted && !batch && state_file_.empty() &&
+        ::isatty(STDIN_FILENO) == 1)
       throw Error(Exit::usage, "nothing to continue: give --prompt, --prompt-file or --state");
   }
 
@@ -241,14 +251,27 @@ class Generate final : public plugin::Command {
       sampler_.logit_bias.emplace_back(*eos, -std::numeric_limits<double>::infinity());
   }
 
-  Session make_session(const LoadedModel& loaded, const cli::Context& context) const {
-    if (state_) return {loaded, sampler_, *state_, state_file_, context.seed};
-    const uint64_t seed = context.seed.value_or(std::random_device()());
+  Session make_session(const LoadedModel& loaded, std::optional<uint64_t> given) const {
+    if (state_) return {loaded, sampler_, *state_, state_file_, given};
+    const uint64_t seed = given.value_or(std::random_device()());
     log::debug("seed ", seed);
     return {loaded, sampler_, seed};
   }
 
   // --- the work --------------------------------------------------------------------------------
+
+  ReadOptions read_options() const { return {batch_, !no_bos_}; }
+
+  void write_batch(const LoadedModel& loaded, const cli::Context& context) {
+    prompts_.predict = predict_;
+    prompts_.escape = escape_;
+    prompts_.echo = echo_;
+    prompts_.ignore_eos = ignore_eos_;
+    prompts_.read = read_options();
+    generate_batch(loaded, prompts_, [&](std::optional<uint64_t> seed) {
+      return make_session(loaded, seed ? seed : context.seed);
+    });
+  }
 
   void write_on(const LoadedModel& loaded, Session& session) const {
     const bool finished = read_prompt(loaded, session) && write(loaded, session);
@@ -263,7 +286,8 @@ class Generate final : public plugin::Command {
   std::optional<TextReader> prompt(const LoadedModel& loaded, bool continued) const {
     const auto& tokenizer = loaded.tokenizer;
     if (prompt_)
-      return TextReader::from_text(tokenizer, escape_ ? unescape(*prompt_) : *prompt_, continued);
+      return TextReader::from_text(tokenizer, escape_ ? unescape_prompt(*prompt_) : *prompt_,
+                                   continued);
     if (!prompt_file_.empty()) return TextReader::from_file(tokenizer, prompt_file_, continued);
     if (state_) return {};
     return TextReader::from_file(tokenizer, "-", continued);
@@ -278,19 +302,8 @@ class Generate final : public plugin::Command {
     if (before > 0) cli::out(session.held_back());  // it stands before the prompt
     if (echo_) reader->set_tee([](std::string_view text) { cli::out(text); });
     cli::Progress progress("reading", static_cast<double>(reader->total_bytes()) / 1e6, "MB");
-    std::vector<int32_t> ids;
-    if (const auto bos = loaded.bos(); bos && !no_bos_ && before == 0) ids.push_back(*bos);
-    for (;;) {
-      // Groups end at multiples of the size, however the text was divided before.
-      const int64_t room = batch_ - session.tokens() % batch_ - static_cast<int64_t>(ids.size());
-      const auto more = reader->next(static_cast<size_t>(std::max<int64_t>(room, 0)));
-      if (cli::stop_requested()) return false;
-      ids.insert(ids.end(), more.begin(), more.end());
-      if (ids.empty()) break;
-      session.read(ids);
-      ids.clear();
-      report(progress, *reader, session.tokens() - before, watch);
-    }
+    const auto after = [&] { report(progress, *reader, session.tokens() - before, watch); };
+    if (!text::read_prompt(loaded, session, *reader, read_options(), after)) return false;
     log::debug(rate("read", session.tokens() - before, watch.seconds()));
     return true;
   }
@@ -337,6 +350,8 @@ class Generate final : public plugin::Command {
   SamplerOptions sampler_;
   std::vector<std::string> biases_;
   ScoreOptions score_;
+  std::vector<std::string> more_files_;
+  BatchOptions prompts_;
   std::optional<io::State> state_;
 };
 

@@ -256,6 +256,21 @@ Tensor LanguageModel::feed(Stream& stream, const Tensor& ids, bool all) const {
   return head(all ? x : x.slice(1, ids.size(1) - 1));
 }
 
+Tensor LanguageModel::feed(const std::vector<Stream*>& streams, const Tensor& ids) const {
+  const at::NoGradGuard no_grad;
+  const auto options = layer_options(config_, compute_);
+  Tensor x = embed(ids);  // [B, 1, d]
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    std::vector<nn::LactLayerStream*> layer;
+    for (auto* stream : streams) layer.push_back(&stream->layers[i]);
+    x = block(layers_[i], x, [&](const Tensor& y) {
+      return nn::lact_layer(options, layers_[i].mixing, y, layer);
+    });
+  }
+  for (auto* stream : streams) ++stream->position;
+  return head(x);
+}
+
 namespace {
 
 /// Every tensor of a layer's stream with its name, in one place for saving and restoring.

@@ -65,6 +65,9 @@ class LanguageModel {
   /// Reads ids [B, T], in one group. Returns the logits of all T positions, or (all = false) of the
   /// last one, [B, 1, vocab_size]. Equal to forward() over the whole sequence (spec 12).
   at::Tensor feed(Stream& stream, const at::Tensor& ids, bool all = false) const;
+  /// The next token of each of several sequences (streams of batch 1), wherever they stand: ids
+  /// [B, 1] -> logits [B, 1, vocab_size]. Equal to B calls but for rounding (nn::lact_layer).
+  at::Tensor feed(const std::vector<Stream*>& streams, const at::Tensor& ids) const;
 
   /// The stream as named tensors and back; exact. Restoring checks shapes (Errors: 65).
   void save(const Stream& stream, io::State& state) const;

@@ -3,105 +3,63 @@
 #include "csv.hpp"
 #include "packed.hpp"
 #include "reader.hpp"
+#include "score_report.hpp"
 
 #include <lact/cli/run.hpp>
 #include <lact/error.hpp>
 #include <lact/io/checkpoint.hpp>
+#include <lact/log.hpp>
 
 #include <ATen/core/Tensor.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <bit>
-#include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <iostream>
-#include <numbers>
 
 namespace lact::text {
 namespace {
 
 using Json = nlohmann::ordered_json;
-using Scores = std::vector<std::optional<TokenScore>>;
 
 /// Logits of one group stay below this many bytes.
 constexpr int64_t kLogitBytes = int64_t{64} << 20;
 
-struct Totals {
-  double logprob = 0;
-  int64_t tokens = 0, greedy = 0;
-
-  void add(const TokenScore& one) {
-    logprob += one.logprob;
-    ++tokens;
-    greedy += one.greedy;
-  }
-  double loss() const { return tokens > 0 ? -logprob / static_cast<double>(tokens) : 0; }
-};
-
-/// Loss by the position of the predicted token.
-class Positions {
- public:
-  explicit Positions(int64_t width) : width_(width) {}
-
-  void add(int64_t position, const TokenScore& one) {
-    const auto at = static_cast<size_t>(
-        width_ > 0 ? position / width_ : std::bit_width(static_cast<uint64_t>(position)));
-    if (at >= totals_.size()) totals_.resize(at + 1);
-    totals_[at].add(one);
-  }
-
-  /// Calls visit(first, last, totals) for every stretch that has tokens.
-  template <class Visit>
-  void each(const Visit& visit) const {
-    for (size_t i = 0; i < totals_.size(); ++i) {
-      if (totals_[i].tokens == 0) continue;
-      const auto n = static_cast<int64_t>(i);
-      const int64_t from = width_ > 0 ? n * width_ : n == 0 ? 0 : int64_t{1} << (n - 1);
-      const int64_t next = width_ > 0 ? (n + 1) * width_ : int64_t{1} << n;
-      visit(from, next - 1, totals_[i]);
-    }
-  }
-
- private:
-  int64_t width_;
-  std::vector<Totals> totals_;
-};
-
-std::string number(double value, const char* form = "%.6g") {
-  char text[40];
-  std::snprintf(text, sizeof text, form, value);
-  return text;
+bool ends_with(const std::string& name, std::string_view end) {
+  return name.size() > end.size() && name.ends_with(end);
 }
 
-std::string dump(const Json& value, int indent) {
-  return value.dump(indent, ' ', false, Json::error_handler_t::replace) + "\n";
+bool is_pairs(const ScoreOptions& options, const std::string& file) {
+  return options.pairs || ends_with(file, ".jsonl");
 }
 
+/// Nothing but the sums is printed.
+bool is_summary(const ScoreOptions& options) {
+  return !options.per_token && !options.by_position && !is_pairs(options, options.files[0]);
+}
+
+/// One file being scored.
 class Scorer {
  public:
-  Scorer(const LoadedModel& loaded, const ScoreOptions& options,
+  Scorer(const LoadedModel& loaded, const ScoreOptions& options, const std::string& file,
          const std::function<Session()>& begin)
-      : loaded_(loaded), options_(options), begin_(begin), positions_(options.bucket) {
+      : loaded_(loaded), options_(options), file_(file), begin_(begin), score_(options.bucket) {
     const int64_t row = 4 * loaded.model.config().vocab_size;
     group_ = std::max<int64_t>(1, std::min(options.group, kLogitBytes / row));
   }
 
-  void run() {
-    const auto has_end = [&](std::string_view end) {
-      return options_.file.size() > end.size() && options_.file.ends_with(end);
-    };
-    const bool pairs = options_.pairs || has_end(".jsonl");
-    if (pairs && (options_.per_token || options_.by_position))
-      throw Error(Exit::usage, "--per-token and --by-position are for texts, not for pairs");
-    if (pairs) return score_pairs();
-    if (has_end(".safetensors"))
+  FileScore run() {
+    score_.file = file_;
+    if (is_pairs(options_, file_))
+      score_pairs();
+    else if (ends_with(file_, ".safetensors"))
       score_packed();
     else
       score_text();
-    if (options_.by_position) print_positions();
-    if (!options_.per_token && !options_.by_position) print_summary();
+    if (score_.totals.tokens == 0 && is_summary(options_))
+      throw Error(Exit::data, file_, ": has no token to score");
+    return std::move(score_);
   }
 
  private:
@@ -122,9 +80,9 @@ class Scorer {
       const int64_t position = at + static_cast<int64_t>(i);
       if (options_.per_token) lines += line(position, ids[i], scores[i], document);
       if (!scores[i]) continue;
-      totals_.add(*scores[i]);
-      positions_.add(position, *scores[i]);
-      if (document) documents_.back().add(*scores[i]);
+      score_.totals.add(*scores[i]);
+      score_.positions.add(position, *scores[i]);
+      if (document) score_.documents.back().add(*scores[i]);
     }
     cli::out(lines);
   }
@@ -132,22 +90,19 @@ class Scorer {
   std::string line(int64_t position, int32_t id, const std::optional<TokenScore>& one,
                    std::optional<int64_t> document) const {
     const bool known = id < loaded_.tokenizer.vocab_size();
-    return concat(document ? std::to_string(*document) + "," : "", position, ",", id, ",",
+    return concat(many() ? csv_field(file_) + "," : "",
+                  document ? std::to_string(*document) + "," : "", position, ",", id, ",",
                   known ? csv_field(loaded_.tokenizer.piece(id)) : "", ",",
                   one ? number(one->logprob, "%.7g") : "", "\n");
   }
 
-  void print_header(bool documents) const {
-    if (options_.per_token)
-      cli::out(concat(documents ? "document," : "", "position,id,piece,logprob\n"));
-  }
+  bool many() const { return options_.files.size() > 1; }
 
   void score_text() {
     auto session = begin_();
     const bool continued = session.tokens() > 0;
-    auto reader = TextReader::from_file(loaded_.tokenizer, options_.file, continued);
+    auto reader = TextReader::from_file(loaded_.tokenizer, file_, continued);
     cli::Progress progress("scoring", static_cast<double>(reader.total_bytes()) / 1e6, "MB");
-    print_header(false);
     begin_text(session);
     for (;;) {
       stop_if_asked();
@@ -157,7 +112,7 @@ class Scorer {
       take(session, ids, {});
       progress.set(static_cast<double>(reader.bytes()) / 1e6, concat(session.tokens(), " tokens"));
     }
-    text_bytes_ = reader.bytes();
+    score_.bytes = reader.bytes();
   }
 
   void begin_text(Session& session) const {
@@ -167,17 +122,15 @@ class Scorer {
 
   /// As it is stored: a document's first token has nothing before it, as in training.
   void score_packed() {
-    const auto packed = PackedTokens::open(options_.file);
+    const auto packed = PackedTokens::open(file_);
     if (packed.tokenizer() != loaded_.tokenizer.hash())
-      throw Error(Exit::data, options_.file, ": packed with tokenizer ",
-                  packed.tokenizer().substr(0, 12), ", the model's is ",
-                  loaded_.tokenizer.hash().substr(0, 12));
-    packed_ = true;
+      throw Error(Exit::data, file_, ": packed with tokenizer ", packed.tokenizer().substr(0, 12),
+                  ", the model's is ", loaded_.tokenizer.hash().substr(0, 12));
+    score_.packed = true;
     cli::Progress progress("scoring", static_cast<double>(packed.tokens()), "tokens");
-    print_header(true);
     for (int64_t d = 0; d < packed.documents(); ++d) {
       auto session = begin_();
-      documents_.emplace_back();
+      score_.documents.emplace_back();
       const int64_t end = packed.begin(d + 1);
       for (int64_t at = packed.begin(d); at < end;) {
         stop_if_asked();
@@ -190,89 +143,23 @@ class Scorer {
     }
   }
 
-  Json by_position() const {
-    auto rows = Json::array();
-    positions_.each([&](int64_t from, int64_t to, const Totals& totals) {
-      rows.push_back(
-          {{"from", from}, {"to", to}, {"tokens", totals.tokens}, {"loss", totals.loss()}});
-    });
-    return rows;
-  }
-
-  void print_positions() const {
-    std::string text = "from,to,tokens,loss\n";
-    positions_.each([&](int64_t from, int64_t to, const Totals& totals) {
-      text += concat(from, ",", to, ",", totals.tokens, ",", number(totals.loss(), "%.7g"), "\n");
-    });
-    cli::out(text);
-  }
-
-  void print_summary() const {
-    if (totals_.tokens == 0) throw Error(Exit::data, options_.file, ": has no token to score");
-    const double accuracy =
-        static_cast<double>(totals_.greedy) / static_cast<double>(totals_.tokens);
-    const double bits = -totals_.logprob / std::numbers::ln2 /
-                        static_cast<double>(std::max<uint64_t>(text_bytes_, 1));
-    if (options_.json) {
-      Json all{{"file", options_.file},
-               {"tokens", totals_.tokens},
-               {"loss", totals_.loss()},
-               {"perplexity", std::exp(totals_.loss())},
-               {"accuracy", accuracy}};
-      if (!packed_) all["bits_per_byte"] = bits;
-      all["by_position"] = by_position();
-      if (packed_) all["documents"] = documents_json();
-      return cli::out(dump(all, 2));
-    }
-    std::string text =
-        concat("tokens         ", totals_.tokens, "\n", "loss           ", number(totals_.loss()),
-               " nats a token\n", "perplexity     ", number(std::exp(totals_.loss())), "\n");
-    if (!packed_) text += concat("bits a byte    ", number(bits), "\n");
-    text += concat("accuracy       ", number(100 * accuracy, "%.2f"), " %\n");
-    text += "\n      position     tokens       loss\n";
-    positions_.each([&](int64_t from, int64_t to, const Totals& totals) {
-      char row[96];
-      std::snprintf(row, sizeof row, "%14s %10lld %10.4f\n", concat(from, "-", to).c_str(),
-                    static_cast<long long>(totals.tokens), totals.loss());
-      text += row;
-    });
-    if (packed_) text += "\n      document     tokens       loss\n";
-    for (size_t d = 0; d < documents_.size(); ++d) {
-      char row[96];
-      std::snprintf(row, sizeof row, "%14zu %10lld %10.4f\n", d,
-                    static_cast<long long>(documents_[d].tokens), documents_[d].loss());
-      text += row;
-    }
-    cli::out(text);
-  }
-
-  Json documents_json() const {
-    auto rows = Json::array();
-    for (size_t d = 0; d < documents_.size(); ++d) {
-      Json row{{"document", d}, {"tokens", documents_[d].tokens}, {"loss", nullptr}};
-      if (documents_[d].tokens > 0) row["loss"] = documents_[d].loss();
-      rows.push_back(row);
-    }
-    return rows;
-  }
-
   // --- pairs -----------------------------------------------------------------------------------
 
   void score_pairs() {
     std::ifstream file;
-    const bool from_stdin = options_.file == "-";
+    const bool from_stdin = file_ == "-";
     if (!from_stdin) {
-      file.open(options_.file, std::ios::binary);
-      if (!file) throw Error(Exit::no_input, options_.file, ": cannot be read");
+      file.open(file_, std::ios::binary);
+      if (!file) throw Error(Exit::no_input, file_, ": cannot be read");
     }
     std::istream& input = from_stdin ? std::cin : file;
     std::string text;
     for (int64_t number = 1; std::getline(input, text); ++number) {
       stop_if_asked();
       if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
-      score_pair(text, concat(from_stdin ? "stdin" : options_.file, ":", number));
+      score_pair(text, concat(from_stdin ? "stdin" : file_, ":", number));
     }
-    if (input.bad()) throw Error(Exit::io, options_.file, ": cannot be read to its end");
+    if (input.bad()) throw Error(Exit::io, file_, ": cannot be read to its end");
   }
 
   static std::string field(const nlohmann::json& pair, const char* key, const std::string& where) {
@@ -308,10 +195,12 @@ class Scorer {
       for (const auto& one : session.score(ids))
         if (one) totals.add(*one);
     });
-    cli::out(dump({{"logprob", totals.logprob},
-                   {"tokens", totals.tokens},
-                   {"is_greedy", totals.greedy == totals.tokens}},
-                  -1));
+    Json line;
+    if (many()) line["file"] = file_;
+    line["logprob"] = totals.logprob;
+    line["tokens"] = totals.tokens;
+    line["is_greedy"] = totals.greedy == totals.tokens;
+    cli::out(json_text(line, -1));
   }
 
   template <class Work>
@@ -327,20 +216,72 @@ class Scorer {
 
   const LoadedModel& loaded_;
   const ScoreOptions& options_;
+  const std::string& file_;
   const std::function<Session()>& begin_;
   int64_t group_;
-  Totals totals_;
-  Positions positions_;
-  std::vector<Totals> documents_;
-  bool packed_ = false;
-  uint64_t text_bytes_ = 0;
+  FileScore score_;
 };
+
+void check(const ScoreOptions& options) {
+  const auto pairs = std::count_if(options.files.begin(), options.files.end(),
+                                   [&](const auto& file) { return is_pairs(options, file); });
+  if (pairs > 0 && (options.per_token || options.by_position))
+    throw Error(Exit::usage, "--per-token and --by-position are for texts, not for pairs");
+  if (pairs > 0 && pairs < static_cast<ptrdiff_t>(options.files.size()))
+    throw Error(Exit::usage, "pairs and texts are scored apart");
+}
+
+void print_header(const ScoreOptions& options) {
+  const bool many = options.files.size() > 1;
+  const auto packed =
+      std::count_if(options.files.begin(), options.files.end(),
+                    [](const auto& file) { return ends_with(file, ".safetensors"); });
+  if (options.per_token && packed > 0 && packed < static_cast<ptrdiff_t>(options.files.size()))
+    throw Error(Exit::usage, "--per-token: texts and packed data have different columns");
+  if (options.per_token)
+    cli::out(
+        concat(many ? "file," : "", packed > 0 ? "document," : "", "position,id,piece,logprob\n"));
+}
+
+/// What can be wrong with one file and leaves the others as good as they were.
+bool is_of_file(Exit code) {
+  return code == Exit::data || code == Exit::no_input || code == Exit::io;
+}
+
+void score_many(const LoadedModel& loaded, const ScoreOptions& options,
+                const std::function<Session()>& begin) {
+  const bool summary = is_summary(options);
+  ScoreTable table(options.bucket);
+  if (summary && !options.json) cli::out(ScoreTable::header());
+  std::optional<Exit> failure;
+  for (const auto& file : options.files) {
+    try {
+      table.add(Scorer(loaded, options, file, begin).run());
+    } catch (const Error& error) {
+      if (!is_of_file(error.code())) throw;
+      log::write(log::Level::error, concat("error: ", error.what()));
+      failure = failure.value_or(error.code());
+      table.add_failure(file, error.what());
+    }
+    if (summary && !options.json) cli::out(table.last_row());
+  }
+  if (options.by_position) cli::out(positions_csv(table.total().positions));
+  if (summary) cli::out(options.json ? json_text(table.json(), 2) : table.total_row());
+  if (failure) throw Error(*failure, table.failed(), " of ", options.files.size(), " files failed");
+}
 
 }  // namespace
 
 void score(const LoadedModel& loaded, const ScoreOptions& options,
            const std::function<Session()>& begin) {
-  Scorer(loaded, options, begin).run();
+  check(options);
+  print_header(options);
+  if (options.files.size() > 1) return score_many(loaded, options, begin);
+  const auto one = Scorer(loaded, options, options.files.at(0), begin).run();
+  if (options.by_position)
+    cli::out(positions_csv(one.positions));
+  else if (is_summary(options))
+    cli::out(options.json ? json_text(to_json(one), 2) : to_text(one));
 }
 
 }  // namespace lact::text

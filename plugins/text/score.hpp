@@ -6,11 +6,13 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 namespace lact::text {
 
 struct ScoreOptions {
-  std::string file;          ///< text, packed data (*.safetensors) or pairs (*.jsonl); "-": stdin
+  /// Each a text, packed data (*.safetensors) or pairs (*.jsonl); "-": stdin.
+  std::vector<std::string> files;
   bool pairs = false;        ///< JSONL of {"context", "continuation"}, whatever the name
   bool per_token = false;    ///< CSV of all tokens instead of a summary
   bool by_position = false;  ///< CSV of the loss by position instead of a summary
@@ -20,9 +22,11 @@ struct ScoreOptions {
   bool json = false;
 };
 
-/// Prints to stdout. `begin` makes the session that a text starts from.
+/// Prints to stdout: of one file a summary, of several a table with a line for each and the total.
+/// `begin` makes the session that a text starts from.
 /// Errors   65 naming file and line of a pair that is none; 65 if packed data is of another
-///          tokenizer; cli::Interrupted
+///          tokenizer; 64 if files are of kinds that do not go together; cli::Interrupted. Of
+///          several files those that can be scored are; the first fault's code comes at the end.
 void score(const LoadedModel& loaded, const ScoreOptions& options,
            const std::function<Session()>& begin);
 

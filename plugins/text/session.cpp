@@ -212,6 +212,19 @@ void Session::read(const std::vector<int32_t>& ids) {
   accept(ids, logits[0][0]);
 }
 
+void Session::read_together(const std::vector<Session*>& sessions,
+                            const std::vector<int32_t>& ids) {
+  if (sessions.size() == 1) return sessions[0]->read(ids);
+  const c10::InferenceMode no_graph;
+  std::vector<LanguageModel::Stream*> streams;
+  for (auto* session : sessions) streams.push_back(&session->stream_);
+  const auto& first = *sessions.at(0);
+  const auto column = first.ids_tensor(ids).transpose(0, 1);  // [B, 1]
+  const auto logits = to_cpu_float(first.loaded_->model.feed(streams, column).select(1, 0));
+  for (size_t i = 0; i < sessions.size(); ++i)
+    sessions[i]->accept({ids[i]}, logits[static_cast<int64_t>(i)]);
+}
+
 std::vector<std::optional<TokenScore>> Session::score(const std::vector<int32_t>& ids) {
   const c10::InferenceMode no_graph;
   const auto count = static_cast<int64_t>(ids.size());

@@ -66,7 +66,11 @@ class Session {
 
   /// Reads ids (at least one) in one group.
   void read(const std::vector<int32_t>& ids);
-  /// The same, and how likely each was after all before it (the first token of a text: none).
+  /// Reads one token into each of several texts of one model, wherever they stand, in one pass over
+  /// its parameters. Equal to reading them one by one but for the rounding of the products.
+  static void read_together(const std::vector<Session*>& sessions, const std::vector<int32_t>& ids);
+  /// The same as read(), and how likely each was after all before it (the first token of a text:
+  /// none).
   std::vector<std::optional<TokenScore>> score(const std::vector<int32_t>& ids);
 
   /// Draws the next token, which is not read yet: read({id}) does that. Only if ready().

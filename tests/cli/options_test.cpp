@@ -1,5 +1,7 @@
 // Options and configuration files, from outside.
 
+#include <lact/cli/nearest.hpp>
+
 #include "support/process.hpp"
 #include "support/test.hpp"
 
@@ -42,8 +44,10 @@ TEST_CASE("a wrong command line is 64, one line, and says where help is") {
     std::string message;
   };
   const std::vector<Case> cases{
-      {{"--cuont", "3"}, "unknown option --cuont (did you mean --count?)"},
-      {{"--cuont", "3", "--count", "x"}, "unknown option --cuont (did you mean --count?)"},
+      {{"--cuont", "3"}, "unknown option --cuont; did you mean --count?"},
+      {{"--cuont", "3", "--count", "x"}, "unknown option --cuont; did you mean --count?"},
+      {{"--cout=3"}, "unknown option --cout; did you mean --count?"},
+      {{"--pritn-config"}, "unknown option --pritn-config; did you mean --print-config?"},
       {{"--entirely-other"}, "unknown option --entirely-other"},
       {{"--count", "101"}, "--count: Value 101 not in range 0 to 100"},
       {{"--count", "many"}, "--count: Value many not in range 0 to 100"},
@@ -54,7 +58,7 @@ TEST_CASE("a wrong command line is 64, one line, and says where help is") {
   for (const auto& one : cases) {
     const auto result = options(one.arguments);
     CHECK(result.exit == 64);
-    const bool hinted = one.arguments[0] != "--device";
+    const bool hinted = one.arguments[0] != "--device" && one.message.back() != '?';
     CHECK(result.err == "lact-probe: error: " + one.message + (hinted ? kHint : "\n"));
     CHECK(result.out.empty());
   }
@@ -65,7 +69,9 @@ TEST_CASE("a wrong file is 78 and names file, line and key") {
     std::string text, message;
   };
   const std::vector<Case> cases{
-      {"text = \"a\"\n\ncuont = 3\n", "3: unknown key 'cuont'"},
+      {"text = \"a\"\n\ncuont = 3\n", "3: unknown key 'cuont'; did you mean count?\n"},
+      {"thread = 3\n", "1: unknown key 'thread'; did you mean threads?\n"},
+      {"conifg = 3\n", "1: unknown key 'conifg'\n"},  // --config is no key
       {"FILE = \"a\"\n", "1: unknown key 'FILE'"},
       {"options = true\n", "1: unknown key 'options'"},
       {"config = \"other.toml\"\n", "1: 'config' is for the command line only"},
@@ -91,6 +97,28 @@ TEST_CASE("a wrong file is 78 and names file, line and key") {
     CHECK(starts(result.err, "lact-probe: error: stdin:" + one.message));
     CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
   }
+}
+
+TEST_CASE("an edit is a letter more, less or other, or two neighbours exchanged") {
+  // Worked by hand.
+  CHECK(cli::edit_distance("", "abc") == 3);
+  CHECK(cli::edit_distance("modle", "model") == 1);
+  CHECK(cli::edit_distance("kitten", "sitting") == 3);
+  CHECK(cli::edit_distance("ca", "abc") == 3);  // no place touched twice
+  CHECK(cli::edit_distance("same", "same") == 0);
+}
+
+TEST_CASE("the nearest of several is suggested, and nothing that is another word") {
+  const std::vector<std::string> words{"encode", "decode", "info", "train"};
+  CHECK(cli::nearest("ecode", words) == "encode");
+  CHECK(cli::nearest("deocde", words) == "decode");
+  CHECK(cli::nearest("rain", words) == "train");
+  CHECK(cli::nearest("inof", words) == "info");
+  CHECK(cli::nearest("dance", words).empty());
+  CHECK(cli::nearest("x", words).empty());
+  CHECK(cli::nearest("", words).empty());
+  CHECK(cli::did_you_mean("--modle", {"--data", "--model"}) == "; did you mean --model?");
+  CHECK(cli::did_you_mean("opera", words, "; try another") == "; try another");
 }
 
 TEST_CASE("a file that is not there is 66") {
@@ -127,6 +155,9 @@ TEST_CASE("common options may stand before the words") {
   CHECK(result.exit == 0);
   CHECK(result.out.find("count=2") != std::string::npos);
   CHECK(result.out.find("threads=1 seed=5 device=cpu dtype=auto") != std::string::npos);
+  const auto joined = run({program, "-qs7", "--dtype", "float32", "options", "--count", "3"});
+  CHECK(joined.out.find("seed=7 device=cpu dtype=float32") != std::string::npos);
+  CHECK(run({program, "--help", "options"}).out.find("--count") != std::string::npos);
 }
 
 TEST_CASE("threads default to the processors this process may use") {

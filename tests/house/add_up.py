@@ -3,7 +3,7 @@
 
 Every program ends with a line "tests: N passed, N failed". One that died before it, or that failed
 though its line says otherwise, counts as one failure; a skipped one (exit 77) as nothing.
-usage: add_up.py testlog.json. Prints "N passed, N failed" as the last line; exit 1 if any failed or
+usage: add_up.py testlog.json... Prints "N passed, N failed" as the last line; exit 1 if any failed or
 none passed.
 """
 
@@ -33,13 +33,17 @@ def add_up(lines):
 
 
 def main():
-    try:
-        with open(sys.argv[1], encoding="utf-8") as log:
-            passed, failed, remarks = add_up(log)
-    except FileNotFoundError as error:
-        passed, failed, remarks = 0, 1, [f"no test ran: {error}"]
-    for remark in remarks:
-        print(remark)
+    passed = failed = 0
+    for name in sys.argv[1:]:
+        try:
+            with open(name, encoding="utf-8") as log:
+                good, bad, remarks = add_up(log)
+        except FileNotFoundError as error:
+            good, bad, remarks = 0, 1, [f"no test ran: {error}"]
+        for remark in remarks:
+            print(remark)
+        passed += good
+        failed += bad
     print(f"{passed} passed, {failed} failed")
     return int(failed > 0 or passed == 0)
 

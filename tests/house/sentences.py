@@ -8,6 +8,7 @@ import traceback
 
 SOURCE = pathlib.Path(os.environ.get("LACT_SOURCE_ROOT", pathlib.Path(__file__).parents[2]))
 BUILD = pathlib.Path(os.environ.get("LACT_BUILD_ROOT", SOURCE / "build"))
+LIBTORCH = os.environ.get("LACT_TEST_LIBTORCH", "")  # the one of this build
 
 
 def tracked(*patterns):

@@ -174,3 +174,49 @@ TEST_CASE("a recomputed block gives the same gradients, bit for bit") {
   const auto plain = gradients(block(x)), again = gradients(nn::recompute(block, x));
   for (size_t i = 0; i < plain.size(); ++i) CHECK(test::same_bytes(plain[i], again[i]));
 }
+
+TEST_CASE("streams at different places in their chunks read on together as each would alone") {
+  at::manual_seed(6);
+  const at::NoGradGuard no_grad;
+  auto options = small_options();
+  options.rule = ops::Rule::from_name(GENERATE("gd", "muon_momentum"));
+  options.rule.prenorm = GENERATE(false, true);
+  options.fast_weights = GENERATE(true, false);
+  const auto parameters = random_parameters(options, at::kDouble);
+  // Before a chunk's end, at it, after it; and one that has read nothing.
+  const std::vector<int64_t> read{7, 16, 3, 0};
+  const auto x = at::randn({4, 60, options.width}, at::kDouble);
+  std::vector<nn::LactLayerStream> alone, together;
+  for (size_t i = 0; i < read.size(); ++i)
+    for (auto* streams : {&alone, &together}) {
+      streams->push_back(nn::start_stream(options, parameters, 1));
+      if (read[i] > 0)
+        nn::lact_layer(options, parameters,
+                       x.slice(0, static_cast<int64_t>(i)).slice(0, 0, 1).slice(1, 0, read[i]),
+                       streams->back());
+    }
+  for (int64_t step = 0; step < 30; ++step) {
+    // One leaves for a while, in which it reads nothing; the others close ranks.
+    std::vector<size_t> going{0, 1, 2, 3};
+    if (step >= 10 && step < 15) going.erase(going.begin() + 1);
+    std::vector<nn::LactLayerStream*> streams;
+    std::vector<Tensor> tokens, want;
+    for (const size_t i : going) {
+      const auto row = static_cast<int64_t>(i);
+      const int64_t at = alone[i].position;
+      CHECK(together[i].position == at);
+      tokens.push_back(x.slice(0, row, row + 1).slice(1, at, at + 1));
+      want.push_back(nn::lact_layer(options, parameters, tokens.back(), alone[i]));
+      streams.push_back(&together[i]);
+    }
+    const auto got = nn::lact_layer(options, parameters, at::cat(tokens), streams);
+    CAPTURE(step, options.rule.prenorm, options.fast_weights);
+    CHECK(test::scaled_error(got, at::cat(want)) < 1e-11);
+  }
+  // Each is still a stream of its own.
+  for (size_t i = 0; i < read.size(); ++i) {
+    const auto more = x.slice(0, 0, 1).slice(1, 0, 20);
+    CHECK(test::scaled_error(nn::lact_layer(options, parameters, more, together[i]),
+                             nn::lact_layer(options, parameters, more, alone[i])) < 1e-11);
+  }
+}

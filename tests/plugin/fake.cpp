@@ -4,6 +4,8 @@
 
 #include <CLI/App.hpp>
 
+#include <stdexcept>
+
 #ifndef FAKE_ABI
 #define FAKE_ABI LACT_PLUGIN_ABI
 #endif
@@ -16,6 +18,8 @@
 #ifndef FAKE_SYMBOL
 #define FAKE_SYMBOL lact_plugin_describe
 #endif
+
+void lact_does_not_have_this();
 
 namespace {
 
@@ -55,8 +59,13 @@ class Fake final : public lact::plugin::Modality {
 };
 
 void* create() {
-#ifdef FAKE_NULL
+#ifdef FAKE_UNRESOLVED
+  lact_does_not_have_this();
+#endif
+#if defined(FAKE_NULL)
   return nullptr;
+#elif defined(FAKE_THROW)
+  throw std::runtime_error("no microphone");
 #else
   return static_cast<lact::plugin::Modality*>(new Fake);
 #endif

@@ -98,16 +98,20 @@ TEST_CASE("a file that is no plugin is refused") {
   check_refused(folder, "folder", "it does not load: ");
 }
 
-TEST_CASE("a modality that cannot be created is refused by name and passed over in lists") {
-  const Folder folder({"null", "good"});
-  const auto result = bench({"null"}, folder.path());
-  CHECK(result.exit == 69);
-  CHECK(result.err.find("lact-null.so: refused: it could not create its modality") !=
-        std::string::npos);
+TEST_CASE("a plugin that needs what this program does not have is refused with the symbol") {
+  const Folder folder({"unresolved"});
+  check_refused(folder, "unresolved", "undefined symbol: _Z23lact_does_not_have_thisv");
+}
+
+TEST_CASE("a modality that cannot be created is refused with the reason, and passed over in help") {
+  const Folder folder({"null", "throws", "good"});
+  check_refused(folder, "null", "it created no modality");
+  check_refused(folder, "throws", "it could not create its modality: no microphone");
   const auto help = bench({"--help"}, folder.path());
   CHECK(help.exit == 0);
   CHECK(help.out.find("\n  good ") != std::string::npos);
   CHECK(help.out.find("\n  null ") == std::string::npos);
+  CHECK(help.out.find("\n  throws ") == std::string::npos);
 }
 
 TEST_CASE("a file or folder that others may write is refused") {
@@ -154,26 +158,23 @@ TEST_CASE("--plugin-dir comes before LACT_PLUGIN_PATH, and the first file of a n
         69);
 }
 
-TEST_CASE("a moved installation and a build tree find their own plugins") {
+TEST_CASE("a build tree that was moved finds its own plugins") {
   const std::map<std::string, std::string> environment{
       {"LD_LIBRARY_PATH", (build_root() / "libs/lact").string()}};
-  const auto layout =
-      GENERATE(std::pair<std::string, std::string>{"bin", "lib/lact/plugins"},
-               std::pair<std::string, std::string>{"bin", "lib/x86_64-linux-gnu/lact/plugins"},
-               std::pair<std::string, std::string>{"tools", "plugins/good"});
-  CAPTURE(layout.second);
-  const TemporaryFolder prefix;
-  fs::create_directories(prefix / layout.first);
-  fs::create_directories(prefix / layout.second);
-  fs::create_directories(prefix / "meson-info");
-  const auto tool = prefix / layout.first / "lact-bench";
-  fs::copy_file(build_root() / "tools/lact-bench", tool);
-  CHECK(run({tool.string(), "good"}, "", environment).exit == 69);
-  const auto plugin = prefix / layout.second / "lact-good.so";
+  const TemporaryFolder build;
+  for (const char* folder : {"tools", "plugins/good", "meson-info"})
+    fs::create_directories(build / folder);
+  for (const char* file : {"lact-bench", "lact-tools.so"})
+    fs::copy_file(build_root() / "tools" / file, build / "tools" / file);
+  const auto tool = (build / "tools/lact-bench").string();
+  CHECK(run({tool, "good"}, "", environment).exit == 69);
+  const auto plugin = build / "plugins/good/lact-good.so";
   fs::copy_file(built("good"), plugin);
   ::chmod(plugin.c_str(), 0755);
   ::chmod(plugin.parent_path().c_str(), 0755);
-  CHECK(run({tool.string(), "good", "x"}, "", environment).out == "lact-bench good [] x at 440\n");
+  CHECK(run({tool, "good", "x"}, "", environment).out == "lact-bench good [] x at 440\n");
+  fs::remove(build / "meson-info");
+  CHECK(run({tool, "good"}, "", environment).exit == 69);
 }
 
 TEST_CASE("a name that is none, a modality that is not there, and a folder that is not there") {
@@ -225,6 +226,39 @@ TEST_CASE("nothing to do, or a verb that is not there, is 64 and one line") {
   CHECK(unknown.err ==
         "lact-fake-tokenize: error: unknown verb 'dance'; lact-fake-tokenize good "
         "has train, encode\n");
+  CHECK(run({tool, "good", "ecnode", dir}).err ==
+        "lact-fake-tokenize: error: unknown verb 'ecnode'; did you mean encode?\n");
+}
+
+TEST_CASE("a mistyped modality or verb of the tool itself is answered with the nearest one") {
+  const Folder folder({"good"});
+  const auto ends_with = [](const std::string& text, const std::string& end) {
+    return text.size() > end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+  };
+  const auto modality = bench({"godo"}, folder.path());
+  CHECK(modality.exit == 69);
+  CHECK(ends_with(modality.err, "; did you mean good?\n"));
+  CHECK(ends_with(bench({"plugin"}, folder.path()).err, "; did you mean plugins?\n"));
+  CHECK_FALSE(ends_with(bench({"opera"}, folder.path()).err, "?\n"));
+}
+
+TEST_CASE("a completion script knows the plugins that are found when it is written") {
+  const Folder folder({"good", "abi", "null"});
+  const auto tool = (build_root() / "tests/plugin/lact-fake-tokenize").string();
+  for (const std::string shell : {"bash", "zsh", "fish"}) {
+    const auto dir = "--plugin-dir=" + folder.path().string();
+    const auto with = run({tool, "--completion", shell, dir});
+    CAPTURE(shell, with.err);
+    CHECK(with.exit == 0);
+    CHECK(with.out.find("good") != std::string::npos);
+    CHECK(with.out.find("encode") != std::string::npos);
+    CHECK(with.out.find("pitch") != std::string::npos);
+    CHECK(with.out.find("abi") == std::string::npos);  // refused
+    CHECK(run({tool, "good", "--completion=" + shell, dir}).out == with.out);
+    CHECK(run({tool, "--completion", shell}).out.find("pitch") == std::string::npos);
+  }
+  CHECK(run({tool, "--completion", "ksh"}).exit == 64);
+  CHECK(run({tool, "--completion"}).exit == 64);
 }
 
 }  // namespace lact::test

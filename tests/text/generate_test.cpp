@@ -11,6 +11,7 @@
 #include <signal.h>
 
 #include <chrono>
+#include <sstream>
 #include <thread>
 
 using namespace lact;
@@ -55,6 +56,13 @@ void check_fails(const std::vector<std::string>& more, int exit, const std::stri
   CHECK(result.out == "");
   CHECK_THAT(result.err, Catch::Contains(says));
   CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
+}
+
+/// As a JSON document can hold it: what is no UTF-8 replaced.
+std::string in_json(const std::string& text) {
+  const auto written =
+      nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return nlohmann::json::parse(written).get<std::string>();
 }
 
 std::string read(const std::string& name) {
@@ -132,6 +140,96 @@ TEST_CASE("a seed repeats a run, none or -1 does not") {
   CHECK(run({}) != run({}));
 }
 
+TEST_CASE("every prompt of a batch is continued as it is alone, however many at a time") {
+  const std::vector<std::string> prompts{"karo the an", "ingmo", "the ro ka lo mi", "a",
+                                         "and then, karo"};
+  const std::string temp = GENERATE("0", "1");
+  const std::vector<std::string> end = {"-n", "25", "--temp", temp, "-s", "4", "--ignore-eos"};
+  const auto with_end = [&](std::vector<std::string> more) {
+    more.insert(more.end(), end.begin(), end.end());
+    return text_of(more);
+  };
+  std::string lines = "\n";
+  for (const auto& prompt : prompts) lines += prompt + "\r\n\n";  // empty lines are none
+  io::write_text(place() / "prompts.txt", lines);
+  text_of({"-n", "0", "--save-state", path("book")}, test::invented_text(4, 900));
+  const bool continued = GENERATE(false, true);
+  std::vector<std::string> from;
+  if (continued) from = {"--state", path("book")};
+  std::vector<std::string> want;
+  for (const auto& prompt : prompts) {
+    auto words = from;
+    words.insert(words.end(), {"-p", prompt});
+    want.push_back(in_json(with_end(words)));
+  }
+  CHECK(want[0] != want[1]);
+  for (const std::string parallel : {"1", "3", "8"}) {
+    CAPTURE(parallel, temp, continued);
+    auto words = from;
+    words.insert(words.end(), {"--batch", path("prompts.txt"), "--parallel", parallel});
+    std::istringstream out(with_end(words));
+    size_t i = 0;
+    for (std::string line; std::getline(out, line); ++i) {
+      const auto one = nlohmann::json::parse(line);
+      CHECK(one.at("index") == i);
+      CHECK(one.at("text") == want.at(i));
+      CHECK(one.at("tokens") == 25);
+      CHECK(one.at("finish_reason") == "length");
+    }
+    CHECK(i == prompts.size());
+  }
+}
+
+TEST_CASE("a batch of JSON has names and seeds, and a line that is none fails alone") {
+  const std::string file =
+      R"({"prompt": "karo", "seed": 1, "id": "one"}
+{"prompt": "karo", "seed": 2, "id": [2]}
+{"promt": "karo", "id": 3}
+{"prompt": "karo"
+{"prompt": "karo", "seed": -1}
+{"prompt": "karo", "seed": 1}
+)";
+  const auto result = generate({"--batch", "-", "-n", "30", "--ignore-eos", "--echo"}, file);
+  CHECK(result.exit == 65);
+  CHECK_THAT(result.err, Catch::Contains("stdin:3: expected a string \"prompt\"") &&
+                             Catch::Contains("stdin:4:") && Catch::Contains("stdin:5:") &&
+                             Catch::Contains("3 of 6 prompts failed"));
+  std::istringstream out(result.out);
+  std::vector<nlohmann::json> all;
+  for (std::string line; std::getline(out, line);) all.push_back(nlohmann::json::parse(line));
+  REQUIRE(all.size() == 6);
+  const auto alone =
+      in_json(text_of({"-p", "karo", "-s", "1", "-n", "30", "--ignore-eos", "--echo"}));
+  CHECK(all[0].at("text") == alone);
+  CHECK(all[5].at("text") == alone);
+  CHECK(all[1].at("text") != alone);
+  CHECK(all[0].at("id") == "one");
+  CHECK(all[1].at("id") == nlohmann::json::array({2}));
+  CHECK(all[2].at("id") == 3);
+  CHECK(all[5].count("id") == 0);
+  for (const size_t i : {2, 3, 4}) CHECK(all[i].at("error").is_string());
+}
+
+TEST_CASE("an end of text ends one of a batch, and the next takes its place") {
+  const auto eos = std::to_string(*test::load(place() / "model").eos());
+  std::string lines;
+  for (int i = 0; i < 40; ++i) lines += "karo " + std::to_string(i) + "\n";
+  // At this bias texts end after a few tokens, each at its own.
+  const auto out =
+      text_of({"--batch", "-", "--parallel", "4", "-l", eos + "+4", "-s", "1", "-n", "30"}, lines);
+  std::istringstream stream(out);
+  int64_t stopped = 0, count = 0;
+  for (std::string line; std::getline(stream, line); ++count) {
+    const auto one = nlohmann::json::parse(line);
+    CHECK(one.at("index") == count);
+    const bool stop = one.at("finish_reason") == "stop";
+    CHECK((one.at("tokens") < 30) == stop);
+    stopped += stop;
+  }
+  CHECK(count == 40);
+  CHECK(stopped > 10);
+}
+
 TEST_CASE("SIGINT ends a run with 130 after its state was saved, and the state goes on") {
   const std::string tool = (test::build_root() / "tools/lact-generate").string();
   const auto command =
@@ -192,6 +290,8 @@ TEST_CASE("an inspected state says what it holds") {
 TEST_CASE("what cannot work is refused with one line and the exit code of its kind") {
   check_fails({"-p", "a", "-f", path("text.txt")}, 64, "exclude each other");
   check_fails({"--per-token"}, 64, "--score");
+  check_fails({"--batch", "-", "-p", "a"}, 64, "--batch takes no other prompt");
+  check_fails({"--batch", path("missing.txt")}, 66, "missing.txt");
   check_fails({"-p", "a", "-l", "x+1"}, 64, "--logit-bias");
   check_fails({"-p", "a", "-n", "-2"}, 64, "--predict");
   check_fails({"-p", "", "--no-bos", "-n", "5"}, 64, "nothing to continue");

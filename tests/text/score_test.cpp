@@ -237,3 +237,91 @@ TEST_CASE("packed data is scored document by document, each from the beginning")
   CHECK(result.exit == 65);
   CHECK_THAT(result.err, Catch::Contains("0123456789ab"));
 }
+
+TEST_CASE("many files are a table with a line for each and their sum") {
+  const auto& folder = place().folder;
+  std::vector<std::string> names;
+  double logprob = 0;
+  int64_t tokens = 0;
+  uint64_t bytes = 0;
+  std::vector<double> losses;
+  for (uint64_t seed = 1; seed <= 3; ++seed) {
+    const auto text = test::invented_text(seed, 200 * seed);
+    names.push_back(place().path(concat("part", seed, ".txt")));
+    io::write_text(folder / concat("part", seed, ".txt"), text);
+    const auto want = forward(with_bos(text));
+    losses.push_back(-sum(want) / static_cast<double>(want.size()));
+    logprob += sum(want);
+    tokens += static_cast<int64_t>(want.size());
+    bytes += text.size();
+  }
+  // As a shell writes them: --score part*.txt; and one by one.
+  const auto json = score_json(names);
+  CHECK(score_json({names[0], "--score", names[1], "--score", names[2]}) == json);
+  REQUIRE(json.at("files").size() == 3);
+  for (size_t i = 0; i < 3; ++i) {
+    CHECK(json.at("files")[i] == score_json({names[i]}));
+    CHECK(json.at("files")[i].at("loss").get<double>() == Approx(losses[i]).margin(kMargin));
+  }
+  const auto& total = json.at("total");
+  CHECK(total.at("tokens") == tokens);
+  CHECK(total.at("loss").get<double>() ==
+        Approx(-logprob / static_cast<double>(tokens)).margin(kMargin));
+  CHECK(total.at("bits_per_byte").get<double>() ==
+        Approx(-logprob / std::log(2) / static_cast<double>(bytes)).margin(kMargin));
+  int64_t by_position = 0;
+  for (const auto& row : total.at("by_position")) by_position += row.at("tokens").get<int64_t>();
+  CHECK(by_position == tokens);
+
+  const auto table = score(names);
+  CHECK(table.err == "");
+  std::istringstream lines(table.out);
+  std::vector<std::string> ends;
+  for (std::string line; std::getline(lines, line);)
+    ends.push_back(line.substr(line.find_last_of(' ') + 1));
+  CHECK(ends == std::vector<std::string>{"file", names[0], names[1], names[2], "total"});
+
+  auto columns = names;
+  columns.push_back("--per-token");
+  const auto every = score(columns).out;
+  CHECK_THAT(every, Catch::StartsWith("file,position,id,piece,logprob\n" + names[0] + ",1,"));
+  CHECK(std::count(every.begin(), every.end(), '\n') == 1 + tokens);
+}
+
+TEST_CASE("a broken file among many has one line on stderr, and the others are scored") {
+  io::write_text(place().folder / "fine.txt", "karo the an");
+  io::write_text(place().folder / "empty.txt", "");
+  io::write_text(place().folder / "broken.safetensors", "no");
+  const auto fine = place().path("fine.txt");
+  const std::vector<std::string> names{fine, place().path("missing.txt"),
+                                       place().path("broken.safetensors"), fine};
+  const auto result = score(names);
+  CHECK(result.exit == 66);  // the first fault's
+  CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 3);
+  CHECK_THAT(result.err, Catch::Contains("missing.txt: ") &&
+                             Catch::Contains("broken.safetensors: ") &&
+                             Catch::Contains("error: 2 of 4 files failed\n"));
+  CHECK(std::count(result.out.begin(), result.out.end(), '\n') == 6);
+  auto words = names;
+  words.push_back("--json");
+  const auto json = nlohmann::json::parse(score(words).out);
+  CHECK(json.at("files")[1].at("error").is_string());
+  CHECK(json.at("files")[3].at("loss") == json.at("files")[0].at("loss"));
+  CHECK(json.at("total").at("tokens") == 2 * json.at("files")[0].at("tokens").get<int64_t>());
+  // Nothing but broken ones: no sum is invented.
+  const auto none = score({place().path("missing.txt"), place().path("missing.txt"), "--json"});
+  CHECK(none.exit == 66);
+  CHECK(nlohmann::json::parse(none.out).at("total") == nlohmann::json{{"tokens", 0}});
+}
+
+TEST_CASE("files of kinds that do not go together are refused before any is read") {
+  io::write_text(place().folder / "one.txt", "karo");
+  const auto text = place().path("one.txt");
+  CHECK(score({text, "pairs.jsonl"}).exit == 64);
+  CHECK(score({"pairs.jsonl", "other.jsonl", "--per-token"}).exit == 64);
+  CHECK(score({text, "data.safetensors", "--per-token"}).exit == 64);
+  const auto stray =
+      test::run({"lact-generate", "text", "--model", place().path("model"), "x.txt"});
+  CHECK(stray.exit == 64);
+  CHECK_THAT(stray.err, Catch::Contains("unexpected argument 'x.txt'"));
+}

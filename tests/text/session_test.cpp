@@ -81,6 +81,50 @@ TEST_CASE("a session that stops after any token goes on as if it had not") {
   }
 }
 
+TEST_CASE("texts that are read together write and become what each does alone") {
+  const test::TemporaryFolder folder;
+  test::write_model(folder / "model");
+  const auto dtype = GENERATE(at::kFloat, at::kBFloat16);
+  const auto loaded = test::load(folder / "model", dtype);
+  const std::vector<size_t> lengths{21, 1, 8, 15};
+  std::vector<std::vector<int32_t>> want, got(lengths.size());
+  std::vector<Session> alone, together;
+  for (size_t i = 0; i < lengths.size(); ++i) {
+    for (auto* sessions : {&alone, &together}) {
+      sessions->emplace_back(loaded, lively(), 7 + i);
+      sessions->back().read(some_ids(loaded, lengths[i]));
+    }
+    want.push_back(write(alone[i], 40));
+  }
+  for (int step = 0; step < 40; ++step) {
+    std::vector<Session*> going;
+    std::vector<int32_t> ids;
+    for (size_t i = 0; i < lengths.size(); ++i) {
+      // Later ones join later.
+      if (step < static_cast<int>(i)) continue;
+      ids.push_back(together[i].choose());
+      got[i].push_back(ids.back());
+      going.push_back(&together[i]);
+    }
+    Session::read_together(going, ids);
+  }
+  for (size_t i = 0; i < lengths.size(); ++i) {
+    CAPTURE(i, dtype);
+    const int missing = 40 - static_cast<int>(got[i].size());
+    const auto last = write(together[i], missing);
+    got[i].insert(got[i].end(), last.begin(), last.end());
+    CHECK(got[i] == want[i]);
+    // The state of one among many is the state of one alone, to the rounding of its products.
+    const auto a = alone[i].save(), b = through_file(together[i].save());
+    CHECK(a.metadata == b.metadata);
+    REQUIRE(a.tensors.size() == b.tensors.size());
+    for (const auto& [name, x] : a.tensors) {
+      CAPTURE(name);
+      CHECK(test::scaled_error(b.tensor(name), x) < (dtype == at::kFloat ? 1e-4 : 0.05));
+    }
+  }
+}
+
 TEST_CASE("a state with another seed goes another way, and may be used again") {
   const test::TemporaryFolder folder;
   test::write_model(folder / "model");

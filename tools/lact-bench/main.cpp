@@ -2,7 +2,7 @@
 
 #include "commands.hpp"
 
-int main(int argc, char** argv) {
+extern "C" int lact_bench_main(int argc, char** argv) {
   using namespace lact;
   return plugin::tool_main(
       plugin::Tool::bench, "lact-bench",

@@ -1,6 +1,6 @@
 #include <lact/plugin/tool_main.hpp>
 
-int main(int argc, char** argv) {
+extern "C" int lact_generate_main(int argc, char** argv) {
   using namespace lact;
   return plugin::tool_main(
       plugin::Tool::generate, "lact-generate",

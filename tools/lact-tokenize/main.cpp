@@ -1,6 +1,6 @@
 #include <lact/plugin/tool_main.hpp>
 
-int main(int argc, char** argv) {
+extern "C" int lact_tokenize_main(int argc, char** argv) {
   using namespace lact;
   return plugin::tool_main(plugin::Tool::tokenize, "lact-tokenize",
                            "Pack raw text, photographs or clips into files that lact-train reads.",

@@ -3,18 +3,17 @@
 
 #include "train_command.hpp"
 
-int main(int argc, char** argv) {
+extern "C" int lact_train_main(int argc, char** argv) {
   using namespace lact;
-  return cli::run("lact-train", argc, argv, [](cli::Args& args) {
-    const plugin::ToolInfo tool{"lact-train",
-                                "Train a model on packed data, or go on where a run was left."};
-    const std::string name = args.words.empty() ? "" : args.words[0];
-    const auto modality = plugin::choose_modality(
-        args, tool, [](plugin::Modality& each) { return each.task() != nullptr; });
-    auto task = modality->task();
-    if (task == nullptr) throw Error(Exit::unavailable, "'", name, "' has nothing to train");
-    train::use_run_config(args.rest);  // --resume: the run's own options
-    TrainCommand command(std::move(task));
-    plugin::run_command(command, "lact-train " + name, tool.summary, args);
-  });
+  const char* summary = "Train a model on packed data, or go on where a run was left.";
+  const auto verbs = [summary](const std::shared_ptr<plugin::Modality>& modality) {
+    std::vector<plugin::OwnVerb> all;
+    if (modality->task() != nullptr)
+      all.push_back(
+          {{"", summary}, [modality] { return std::make_unique<TrainCommand>(modality->task()); }});
+    return all;
+  };
+  // --resume: the run's own options.
+  const auto prepare = [](cli::Args& args) { train::use_run_config(args.rest); };
+  return plugin::tool_main(plugin::ToolInfo{"lact-train", summary, verbs, {}, prepare}, argc, argv);
 }

@@ -30,6 +30,25 @@ std::string wrap(const std::string& text, size_t used) {
   return result;
 }
 
+/// The parts of "TYPE:VALIDATOR:VALIDATOR".
+std::vector<std::string> types(const CLI::Option& option) {
+  std::vector<std::string> parts;
+  std::istringstream stream(option.get_type_name());
+  for (std::string part; std::getline(stream, part, ':');) parts.push_back(part);
+  return parts;
+}
+
+/// "1 to 64" of the validator "INT in [1 - 64]".
+std::string range_of(const CLI::Option& option) {
+  for (const auto& part : types(option)) {
+    const auto open = part.find(" in ["), dash = part.find(" - "), close = part.rfind(']');
+    if (open == std::string::npos || dash == std::string::npos || close < dash) continue;
+    return part.substr(open + 5, dash - open - 5) + " to " +
+           part.substr(dash + 3, close - dash - 3);
+  }
+  return "";
+}
+
 class GnuFormatter final : public CLI::Formatter {
  public:
   GnuFormatter() { column_width(kColumn); }
@@ -77,44 +96,33 @@ class GnuFormatter final : public CLI::Formatter {
       text += " (default: " + initial + ")";
     return text;
   }
-
- private:
-  /// The parts of "TYPE:VALIDATOR:VALIDATOR".
-  static std::vector<std::string> types(const CLI::Option& option) {
-    std::vector<std::string> parts;
-    std::istringstream stream(option.get_type_name());
-    for (std::string part; std::getline(stream, part, ':');) parts.push_back(part);
-    return parts;
-  }
-
-  static std::string value_name(const CLI::Option& option) {
-    std::string name = "VALUE";
-    const auto parts = types(option);
-    if (!parts.empty()) name = parts[0];
-    if (name == "INT" || name == "UINT" || name == "FLOAT") name = "N";
-    for (const auto& part : parts) {
-      if (part.size() > 2 && part.front() == '{' && part.back() == '}') {
-        name = part.substr(1, part.size() - 2);
-        for (auto& c : name) c = c == ',' ? '|' : c;
-      }
-      if (part == "FILE" || part == "DIR" || part == "PATH") name = part;
-    }
-    return name;
-  }
-
-  /// "1 to 64" of the validator "INT in [1 - 64]".
-  static std::string range_of(const CLI::Option& option) {
-    for (const auto& part : types(option)) {
-      const auto open = part.find(" in ["), dash = part.find(" - "), close = part.rfind(']');
-      if (open == std::string::npos || dash == std::string::npos || close < dash) continue;
-      return part.substr(open + 5, dash - open - 5) + " to " +
-             part.substr(dash + 3, close - dash - 3);
-    }
-    return "";
-  }
 };
 
 }  // namespace
+
+std::vector<std::string> choices(const CLI::Option& option) {
+  std::vector<std::string> all;
+  for (const auto& part : types(option)) {
+    if (part.size() < 3 || part.front() != '{' || part.back() != '}') continue;
+    std::istringstream stream(part.substr(1, part.size() - 2));
+    for (std::string one; std::getline(stream, one, ',');) all.push_back(one);
+  }
+  return all;
+}
+
+std::string value_name(const CLI::Option& option) {
+  std::string name = "VALUE";
+  const auto parts = types(option);
+  if (!parts.empty()) name = parts[0];
+  if (name == "INT" || name == "UINT" || name == "FLOAT") name = "N";
+  if (const auto all = choices(option); !all.empty()) {
+    name.clear();
+    for (const auto& one : all) name += (name.empty() ? "" : "|") + one;
+  }
+  for (const auto& part : parts)
+    if (part == "FILE" || part == "DIR" || part == "PATH") name = part;
+  return name;
+}
 
 std::shared_ptr<CLI::Formatter> help_formatter() {
   return std::make_shared<GnuFormatter>();

@@ -21,6 +21,11 @@ std::string version_line(const std::string& program);
 /// --help in GNU's form, wrapped at 80 columns.
 std::shared_ptr<CLI::Formatter> help_formatter();
 
+/// What --help calls an option's value: "FILE", "N", "auto|float32"; VALUE if nothing is known.
+std::string value_name(const CLI::Option& option);
+/// The words that an option's check allows; none: others too.
+std::vector<std::string> choices(const CLI::Option& option);
+
 /// Named options, those of option groups too.
 std::vector<CLI::Option*> named_options(CLI::App& app);
 

@@ -1,3 +1,4 @@
+#include <lact/cli/nearest.hpp>
 #include <lact/cli/run.hpp>
 #include <lact/log.hpp>
 
@@ -17,7 +18,6 @@
 #include <charconv>
 #include <map>
 #include <memory>
-#include <numeric>
 #include <random>
 #include <set>
 #include <thread>
@@ -45,7 +45,7 @@ bool is_flag_value(const std::string& text) {
 /// Reads --config; CLI11 asks it for the items and lays the command line over them.
 class TomlConfig final : public CLI::Config {
  public:
-  explicit TomlConfig(const CLI::App& app) : app_(app) {}
+  explicit TomlConfig(CLI::App& app) : app_(app) {}
 
   std::vector<CLI::ConfigItem> from_config(std::istream& input) const override {
     if (given(app_, "--help") || given(app_, "--version"))
@@ -78,7 +78,9 @@ class TomlConfig final : public CLI::Config {
     const auto* option = app_.get_option_no_throw("--" + item.key);
     if (option == nullptr && item.key.size() == 1)
       option = app_.get_option_no_throw("-" + item.key);
-    if (option == nullptr) throw Error(Exit::config, where, "unknown key '", item.key, "'");
+    if (option == nullptr)
+      throw Error(Exit::config, where, "unknown key '", item.key, "'",
+                  did_you_mean(item.key, keys()));
     if (!option->get_configurable())
       throw Error(Exit::config, where, "'", item.key, "' is for the command line only");
     if (!lines_.emplace(option, item.line).second)
@@ -89,51 +91,39 @@ class TomlConfig final : public CLI::Config {
       throw Error(Exit::config, where, "'", item.key, "': expected one value, found a list");
   }
 
-  const CLI::App& app_;
+  /// What a file may say, for the hint.
+  std::vector<std::string> keys() const {
+    std::vector<std::string> names;
+    for (const auto* option : named_options(app_))
+      if (option->get_configurable())
+        names.insert(names.end(), option->get_lnames().begin(), option->get_lnames().end());
+    return names;
+  }
+
+  CLI::App& app_;
   mutable std::string file_;
   mutable std::map<const CLI::Option*, int> lines_;
 };
 
 // --- errors --------------------------------------------------------------------------------------
 
-/// Insertions, deletions and replacements from a to b.
-size_t edit_distance(const std::string& a, const std::string& b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
-    }
-  }
-  return row.back();
-}
-
-std::string nearest_option(CLI::App& app, const std::string& word) {
-  std::string best;
-  size_t best_distance = 3;  // further away is another word
+/// All long names, with their dashes.
+std::vector<std::string> long_names(CLI::App& app) {
+  std::vector<std::string> names;
   for (const auto* option : named_options(app))
-    for (const auto& name : option->get_lnames())
-      if (const size_t distance = edit_distance(word, "--" + name); distance < best_distance) {
-        best = "--" + name;
-        best_distance = distance;
-      }
-  return best;
+    for (const auto& name : option->get_lnames()) names.push_back("--" + name);
+  return names;
 }
 
-/// What the parser left over: an unknown option, or a word too many.
-std::string leftover(CLI::App& app) {
+/// What the parser left over, an unknown option or a word too many, and what helps; else "".
+std::string leftover(CLI::App& app, const std::string& hint) {
   const auto rest = app.remaining();
   for (const auto& word : rest) {
     if (word.size() < 2 || word[0] != '-' || word == "--") continue;
     const auto name = word.substr(0, word.find('='));
-    const auto near = nearest_option(app, name);
-    return concat("unknown option ", name, near.empty() ? "" : " (did you mean " + near + "?)");
+    return concat("unknown option ", name, did_you_mean(name, long_names(app), hint));
   }
-  return rest.empty() ? "" : concat("unexpected argument '", rest.front(), "'");
+  return rest.empty() ? "" : concat("unexpected argument '", rest.front(), "'", hint);
 }
 
 std::string plain(std::string what) {
@@ -145,7 +135,7 @@ std::string plain(std::string what) {
 
 [[noreturn]] void refuse(CLI::App& app, const TomlConfig& config, const CLI::ParseError& error) {
   const std::string hint = "; try '" + app.get_name() + " --help'";
-  if (const auto rest = leftover(app); !rest.empty()) throw Error(Exit::usage, rest, hint);
+  if (const auto rest = leftover(app, hint); !rest.empty()) throw Error(Exit::usage, rest);
   if (dynamic_cast<const CLI::FileError*>(&error) != nullptr)
     throw Error(Exit::no_input, app.get_config_ptr()->results().back(),
                 ": cannot read the configuration file");
@@ -269,6 +259,12 @@ void common_options(CLI::App& app, Context& context) {
       ->description("look for plugins here first")
       ->configurable(false)
       ->type_name("DIR")
+      ->group(group);
+  // Read before all others, too: it speaks of the whole program.
+  app.add_option("--completion")
+      ->description("print a script that completes this program in a shell, and end")
+      ->configurable(false)
+      ->check(CLI::IsMember({"bash", "zsh", "fish"}))
       ->group(group);
   app.formatter(help_formatter());
 }

@@ -8,11 +8,14 @@
 #include <c10/util/Exception.h>
 #include <torch/version.h>
 
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+
 #include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
@@ -99,27 +102,38 @@ void finish_stdout() {
 // --- arguments -----------------------------------------------------------------------------------
 
 /// How many arguments a common option at `at` takes with it (itself included), 0: none of them.
-size_t common_option_length(const std::vector<std::string>& all, size_t at) {
-  constexpr std::array kFlags{"-v", "-vv", "-q", "--verbose", "--quiet", "--json"};
-  constexpr std::array kValued{"--device", "--dtype",  "--threads",   "-s",
-                               "--seed",   "--config", "--plugin-dir"};
+size_t common_option_length(const CLI::App& common, const std::vector<std::string>& all,
+                            size_t at) {
   const auto& word = all[at];
-  for (const char* flag : kFlags)
-    if (word == flag) return 1;
-  for (const std::string option : kValued) {
-    if (word.rfind(option + "=", 0) == 0) return 1;
-    if (word == option) return std::min<size_t>(2, all.size() - at);
+  if (word.size() < 2 || word[0] != '-') return 0;
+  const auto takes_value = [](const CLI::Option& option) {
+    return option.get_items_expected_max() > 0;
+  };
+  if (word[1] == '-') {
+    const auto end = word.find('=');
+    const auto* option = common.get_option_no_throw(word.substr(0, end));
+    if (option == nullptr) return 0;
+    return takes_value(*option) && end == std::string::npos ? std::min<size_t>(2, all.size() - at)
+                                                            : 1;
   }
-  return 0;
+  for (size_t i = 1; i < word.size(); ++i) {  // -vv, -s7
+    const auto* option = common.get_option_no_throw(std::string("-") + word[i]);
+    if (option == nullptr) return 0;
+    if (takes_value(*option)) return i + 1 < word.size() ? 1 : std::min<size_t>(2, all.size() - at);
+  }
+  return 1;
 }
 
 Args split(const char* program, int argc, char** argv) {
   Args args{program, {}, {}};
   const std::vector<std::string> all(argv + std::min(argc, 1), argv + argc);
+  CLI::App common;
+  Context unused;
+  common_options(common, unused);
   size_t at = 0;
   std::vector<std::string> before;
   while (at < all.size()) {
-    const size_t length = common_option_length(all, at);
+    const size_t length = common_option_length(common, all, at);
     if (length == 0) break;
     before.insert(before.end(), all.begin() + at, all.begin() + at + length);
     at += length;

@@ -12,6 +12,7 @@
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/softplus.h>
+#include <ATen/ops/tensor.h>
 
 #include <algorithm>
 #include <cmath>
@@ -62,6 +63,8 @@ struct Projected {
   Tensor q, k, v;    // [B, L, A, a], q and k rotated
   Tensor fast_q;     // [B, L, d]
   ops::Tokens fast;  // k, v [B, L, d], rates and momentum [B, L, N * channels]: not folded yet
+
+  Projected row(int64_t i) const;
 };
 
 /// silu, unit length per fast head, rotation in blocks of an attention head (spec 5.4).
@@ -118,6 +121,13 @@ template <class Function>
 ops::Tokens map_tokens(const ops::Tokens& t, const Function& f) {
   const auto g = [&](const Tensor& x) { return x.defined() ? f(x) : Tensor(); };
   return {g(t.k), g(t.v), {g(t.rate.gate), g(t.rate.up), g(t.rate.down)}, g(t.momentum)};
+}
+
+/// One sequence of a batch, as a batch of one.
+Projected Projected::row(int64_t i) const {
+  const auto take = [i](const Tensor& x) { return x.slice(0, i, i + 1); };
+  return {take(q), take(k), take(v), fast_q.defined() ? take(fast_q) : Tensor(),
+          map_tokens(fast, take)};
 }
 
 /// The initial fast weights of every sequence, [B * N, ., .], head fastest.
@@ -177,6 +187,80 @@ Tensor fast_rows(const Layer& layer, const Projected& in, const Rows& rows, Taps
   if (!rows.inverse.defined()) return pieces.at(0);
   for (auto& piece : pieces) piece = piece.reshape({-1, o.width});
   return at::cat(pieces, 0).index_select(0, rows.inverse).view({rows.batch, rows.length, o.width});
+}
+
+/// What the next tokens see through the window, which they join. [B, T, A, a]
+Tensor attend(const Layer& layer, const Projected& in, LactLayerStream& stream) {
+  const auto& window = layer.o.window;
+  stream.window.append(in.k.transpose(1, 2), in.v.transpose(1, 2), window);
+  const auto out = ops::window_attention(in.q.transpose(1, 2), stream.window.keys(),
+                                         stream.window.values(), window);
+  stream.window.trim(window);
+  return out.transpose(1, 2);
+}
+
+/// What they read from the fast weights, which learn them. [B, T, d]
+Tensor scan_on(const Layer& layer, const Projected& in, LactLayerStream& stream,
+               const ops::Schedule& schedule) {
+  const auto fold = [&](const Tensor& y) { return layer.fold(y); };
+  auto done = ops::scan(stream.fast, stream.open, fold(in.fast_q), map_tokens(in.fast, fold),
+                        schedule, layer.o.rule);
+  stream.fast = done.state;
+  stream.open = done.open;
+  return done.out.defined() ? layer.unfold(done.out) : Tensor();
+}
+
+/// The rows' tensors one after another; each row's becomes its part of the result. Nothing is
+/// copied where they are parts of one tensor already, as they are until one of them changes.
+Tensor joined(const std::vector<Tensor*>& rows) {
+  const auto& first = *rows[0];
+  const auto* next = static_cast<const char*>(first.const_data_ptr());
+  bool together = true;
+  for (const auto* row : rows) {
+    together = together && row->is_contiguous() && row->const_data_ptr() == next &&
+               row->is_alias_of(first);
+    next += row->nbytes();
+  }
+  auto sizes = first.sizes().vec();
+  const int64_t each = sizes[0];
+  sizes[0] *= static_cast<int64_t>(rows.size());
+  if (together) return first.as_strided(sizes, first.strides());
+  std::vector<Tensor> parts;
+  for (const auto* row : rows) parts.push_back(*row);
+  const auto whole = at::cat(parts);
+  for (size_t i = 0; i < rows.size(); ++i)
+    *rows[i] = whole.slice(0, static_cast<int64_t>(i) * each, static_cast<int64_t>(i + 1) * each);
+  return whole;
+}
+
+/// The fast weights of all streams, [B * N, ., .].
+ops::FastWeights joined_weights(const std::vector<LactLayerStream*>& streams, bool prenorm) {
+  const auto of = [&](Tensor ops::FastWeights::*member) {
+    std::vector<Tensor*> rows;
+    for (auto* stream : streams) rows.push_back(&(stream->fast.w.*member));
+    return joined(rows);
+  };
+  const ops::FastWeights all{of(&ops::FastWeights::gate), of(&ops::FastWeights::up),
+                             of(&ops::FastWeights::down)};
+  if (!prenorm)  // main is w: the copy that is not used any more would stay in memory
+    for (auto* stream : streams) stream->fast.main = stream->fast.w;
+  return all;
+}
+
+/// The fast weights' part of one token of each stream, x [B, 1, d]: all are read together, each
+/// learns its own. [B, 1, d]
+Tensor fast_together(const Layer& layer, const Projected& in,
+                     const std::vector<LactLayerStream*>& streams) {
+  const auto& o = layer.o;
+  const auto weights = joined_weights(streams, o.rule.prenorm);
+  const auto out = ops::apply(weights, layer.fold(in.fast_q), o.rule).to(in.fast.v.dtype());
+  for (size_t i = 0; i < streams.size(); ++i) {
+    auto schedule = ops::shifted_block_causal_stream(streams[i]->open.count, 1, o.chunk);
+    std::erase_if(schedule.steps,
+                  [](const ops::Step& step) { return step.kind == ops::Step::Kind::apply; });
+    scan_on(layer, in.row(static_cast<int64_t>(i)), *streams[i], schedule);
+  }
+  return layer.unfold(out);
 }
 
 }  // namespace
@@ -249,23 +333,27 @@ Tensor lact_layer(const LactLayerOptions& options, const LactLayerParameters& pa
   const auto positions =
       at::arange(stream.position, stream.position + length, x.options().dtype(at::kLong));
   const auto in = project(layer, x, positions);
-  stream.window.append(in.k.transpose(1, 2), in.v.transpose(1, 2), options.window);
-  const auto attention = ops::window_attention(in.q.transpose(1, 2), stream.window.keys(),
-                                               stream.window.values(), options.window)
-                             .transpose(1, 2);  // [B, T, A, a]
-  stream.window.trim(options.window);
+  const auto attention = attend(layer, in, stream);
   Tensor fast;
-  if (options.fast_weights) {
-    const auto fold = [&](const Tensor& y) { return layer.fold(y); };
-    auto done = ops::scan(
-        stream.fast, stream.open, fold(in.fast_q), map_tokens(in.fast, fold),
-        ops::shifted_block_causal_stream(stream.open.count, length, options.chunk), options.rule);
-    stream.fast = done.state;
-    stream.open = done.open;
-    fast = layer.unfold(done.out);
-  }
+  if (options.fast_weights)
+    fast = scan_on(layer, in, stream,
+                   ops::shifted_block_causal_stream(stream.open.count, length, options.chunk));
   stream.position += length;
   return output(layer, x, attention, fast);
+}
+
+Tensor lact_layer(const LactLayerOptions& options, const LactLayerParameters& parameters,
+                  const Tensor& x, const std::vector<LactLayerStream*>& streams) {
+  const Layer layer{options, parameters};
+  std::vector<int64_t> positions;
+  for (auto* stream : streams) positions.push_back(stream->position++);
+  const auto in =
+      project(layer, x, at::tensor(positions, x.options().dtype(at::kLong)).unsqueeze(1));
+  std::vector<Tensor> attention;
+  for (size_t i = 0; i < streams.size(); ++i)
+    attention.push_back(attend(layer, in.row(static_cast<int64_t>(i)), *streams[i]));
+  return output(layer, x, at::cat(attention),
+                options.fast_weights ? fast_together(layer, in, streams) : Tensor());
 }
 
 }  // namespace lact::nn

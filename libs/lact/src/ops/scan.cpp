@@ -219,8 +219,8 @@ ScanResult scan(const FastState& state, const OpenChunk& open, const Tensor& q,
                    [](const auto& a, const auto& b) { return a.first < b.first; });
   std::vector<Tensor> parts;
   for (auto& piece : pieces) parts.push_back(piece.second);
-  result.out = parts.size() == 1 ? parts[0] : at::cat(parts, kTokenDim);
-  result.out = result.out.to(tokens.v.dtype());
+  if (!parts.empty())
+    result.out = (parts.size() == 1 ? parts[0] : at::cat(parts, kTokenDim)).to(tokens.v.dtype());
   result.open = carry(open, tokens, schedule);
   return result;
 }

@@ -1,3 +1,4 @@
+#include <lact/cli/nearest.hpp>
 #include <lact/plugin/host.hpp>
 
 #include <dlfcn.h>
@@ -45,14 +46,11 @@ std::vector<fs::path> environment_folders() {
   return folders;
 }
 
-/// Where an installation keeps plugins, seen from bin/: lib/, lib64/, lib/x86_64-linux-gnu/.
-std::vector<fs::path> installed_folders(const fs::path& bin) {
-  const auto prefix = bin.parent_path();
-  std::vector<fs::path> folders{prefix / "lib/lact/plugins", prefix / "lib64/lact/plugins"};
-  for (const auto& folder : folders_in(prefix / "lib"))
-    if (folder.filename().string().find("-linux-") != std::string::npos)
-      folders.push_back(folder / "lact/plugins");
-  return folders;
+/// Where an installation keeps plugins: lib/lact/plugins, beside this library.
+fs::path installed_folder() {
+  Dl_info library{};
+  if (::dladdr(reinterpret_cast<const void*>(&list), &library) == 0) return {};
+  return fs::path(library.dli_fname).parent_path() / "lact/plugins";
 }
 
 /// build/plugins/* for build/tools/lact-x.
@@ -65,11 +63,11 @@ std::vector<fs::path> build_folders(const fs::path& bin) {
 
 /// In the order of search, each once, those that exist (what was asked for by hand: in any case).
 std::vector<fs::path> search_path(const fs::path& plugin_dir) {
-  const auto bin = program_file().parent_path();
   std::vector<fs::path> all;
   if (!plugin_dir.empty()) all.push_back(fs::absolute(plugin_dir));
-  for (const auto& folders : {environment_folders(), installed_folders(bin), build_folders(bin)})
-    all.insert(all.end(), folders.begin(), folders.end());
+  for (const auto& folder : environment_folders()) all.push_back(folder);
+  all.push_back(installed_folder());
+  for (const auto& folder : build_folders(program_file().parent_path())) all.push_back(folder);
   std::vector<fs::path> path;
   std::set<fs::path> seen;
   for (const auto& folder : all) {
@@ -179,20 +177,32 @@ void check_plugin_dir(const fs::path& folder) {
     throw Error(Exit::no_input, "--plugin-dir ", folder.string(), ": no such folder");
 }
 
-[[noreturn]] void not_found(const std::string& name, const std::vector<fs::path>& path) {
+[[noreturn]] void not_found(const std::string& name, const std::vector<fs::path>& path,
+                            std::vector<std::string> known) {
   std::string where;
-  for (const auto& folder : path) where += (where.empty() ? "" : ", ") + folder.string();
+  for (const auto& folder : path) {
+    where += (where.empty() ? "" : ", ") + folder.string();
+    for (const auto& file : candidates(folder)) known.push_back(plugin_name(file));
+  }
   throw Error(Exit::unavailable, "no plugin for '", name, "': ", file_name(name),
               where.empty() ? " has no folder to be in; see LACT_PLUGIN_PATH" : " is not in ",
-              where);
+              where, cli::did_you_mean(name, known));
 }
 
-std::unique_ptr<Modality> create(const lact_plugin& plugin, const fs::path& file) {
-  void* made = plugin.create();
-  if (made == nullptr)
-    throw Error(Exit::unavailable, file.string(), ": refused: it could not create its modality");
-  // Same stamp, same C++ ABI, and the destructor is virtual: deleting it here is destroy().
-  return std::unique_ptr<Modality>(static_cast<Modality*>(made));
+/// The modality; on refusal says why and returns null. Same stamp, same C++ ABI: exceptions may
+/// cross.
+std::unique_ptr<Modality> create(const lact_plugin& plugin, std::string& refusal) {
+  try {
+    // The destructor is virtual: deleting it here is destroy().
+    std::unique_ptr<Modality> made(static_cast<Modality*>(plugin.create()));
+    if (made == nullptr) refusal = "it created no modality";
+    return made;
+  } catch (const std::exception& error) {
+    refusal = concat("it could not create its modality: ", error.what());
+  } catch (...) {
+    refusal = "it could not create its modality: an exception of unknown type";
+  }
+  return nullptr;
 }
 
 }  // namespace
@@ -212,13 +222,15 @@ std::vector<Found> list(const std::filesystem::path& plugin_dir) {
       if (plugin != nullptr) found.summary = text_or(plugin->summary, "");
       const auto [first, is_first] = chosen.emplace(found.name, file);
       if (plugin != nullptr && !is_first) found.refusal = "hidden by " + first->second.string();
+      if (found.refusal.empty()) create(*plugin, found.refusal);
       all.push_back(std::move(found));
     }
   }
   return all;
 }
 
-std::unique_ptr<Modality> load(const std::string& name, const std::filesystem::path& plugin_dir) {
+std::unique_ptr<Modality> load(const std::string& name, const std::filesystem::path& plugin_dir,
+                               const std::vector<std::string>& others) {
   check_name(name);
   check_plugin_dir(plugin_dir);
   const auto path = search_path(plugin_dir);
@@ -230,10 +242,11 @@ std::unique_ptr<Modality> load(const std::string& name, const std::filesystem::p
     if (const auto why = unsafe(folder); !why.empty())
       throw Error(Exit::unavailable, folder.string(), ": folder refused: ", why);
     const auto* plugin = open(file, refusal);
-    if (plugin == nullptr) throw Error(Exit::unavailable, file.string(), ": refused: ", refusal);
-    return create(*plugin, file);
+    auto modality = plugin == nullptr ? nullptr : create(*plugin, refusal);
+    if (modality == nullptr) throw Error(Exit::unavailable, file.string(), ": refused: ", refusal);
+    return modality;
   }
-  not_found(name, path);
+  not_found(name, path, others);
 }
 
 }  // namespace lact::plugin

@@ -1,3 +1,5 @@
+#include <lact/cli/completion.hpp>
+#include <lact/cli/nearest.hpp>
 #include <lact/plugin/tool_main.hpp>
 
 #include <CLI/App.hpp>
@@ -25,18 +27,36 @@ std::string table(const std::string& title, const std::vector<Verb>& rows) {
   return text;
 }
 
+/// A modality that was found and the verbs it has for a tool.
+struct Serving {
+  Verb modality;
+  std::vector<OwnVerb> verbs;
+};
+
 /// The modalities on the search path that have something for this tool.
-std::vector<Verb> modalities(const std::filesystem::path& folder,
-                             const std::function<bool(Modality&)>& serves) {
-  std::vector<Verb> rows;
+std::vector<Serving> modalities(const ToolInfo& tool, const std::filesystem::path& folder) {
+  std::vector<Serving> all;
   for (const auto& found : list(folder)) {
     if (!found.refusal.empty()) continue;
     try {
-      if (serves(*load(found.name, folder))) rows.push_back({found.name, found.summary});
+      auto verbs = tool.verbs(load(found.name, folder));
+      if (!verbs.empty()) all.push_back({{found.name, found.summary}, std::move(verbs)});
     } catch (const Error&) {  // merely found: passed over
     }
   }
+  return all;
+}
+
+std::vector<Verb> without_makers(const std::vector<OwnVerb>& verbs) {
+  std::vector<Verb> rows;
+  for (const auto& one : verbs) rows.push_back(one.verb);
   return rows;
+}
+
+std::vector<std::string> names_of(const std::vector<OwnVerb>& verbs) {
+  std::vector<std::string> names;
+  for (const auto& one : verbs) names.push_back(one.verb.name);
+  return names;
 }
 
 /// The page if it was asked for, else its use as an error.
@@ -52,52 +72,38 @@ std::string options_text() {
   return "\nOptions come after these words: add --help to see them.\n";
 }
 
-bool unnamed(const std::vector<Verb>& verbs) {
-  return verbs.size() == 1 && verbs[0].name.empty();
+bool unnamed(const std::vector<OwnVerb>& verbs) {
+  return verbs.size() == 1 && verbs[0].verb.name.empty();
+}
+
+/// Takes the first word of the command line, "" if there is none.
+std::string take_word(cli::Args& args) {
+  if (args.words.empty()) return "";
+  const auto word = args.words.front();
+  args.words.erase(args.words.begin());
+  return word;
 }
 
 /// Takes the verb's word, unless the tool has a single unnamed verb.
-Verb choose_verb(cli::Args& args, const std::string& program, const std::string& summary,
-                 const std::vector<Verb>& verbs) {
+OwnVerb choose_verb(cli::Args& args, const std::string& program, const std::string& summary,
+                    const std::vector<OwnVerb>& verbs) {
   if (unnamed(verbs)) return verbs[0];
   const auto word = take_word(args);
   if (word.empty())
     explain(args, program, program + " VERB [OPTIONS]",
-            concat(summary, "\n\nUsage: ", program, " VERB [OPTIONS]\n", table("Verbs", verbs),
-                   options_text()));
+            concat(summary, "\n\nUsage: ", program, " VERB [OPTIONS]\n",
+                   table("Verbs", without_makers(verbs)), options_text()));
   std::string names;
-  for (const auto& verb : verbs) {
-    if (verb.name == word) return verb;
-    names += (names.empty() ? "" : ", ") + verb.name;
+  for (const auto& one : verbs) {
+    if (one.verb.name == word) return one;
+    names += (names.empty() ? "" : ", ") + one.verb.name;
   }
-  throw Error(Exit::usage, "unknown verb '", word, "'; ", program, " has ", names);
+  throw Error(Exit::usage, "unknown verb '", word, "'",
+              cli::did_you_mean(word, names_of(verbs), concat("; ", program, " has ", names)));
 }
 
-void run_modality(Tool tool, const ToolInfo& info, cli::Args& args,
-                  const std::vector<OwnVerb>& own) {
-  const auto serves = [tool](Modality& modality) { return !modality.verbs(tool).empty(); };
-  const std::string name = args.words.empty() ? "" : args.words[0];
-  const auto modality = choose_modality(args, info, serves, own);
-  const auto verbs = modality->verbs(tool);
-  if (verbs.empty()) throw Error(Exit::unavailable, "'", name, "' has nothing for ", info.program);
-  const auto program = concat(info.program, " ", name);
-  const auto verb = choose_verb(args, program, info.summary, verbs);
-  const auto command = modality->command(tool, verb.name);
-  if (command == nullptr) throw Error(Exit::internal, name, ": no command for verb ", verb.name);
-  run_command(*command, verb.name.empty() ? program : program + " " + verb.name, verb.summary,
-              args);
-}
-
-/// "plugin files" -> "Plugin files."
-std::string sentence(std::string text) {
-  if (text.empty()) return text;
-  text[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));
-  if (text.back() != '.') text += '.';
-  return text;
-}
-
-}  // namespace
-
+/// The folder of --plugin-dir (last one given), or "". Read before the plugin that declares the
+/// rest of the options is there.
 std::filesystem::path plugin_dir(const cli::Args& args) {
   std::filesystem::path folder;
   for (size_t i = 0; i < args.rest.size() && args.rest[i] != "--"; ++i) {
@@ -110,34 +116,16 @@ std::filesystem::path plugin_dir(const cli::Args& args) {
   return folder;
 }
 
-std::string take_word(cli::Args& args) {
-  if (args.words.empty()) return "";
-  const auto word = args.words.front();
-  args.words.erase(args.words.begin());
-  return word;
+/// "plugin files" -> "Plugin files."
+std::string sentence(std::string text) {
+  if (text.empty()) return text;
+  text[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));
+  if (text.back() != '.') text += '.';
+  return text;
 }
 
-std::unique_ptr<Modality> choose_modality(cli::Args& args, const ToolInfo& tool,
-                                          const std::function<bool(Modality&)>& serves,
-                                          const std::vector<OwnVerb>& own) {
-  const auto name = take_word(args);
-  const auto folder = plugin_dir(args);
-  if (!name.empty()) return load(name, folder);
-  const std::string use =
-      concat(tool.program, own.empty() ? " MODALITY" : " MODALITY|VERB", " [VERB] [OPTIONS]");
-  std::string page = concat(tool.summary, "\n\nUsage: ", use, "\n");
-  if (asks_for_help(args)) {
-    const auto found = modalities(folder, serves);
-    page += found.empty() ? "\nNo modality was found; see lact-bench plugins.\n"
-                          : table("Modalities", found);
-    std::vector<Verb> verbs;
-    for (const auto& one : own) verbs.push_back(one.verb);
-    if (!verbs.empty()) page += table("Verbs of its own", verbs);
-    page += options_text();
-  }
-  explain(args, tool.program, use, page);
-}
-
+/// Runs one command: own and common options, parse, run. `program` is the whole prefix,
+/// "lact-tokenize text train".
 void run_command(Command& command, const std::string& program, const std::string& summary,
                  cli::Args& args) {
   // Words that nobody took are positionals of the command.
@@ -152,18 +140,101 @@ void run_command(Command& command, const std::string& program, const std::string
   command.run(context);
 }
 
+[[noreturn]] void explain_tool(const ToolInfo& tool, const cli::Args& args,
+                               const std::filesystem::path& folder) {
+  const std::string use =
+      concat(tool.program, tool.own.empty() ? " MODALITY" : " MODALITY|VERB", " [VERB] [OPTIONS]");
+  std::string page = concat(tool.summary, "\n\nUsage: ", use, "\n");
+  if (asks_for_help(args)) {
+    std::vector<Verb> found;
+    for (const auto& one : modalities(tool, folder)) found.push_back(one.modality);
+    page += found.empty() ? "\nNo modality was found; see lact-bench plugins.\n"
+                          : table("Modalities", found);
+    if (!tool.own.empty()) page += table("Verbs of its own", without_makers(tool.own));
+    page += options_text();
+  }
+  explain(args, tool.program, use, page);
+}
+
+// --- completion ----------------------------------------------------------------------------------
+
+/// What --help of one command lists.
+cli::WordHint command_hint(const OwnVerb& verb) {
+  CLI::App app;
+  cli::Context context;
+  const auto command = verb.make();
+  command->declare(app);
+  cli::common_options(app, context);
+  return {verb.verb.name, verb.verb.summary, {}, cli::option_hints(app), cli::positional_hint(app)};
+}
+
+cli::WordHint modality_hint(const Serving& found) {
+  cli::WordHint hint;
+  if (unnamed(found.verbs)) {
+    hint = command_hint(found.verbs[0]);
+  } else {
+    for (const auto& verb : found.verbs) hint.next.push_back(command_hint(verb));
+    hint.options = {{{"-h", "--help"}, "list the verbs", {}, true}};
+  }
+  hint.name = found.modality.name;
+  hint.summary = found.modality.summary;
+  return hint;
+}
+
+std::string completion(const ToolInfo& tool, const std::string& shell,
+                       const std::filesystem::path& folder) {
+  CLI::App common;
+  cli::Context context;
+  cli::common_options(common, context);
+  cli::WordHint hint{tool.program, tool.summary, {}, cli::option_hints(common), {}};
+  for (const auto& found : modalities(tool, folder)) hint.next.push_back(modality_hint(found));
+  for (const auto& verb : tool.own) hint.next.push_back(command_hint(verb));
+  return cli::completion_script(shell, hint);
+}
+
+// --- the main ------------------------------------------------------------------------------------
+
+void run_modality(const ToolInfo& tool, const std::string& name,
+                  const std::filesystem::path& folder, cli::Args& args) {
+  const auto verbs = tool.verbs(load(name, folder, names_of(tool.own)));
+  if (verbs.empty()) throw Error(Exit::unavailable, "'", name, "' has nothing for ", tool.program);
+  const auto program = concat(tool.program, " ", name);
+  const auto verb = choose_verb(args, program, tool.summary, verbs);
+  const auto command = verb.make();
+  if (command == nullptr)
+    throw Error(Exit::internal, name, ": no command for verb ", verb.verb.name);
+  if (tool.prepare) tool.prepare(args);
+  run_command(*command, verb.verb.name.empty() ? program : program + " " + verb.verb.name,
+              verb.verb.summary, args);
+}
+
+void run_tool(const ToolInfo& tool, cli::Args& args) {
+  const auto folder = plugin_dir(args);
+  if (const auto shell = cli::completion_shell(args.rest); !shell.empty())
+    return cli::out(completion(tool, shell, folder));
+  const auto name = take_word(args);
+  if (name.empty()) explain_tool(tool, args, folder);
+  for (const auto& one : tool.own)
+    if (one.verb.name == name)
+      return run_command(*one.make(), concat(tool.program, " ", name), one.verb.summary, args);
+  run_modality(tool, name, folder, args);
+}
+
+}  // namespace
+
+int tool_main(const ToolInfo& tool, int argc, char** argv) {
+  return cli::run(tool.program, argc, argv, [&](cli::Args& args) { run_tool(tool, args); });
+}
+
 int tool_main(Tool tool, const char* program, const char* summary, int argc, char** argv,
               const std::vector<OwnVerb>& own) {
-  return cli::run(program, argc, argv, [&](cli::Args& args) {
-    const ToolInfo info{program, summary};
-    const auto word = args.words.empty() ? "" : args.words[0];
-    for (const auto& one : own) {
-      if (one.verb.name != word) continue;
-      take_word(args);
-      return run_command(*one.make(), concat(program, " ", word), one.verb.summary, args);
-    }
-    run_modality(tool, info, args, own);
-  });
+  const auto verbs = [tool](const std::shared_ptr<Modality>& modality) {
+    std::vector<OwnVerb> all;
+    for (const auto& verb : modality->verbs(tool))
+      all.push_back({verb, [modality, tool, verb] { return modality->command(tool, verb.name); }});
+    return all;
+  };
+  return tool_main(ToolInfo{program, summary, verbs, own}, argc, argv);
 }
 
 }  // namespace lact::plugin

@@ -53,7 +53,7 @@ struct Context {
 int run(const char* program, int argc, char** argv, const std::function<void(Args&)>& body);
 
 /// Adds --device, --dtype, --threads, --seed, --json, -v, -q, --config, --print-config, --version,
-/// --plugin-dir. They are stored in `context` by parse(); both must live until then.
+/// --plugin-dir, --completion. They are stored in `context` by parse(); both must live until then.
 void common_options(CLI::App& app, Context& context);
 
 /// Parses args.rest: configuration file first, flags on top, unknown keys and flags are errors.

@@ -63,5 +63,10 @@ LactLayerStream start_stream(const LactLayerOptions& options, const LactLayerPar
 /// Records no gradient across calls (the buffers are written in place).
 at::Tensor lact_layer(const LactLayerOptions& options, const LactLayerParameters& parameters,
                       const at::Tensor& x, LactLayerStream& stream);
+/// The next token of each of several sequences (streams of batch 1), which may stand anywhere in
+/// their texts: x [B, 1, d]. Products with the parameters are shared, what a sequence remembers is
+/// its own; equal to B calls but for the rounding of products of B rows instead of one.
+at::Tensor lact_layer(const LactLayerOptions& options, const LactLayerParameters& parameters,
+                      const at::Tensor& x, const std::vector<LactLayerStream*>& streams);
 
 }  // namespace lact::nn

@@ -69,7 +69,8 @@ FastState step(const FastState& state, const FastWeights& delta, const at::Tenso
 at::Tensor orthogonalize(const at::Tensor& g, const NewtonSchulz& how);
 
 struct ScanResult {
-  at::Tensor out;  ///< [N, tokens that were applied, V] in token order, in v's dtype
+  at::Tensor out;  ///< [N, tokens that were applied, V] in token order, in v's dtype; undefined if
+                   ///< none were
   FastState state;
   OpenChunk open;
 };

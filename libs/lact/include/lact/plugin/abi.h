@@ -19,7 +19,8 @@ typedef struct lact_plugin {
   const char* build;      /* LACT_BUILD_STAMP of the same */
   const char* name;       /* "text" */
   const char* summary;    /* one line for `lact-bench plugins` */
-  void* (*create)(void);  /* a new lact::plugin::Modality, or NULL; never throws */
+  void* (*create)(void);  /* a new lact::plugin::Modality; called after the stamp was
+                             compared, so that it may throw what std::exception is */
   void (*destroy)(void*); /* frees what create() returned */
 } lact_plugin;
 

@@ -59,13 +59,7 @@ class Modality {
         LACT_BUILD_STAMP,                                                                 \
         plugin_name,                                                                      \
         plugin_summary,                                                                   \
-        []() -> void* {                                                                   \
-          try {                                                                           \
-            return static_cast<::lact::plugin::Modality*>(new Type);                      \
-          } catch (...) {                                                                 \
-            return nullptr;                                                               \
-          }                                                                               \
-        },                                                                                \
+        []() -> void* { return static_cast<::lact::plugin::Modality*>(new Type); },       \
         [](void* modality) { delete static_cast<::lact::plugin::Modality*>(modality); }}; \
     return &description;                                                                  \
   }

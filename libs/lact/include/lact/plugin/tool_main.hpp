@@ -10,39 +10,29 @@
 
 namespace lact::plugin {
 
-/// A verb that belongs to the tool itself, beside those of the modalities.
+/// A verb and what makes its command.
 struct OwnVerb {
   Verb verb;
   std::function<std::unique_ptr<Command>()> make;
 };
 
-/// A tool and what it says of itself.
+/// A tool, what it says of itself and where its verbs come from.
 struct ToolInfo {
   const char* program;  ///< "lact-generate"
   const char* summary;  ///< one sentence: what goes in, what comes out
+  /// What a modality has for the tool; a single verb without a name takes no word.
+  std::function<std::vector<OwnVerb>(const std::shared_ptr<Modality>&)> verbs;
+  /// Verbs of the tool itself, beside those of the modalities.
+  std::vector<OwnVerb> own = {};
+  /// Called before the options of a modality's verb are parsed, if it is there.
+  std::function<void(cli::Args&)> prepare = {};
 };
 
-/// The folder of --plugin-dir (last one given), or "". Read before the plugin that declares the
-/// rest of the options is there.
-std::filesystem::path plugin_dir(const cli::Args& args);
+/// The main of a tool whose words are MODALITY [VERB], or a verb of its own. `--help` without words
+/// prints the tool's page; `--completion SHELL` a script that knows all that is found.
+int tool_main(const ToolInfo& tool, int argc, char** argv);
 
-/// Takes the first word of the command line, "" if there is none.
-std::string take_word(cli::Args& args);
-
-/// Takes the modality's name and loads it. Without one: `--help` prints the tool's page, the
-/// modalities for which `serves` is true and the tool's own verbs, and throws cli::Finished; else
-/// the same page's first lines on stderr and Error(usage).
-std::unique_ptr<Modality> choose_modality(cli::Args& args, const ToolInfo& tool,
-                                          const std::function<bool(Modality&)>& serves,
-                                          const std::vector<OwnVerb>& own = {});
-
-/// Runs one command: common and own options, parse, run. `program` is the whole prefix,
-/// "lact-tokenize text train".
-void run_command(Command& command, const std::string& program, const std::string& summary,
-                 cli::Args& args);
-
-/// The main of a tool whose words are MODALITY [VERB]: everything but what lact-train does.
-/// A modality whose only verb is "" takes no verb word.
+/// The same, the verbs being those that Modality::verbs names for that tool.
 int tool_main(Tool tool, const char* program, const char* summary, int argc, char** argv,
               const std::vector<OwnVerb>& own = {});
 

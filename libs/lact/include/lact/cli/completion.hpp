@@ -1,0 +1,47 @@
+#pragma once
+// Completion scripts for shells, from the declarations that --help prints.
+
+#include <string>
+#include <vector>
+
+namespace CLI {
+class App;
+}
+
+namespace lact::cli {
+
+/// What a value can be.
+struct ValueHint {
+  std::string label;                 ///< as in --help: "FILE"; "": there is no value
+  std::vector<std::string> choices;  ///< the words that the option's check allows
+  bool files = false, folders = false;
+};
+
+struct OptionHint {
+  std::vector<std::string> names;  ///< "-o", "--output"
+  std::string help;
+  ValueHint value;
+  bool repeatable = false;
+};
+
+/// A word of the command line and what may come after it.
+struct WordHint {
+  std::string name, summary;
+  std::vector<WordHint> next;  ///< verbs of a modality, say; none: the command is complete
+  std::vector<OptionHint> options;
+  ValueHint positional;
+};
+
+/// All named options of an app as --help lists them.
+std::vector<OptionHint> option_hints(CLI::App& app);
+/// Its first positional.
+ValueHint positional_hint(CLI::App& app);
+
+/// What `--completion` names in `words`, up to "--": "bash"; "" if it is not there.
+/// Errors   64 if it names no shell that completion_script() knows
+std::string completion_shell(const std::vector<std::string>& words);
+
+/// A script that completes the whole program without running it: "bash", "zsh" or "fish".
+std::string completion_script(const std::string& shell, const WordHint& program);
+
+}  // namespace lact::cli
