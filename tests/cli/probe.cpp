@@ -1,6 +1,7 @@
 // A program that ends in every way a tool can end, for run_test.cpp.
 
 #include <lact/cli/run.hpp>
+#include <lact/io/safetensors.hpp>
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
@@ -12,6 +13,7 @@
 
 #include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <new>
@@ -32,6 +34,16 @@ void endure(const std::string& how, const std::string& ready) {
   std::ofstream{ready};
   for (int i = 0; i < 30000; ++i, nap())
     if (how == "stop" && lact::cli::stop_requested()) throw lact::cli::Interrupted();
+}
+
+/// Reads a mapped file that was cut after it was opened.
+void read_cut(const std::string& file) {
+  const auto opened = lact::io::SafeTensors::open(file);
+  const auto& last = opened.entries().back();
+  const auto* bytes = opened.bytes(last.name);
+  std::filesystem::resize_file(file, 4096);
+  const volatile std::byte end = bytes[last.end - last.begin - 1];
+  (void)end;
 }
 
 void fail(const std::string& how, const std::string& code) {
@@ -86,6 +98,7 @@ int main(int argc, char** argv) {
     if (word == "stream") std::cout << "through a C++ stream\n";
     if (word == "progress") return progress();
     if (word == "options") return options(args);
+    if (word == "cut") return read_cut(more);
     fail(word, more);
   });
 }

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <fstream>
 #include <thread>
 
 namespace lact::test {
@@ -65,6 +66,18 @@ TEST_CASE("a bug is 70, and only the first line of its message is shown") {
   CHECK(logic.exit == 70);
   CHECK(logic.err == "lact-probe: error: a bug\n");
   CHECK(run({probe(), "int"}).exit == 70);
+}
+
+TEST_CASE("a mapped file that is cut while it is read is exit 74 and named") {
+  const TemporaryFolder folder;
+  const auto file = (folder / "f.safetensors").string();
+  const std::string header = R"({"a":{"dtype":"U8","shape":[100000],"data_offsets":[0,100000]}} )";
+  REQUIRE(header.size() == 64);
+  std::ofstream(file) << '@' << std::string(7, '\0') << header << std::string(100000, 'x');
+  const auto result = run({probe(), "cut", file});
+  CHECK(result.exit == 74);
+  CHECK(result.err == "lact-probe: error: " + file +
+                          ": cannot read: cut short while it was open, or a failing disk\n");
 }
 
 TEST_CASE("a full disk is noticed, whoever wrote to stdout") {

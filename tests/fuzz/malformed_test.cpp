@@ -1,6 +1,7 @@
 // 500 malformed inputs for each parser: refused in one line or read in full, soon and in little
 // memory. They are derived from sound files and the same in every run.
 
+#include "../../libs/lact/src/cli/toml.hpp"
 #include "support/mutate.hpp"
 #include "support/test.hpp"
 #include "targets.hpp"
@@ -8,6 +9,7 @@
 #include <ctime>
 #include <fstream>
 #include <iostream>
+#include <sstream>
 
 using namespace lact;
 using namespace lact::test;
@@ -98,4 +100,34 @@ TEST_CASE("malformed inputs are refused in one line, in a second and in 256 MB")
     CHECK(refused > inputs.size() / 2);
     CHECK(refused <= inputs.size());
   }
+}
+
+TEST_CASE("a configuration file costs linear time, and one without end is refused") {
+  const auto read = [](const std::string& text) {
+    std::istringstream input(text);
+    return cli::read_toml(input, "f.toml");
+  };
+  const auto code = [&](const std::string& text) {
+    try {
+      read(text);
+    } catch (const Error& error) {
+      return error.code();
+    }
+    return Exit::ok;
+  };
+  std::string list = "a = [1.5";  // each float is looked up by its place
+  while (list.size() < 900'000) list += ", 2.50";
+  const double start = processor_seconds();
+  CHECK(read(list + "]\n").at(0).values.back() == "2.50");
+  std::string lines;
+  for (int i = 0; lines.size() < 900'000; ++i) lines += concat("k", i, " = 2.50\n");
+  CHECK(read(lines).back().values.at(0) == "2.50");
+  CHECK(processor_seconds() - start < 10);  // some tenths; a pass for each would take an hour
+  CHECK(code("a = \"" + std::string(1 << 20, 'x') + "\"\n") == Exit::config);
+  CHECK(code(std::string(100, '[') + "\n") == Exit::config);
+  CHECK(code("a = " + std::string(500'000, '[') + "\n") == Exit::config);
+  // A value of so many digits once recursed as deep.
+  const std::string digits(1'000'000, '9');
+  CHECK(cli::toml_value(digits + ".5").size() == digits.size() + 2);
+  CHECK(cli::toml_value(digits).size() == digits.size() + 2);  // quoted: no integer of ours
 }

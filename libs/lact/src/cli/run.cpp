@@ -1,5 +1,6 @@
 #include <lact/plugin/stamp.h>
 #include <lact/cli/run.hpp>
+#include <lact/io/mapped.hpp>
 #include <lact/log.hpp>
 
 #include "internal.hpp"
@@ -46,7 +47,27 @@ extern "C" void on_signal(int number) {
   errno = saved;
 }
 
+const char* program_name = "lact";
+
+/// A mapped file was cut while it was read, or its disk gave an error: nobody can go on from here.
+extern "C" void on_bus_error(int number, siginfo_t* info, void*) {
+  const char* file = io::mapped_file(info->si_addr);
+  if (file == nullptr) {  // a bug
+    ::signal(number, SIG_DFL);
+    return;  // and it happens again
+  }
+  for (const char* part : {program_name, ": error: ", file,
+                           ": cannot read: cut short while it was open, or a failing disk\n"})
+    (void)!::write(STDERR_FILENO, part, std::strlen(part));
+  ::_exit(static_cast<int>(Exit::io));
+}
+
 void install_signals() {
+  struct sigaction bus {};
+  bus.sa_sigaction = on_bus_error;
+  bus.sa_flags = SA_SIGINFO;
+  sigemptyset(&bus.sa_mask);
+  ::sigaction(SIGBUS, &bus, nullptr);
   struct sigaction action {};
   action.sa_handler = on_signal;
   sigemptyset(&action.sa_mask);
@@ -209,6 +230,7 @@ std::string version_line(const std::string& program) {
 
 int run(const char* program, int argc, char** argv, const std::function<void(Args&)>& body) {
   log::set_program(program);
+  program_name = program;
   install_signals();
   const int code = guarded([&] {
     Args args = split(program, argc, argv);

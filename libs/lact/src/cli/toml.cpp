@@ -121,11 +121,13 @@ struct Reader {
 }  // namespace
 
 std::vector<TomlItem> read_toml(std::istream& input, const std::string& file) {
-  std::string text(kMaxBytes + 1, '\0');
-  input.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<size_t>(input.gcount()));
-  if (text.size() > kMaxBytes)
-    throw Error(Exit::config, file, ": longer than ", kMaxBytes, " bytes");
+  std::string text;
+  char piece[1 << 14];
+  while (input.read(piece, sizeof piece), input.gcount() > 0) {
+    text.append(piece, static_cast<size_t>(input.gcount()));
+    if (text.size() > kMaxBytes)
+      throw Error(Exit::config, file, ": longer than ", kMaxBytes, " bytes");
+  }
   std::vector<TomlItem> items;
   try {
     const toml::table table = toml::parse(text, file);

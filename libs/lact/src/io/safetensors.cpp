@@ -1,5 +1,6 @@
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
+#include <lact/io/mapped.hpp>
 #include <lact/io/safetensors.hpp>
 
 #include "descriptor.hpp"
@@ -10,6 +11,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include <array>
+#include <atomic>
 #include <bit>
 #include <cerrno>
 #include <unordered_map>
@@ -17,6 +20,26 @@
 namespace lact::io {
 
 static_assert(std::endian::native == std::endian::little, "the format is little-endian");
+
+namespace {
+
+struct Region {
+  const std::byte* begin = nullptr;
+  uint64_t size = 0;
+  const char* path = nullptr;
+};
+
+/// What is mapped, as far as there is room: what is left out has no name in mapped_file().
+std::array<std::atomic<const Region*>, 256> regions{};
+
+void exchange(const Region* from, const Region* to) {
+  for (auto& slot : regions) {
+    const Region* expected = from;
+    if (slot.compare_exchange_strong(expected, to)) return;
+  }
+}
+
+}  // namespace
 
 struct SafeTensors::Mapping {
   std::filesystem::path path;
@@ -26,13 +49,16 @@ struct SafeTensors::Mapping {
   uint64_t buffer = 0;  // where the tensors begin
   Header header;
   bool checksums = false;
+  Region region;
   std::unordered_map<std::string_view, size_t> index;
 
   Mapping() = default;
   Mapping(const Mapping&) = delete;
   Mapping& operator=(const Mapping&) = delete;
   ~Mapping() {
-    if (base != nullptr) ::munmap(base, size);
+    if (base == nullptr) return;
+    exchange(&region, nullptr);
+    ::munmap(base, size);
   }
 
   void open();
@@ -41,6 +67,15 @@ struct SafeTensors::Mapping {
   const Entry& find(const std::string& name) const;
   const std::byte* begin(const Entry& entry) const;
 };
+
+const char* mapped_file(const void* address) {
+  const auto* at = static_cast<const std::byte*>(address);
+  for (const auto& slot : regions) {
+    const Region* one = slot;
+    if (one != nullptr && at >= one->begin && at < one->begin + one->size) return one->path;
+  }
+  return nullptr;
+}
 
 void SafeTensors::Mapping::open() {
   // Without O_NONBLOCK opening a pipe that nobody writes would wait for ever.
@@ -91,6 +126,8 @@ void SafeTensors::Mapping::map() {
     throw Error(errno == ENOMEM ? Exit::resources : Exit::no_input, path.string(),
                 ": cannot map: ", reason(errno));
   }
+  region = {static_cast<const std::byte*>(base), size, path.c_str()};
+  exchange(nullptr, &region);
 }
 
 const SafeTensors::Entry& SafeTensors::Mapping::find(const std::string& name) const {
@@ -101,8 +138,8 @@ const SafeTensors::Entry& SafeTensors::Mapping::find(const std::string& name) co
 }
 
 const std::byte* SafeTensors::Mapping::begin(const Entry& entry) const {
-  // Pages beyond a file's end kill the process that reads them. Who cuts the file later than this
-  // check still does.
+  // Reading pages beyond a file's end raises SIGBUS. Who cuts the file later than this check ends
+  // the program (cli::run says why).
   struct stat info {};
   if (::fstat(file.get(), &info) != 0 || static_cast<uint64_t>(info.st_size) < size)
     throw Error(Exit::data, path.string(), ": shrank after it was opened: expected ", size,
