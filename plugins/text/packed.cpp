@@ -18,13 +18,13 @@ template <class... Parts>
   throw Error(Exit::data, file.path().string(), ": ", parts...);
 }
 
-const std::string& value(const io::SafeTensors& file, const std::string& key) {
+const std::string& value(const io::SafeTensors& file, const char* key) {
   const auto found = file.metadata().find(key);
   if (found == file.metadata().end()) fail(file, "metadata has no ", key);
   return found->second;
 }
 
-int64_t number(const io::SafeTensors& file, const std::string& key, int64_t limit) {
+int64_t number(const io::SafeTensors& file, const char* key, int64_t limit) {
   const auto& text = value(file, key);
   int64_t result = -1;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), result);
@@ -33,8 +33,8 @@ int64_t number(const io::SafeTensors& file, const std::string& key, int64_t limi
   return result;
 }
 
-const io::SafeTensors::Entry& entry(const io::SafeTensors& file, const std::string& name,
-                                    const std::string& dtype) {
+const io::SafeTensors::Entry& entry(const io::SafeTensors& file, const char* name,
+                                    const char* dtype) {
   if (!file.contains(name)) fail(file, "not token data: no tensor ", name);
   const auto& found = file.entry(name);
   if (found.dtype != dtype || found.shape.size() != 1)

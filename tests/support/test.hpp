@@ -14,6 +14,9 @@ namespace Catch {
 inline auto Contains(const std::string& text) {
   return Matchers::ContainsSubstring(text);
 }
+inline auto StartsWith(const std::string& text) {
+  return Matchers::StartsWith(text);
+}
 }  // namespace Catch
 using Catch::Approx;
 #else
