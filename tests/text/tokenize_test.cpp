@@ -453,7 +453,7 @@ TEST_CASE("a gigabyte would fit: memory does not grow with the text") {
   };
   const double small = peak(5), large = peak(40);
   CAPTURE(small, large);
-  if (!instrumented()) CHECK(large < small + 8000);  // 35 MB more text, 8 MB at most
+  if (!test::instrumented()) CHECK(large < small + 8000);  // 35 MB more text, 8 MB at most
 }
 
 TEST_CASE("a signal at any moment of packing ends it with 130 or 143 and leaves no data") {
