@@ -49,9 +49,15 @@ Process::Process(std::vector<std::string> argv, std::string input,
   int in[2], out[2], err[2];
   if (::pipe2(in, O_CLOEXEC) || ::pipe2(out, O_CLOEXEC) || ::pipe2(err, O_CLOEXEC))
     throw std::runtime_error("pipe2");
+  // Until the child is the program, a signal to it must wait: it would run Catch2's handler, in a
+  // copy of this process that has one thread of many.
+  sigset_t all, before;
+  sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
   impl_->pid = ::fork();
   if (impl_->pid == 0) {
-    ::signal(SIGPIPE, SIG_DFL);
+    for (const int number : {SIGPIPE, SIGINT, SIGTERM}) ::signal(number, SIG_DFL);
+    ::sigprocmask(SIG_SETMASK, &before, nullptr);
     ::dup2(in[0], 0);
     ::dup2(out[1], 1);
     ::dup2(err[1], 2);
@@ -62,6 +68,7 @@ Process::Process(std::vector<std::string> argv, std::string input,
     ::execvp(pointers[0], pointers.data());
     ::_exit(127);
   }
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   ::close(in[0]);
   ::close(out[1]);
   ::close(err[1]);
