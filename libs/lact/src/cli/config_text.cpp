@@ -64,10 +64,12 @@ std::string entry(const CLI::App& app, CLI::Option& option) {
   const bool list = option.get_items_expected_max() > 1;
   if (option.count() > 0) {
     if (flag) return key + " = " + flag_text(option, key);
-    const auto values = option.reduced_results();
+    // CLI11 2.4 puts a word of its own behind a lone "{}" when it reduces.
+    const auto values =
+        list ? option.reduced_results() : std::vector<std::string>{option.results().back()};
     if (!std::all_of(values.begin(), values.end(), [](const auto& v) { return is_utf8(v); }))
       return "# " + key + " is not UTF-8 and cannot be written here";
-    return key + " = " + (list ? toml_list(values) : toml_value(values.back()));
+    return key + " = " + (list ? toml_list(values) : toml_value(values[0]));
   }
   if (flag) return "# " + key + " = false";
   std::string text;

@@ -51,7 +51,7 @@ class TomlConfig final : public CLI::Config {
     if (given(app_, "--help") || given(app_, "--version"))
       return {};  // these answer before any file
     file_ = app_.get_config_ptr()->results().back();
-    if (file_ == "-") file_ = "stdin";
+    if (file_ == "-" || file_ == "/dev/stdin") file_ = "stdin";  // CLI11 2.4 writes it out
     std::vector<CLI::ConfigItem> items;
     for (auto& item : read_toml(input, file_)) {
       check(item);
