@@ -52,7 +52,7 @@ def listing(pattern):
 
 
 def everything_is_there():
-    """binaries, library, plugins, headers, pages and a pkg-config file are installed, and then moved"""
+    """binaries, library, plugins, headers, pages, completion and a pkg-config file are installed, and then moved"""
     subprocess.run(["meson", "install", "-C", BUILD, "--no-rebuild", "--quiet"], check=True,
                    env={**os.environ, "DESTDIR": str(FOLDER / "stage")}, stdout=subprocess.DEVNULL)
     prefixes = [file.parents[1] for file in (FOLDER / "stage").glob("**/bin/lact-train")]
@@ -61,6 +61,9 @@ def everything_is_there():
     expect(listing("bin/*") == sorted(TOOLS), listing("bin/*"))
     expect([name + ".1" for name in TOOLS] == listing("share/man/man1/*"), listing("share/man/man1/*"))
     expect(listing("lib*/**/plugins/*") == ["lact-text.so"], listing("lib*/**/plugins/*"))
+    for place, name in (("bash-completion/completions", "{}"), ("zsh/site-functions", "_{}"),
+                        ("fish/vendor_completions.d", "{}.fish")):
+        expect(listing(f"share/{place}/*") == sorted(map(name.format, TOOLS)), listing(f"share/{place}/*"))
     headers = {str(file.relative_to(SOURCE / "libs/lact/include"))
                for file in SOURCE.glob("libs/lact/include/**/*.h*")} | {"lact/plugin/stamp.h"}
     installed = {str(file.relative_to(PREFIX / "include")) for file in PREFIX.glob("include/**/*.h*")}
