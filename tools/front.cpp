@@ -39,13 +39,18 @@ void set_defaults() {
   ::setenv("CUDA_MODULE_LOADING", "LAZY", 0);
 }
 
+struct Module {
+  fs::path file;
+  bool built;  ///< of a build tree, where it knows its LibTorch
+};
+
 /// Beside the program in a build tree, else in its installation.
-fs::path find_module() {
+Module find_module() {
   std::error_code ignored;
   const auto bin = fs::read_symlink("/proc/self/exe", ignored).parent_path();
   const auto built = bin / kModule;
-  if (fs::exists(built, ignored)) return built;
-  return (bin / LACT_BIN_TO_LIB / "lact" / kModule).lexically_normal();
+  if (fs::exists(built, ignored)) return {built, true};
+  return {(bin / LACT_BIN_TO_LIB / "lact" / kModule).lexically_normal(), false};
 }
 
 /// The wheel in an environment of Python: lib/python3.N/site-packages/torch.
@@ -59,15 +64,17 @@ std::optional<fs::path> in_venv(const fs::path& venv) {
 }
 
 /// The folder of LibTorch; none: the build tree's own, or the system's.
-std::optional<fs::path> find_libtorch(const fs::path& lib) {
+std::optional<fs::path> find_libtorch(const Module& module) {
   if (const auto named = environment("LACT_LIBTORCH")) {
     std::error_code ignored;
     const auto folder = fs::absolute(*named, ignored);
     if (fs::exists(folder / kTorch, ignored)) return folder;
     throw Unavailable("LACT_LIBTORCH: " + *named + " has no " + kTorch);
   }
+  if (module.built) return {};
   std::error_code ignored;
-  for (const fs::path& folder : {lib / "libtorch", fs::path(LACT_CONFIGURED_LIBTORCH)})
+  for (const fs::path& folder :
+       {module.file.parent_path() / "libtorch", fs::path(LACT_CONFIGURED_LIBTORCH)})
     if (!folder.empty() && fs::exists(folder / kTorch, ignored)) return folder;
   if (const auto venv = environment("VIRTUAL_ENV")) return in_venv(*venv);
   return {};
@@ -99,8 +106,9 @@ void load_libtorch(const fs::path& folder) {
 
 /// What to do about a LibTorch that is nowhere.
 std::string advice(const fs::path& lib) {
+  const std::string configured = LACT_CONFIGURED_LIBTORCH;
   return "LibTorch " LACT_TORCH_VERSION " was not found; tried LACT_LIBTORCH, " +
-         (lib / "libtorch").string() +
+         (lib / "libtorch").string() + (configured.empty() ? "" : ", " + configured) +
          " and VIRTUAL_ENV. 'pip install torch==" LACT_TORCH_VERSION
          "' in an environment of Python, and set LACT_LIBTORCH to its "
          "lib/python3.N/site-packages/torch";
@@ -108,14 +116,14 @@ std::string advice(const fs::path& lib) {
 
 void* load_module() {
   const auto module = find_module();
-  const auto lib = module.parent_path();
-  const auto libtorch = find_libtorch(lib);
+  const auto libtorch = find_libtorch(module);
   if (libtorch) load_libtorch(*libtorch);
-  if (void* handle = open(module)) return handle;
+  if (void* handle = open(module.file)) return handle;
   const std::string why = ::dlerror();
   const bool lacks_libtorch = !libtorch && (why.find("libtorch") != std::string::npos ||
                                             why.find("libc10") != std::string::npos);
-  throw Unavailable(lacks_libtorch ? advice(lib) : "the installation is incomplete: " + why);
+  throw Unavailable(lacks_libtorch ? advice(module.file.parent_path())
+                                   : "the installation is incomplete: " + why);
 }
 
 }  // namespace

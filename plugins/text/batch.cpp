@@ -1,5 +1,6 @@
 #include "batch.hpp"
 
+#include "lines.hpp"
 #include "threads.hpp"
 
 #include <lact/cli/run.hpp>
@@ -11,8 +12,6 @@
 
 #include <chrono>
 #include <cstdio>
-#include <fstream>
-#include <iostream>
 #include <list>
 #include <map>
 
@@ -34,26 +33,14 @@ struct Prompt {
 /// The prompts of a file, one after another.
 class Prompts {
  public:
-  explicit Prompts(const BatchOptions& options)
-      : options_(options), name_(options.file == "-" ? "stdin" : options.file) {
-    if (options.file == "-") return;
-    file_.open(options.file, std::ios::binary);
-    if (!file_) throw Error(Exit::no_input, name_, ": cannot be read");
-  }
+  explicit Prompts(const BatchOptions& options) : options_(options), lines_(options.file) {}
 
   /// The next one that is not empty; one that is wrong says why. None at the end.
   std::optional<Prompt> next() {
-    auto& input = options_.file == "-" ? std::cin : file_;
     std::string line;
-    while (std::getline(input, line)) {
-      ++number_;
-      if (!line.empty() && line.back() == '\r') line.pop_back();
-      if (line.find_first_not_of(" \t") == std::string::npos) continue;
-      if (!json_) json_ = line[line.find_first_not_of(" \t")] == '{';
-      return parse(line);
-    }
-    if (input.bad()) throw Error(Exit::io, name_, ": cannot be read to its end");
-    return {};
+    if (!lines_.next(line)) return {};
+    if (!json_) json_ = line[line.find_first_not_of(" \t")] == '{';
+    return parse(line);
   }
 
  private:
@@ -65,7 +52,7 @@ class Prompts {
       return prompt;
     }
     try {
-      read_json(line, concat(name_, ":", number_), prompt);
+      read_json(line, lines_.where(), prompt);
     } catch (const Error& error) {
       prompt.error = error.what();
     }
@@ -88,10 +75,9 @@ class Prompts {
   }
 
   const BatchOptions& options_;
-  std::string name_;
-  std::ifstream file_;
+  Lines lines_;
   std::optional<bool> json_;
-  int64_t number_ = 0, index_ = 0;
+  int64_t index_ = 0;
 };
 
 /// A text being written.
@@ -115,7 +101,7 @@ class Batch {
     for (;;) {
       admit();
       print();
-      if (rows_.empty()) break;
+      if (rows_.empty() && !more_) break;
       write_one();
       retire();
     }
@@ -143,13 +129,10 @@ class Batch {
       auto prompt = prompts_.next();
       more_ = prompt.has_value();
       if (!more_) return;
-      try {
-        if (!prompt->error.empty()) throw Error(Exit::data, prompt->error);
+      if (!prompt->error.empty())
+        fail(*prompt, prompt->error);
+      else
         begin_row(*prompt);
-      } catch (const Error& error) {
-        if (error.code() != Exit::data) throw;
-        fail(*prompt, error.what());
-      }
     }
   }
 
@@ -157,19 +140,29 @@ class Batch {
     decoding_.reset();
     rows_.push_back({prompt.index, prompt.id, begin_(prompt.seed)});
     auto& row = rows_.back();
+    try {
+      read(prompt, row);
+    } catch (const Error& error) {
+      if (error.code() != Exit::data) throw;
+      rows_.pop_back();
+      return fail(prompt, error.what());
+    }
+    if (options_.predict == 0) {
+      row.finished = "length";
+      retire();
+    } else if (!row.session.ready()) {
+      rows_.pop_back();
+      fail(prompt, concat("prompt ", prompt.index, " is empty and there is no BOS"));
+    }
+  }
+
+  void read(const Prompt& prompt, Row& row) {
     const int64_t before = row.session.tokens();
     auto reader = TextReader::from_text(loaded_.tokenizer, prompt.text, before > 0);
     if (before > 0) row.text = row.session.held_back();
     if (options_.echo) row.text += prompt.text;
     if (!read_prompt(loaded_, row.session, reader, options_.read)) stop_if_asked();
     row.prompt_tokens = row.session.tokens() - before;
-    if (options_.predict == 0) {
-      row.finished = "length";
-      retire();
-    } else if (!row.session.ready()) {
-      rows_.pop_back();
-      throw Error(Exit::data, "prompt ", prompt.index, " is empty and there is no BOS");
-    }
   }
 
   void fail(const Prompt& prompt, const std::string& why) {

@@ -1,6 +1,7 @@
 #include "score.hpp"
 
 #include "csv.hpp"
+#include "lines.hpp"
 #include "packed.hpp"
 #include "reader.hpp"
 #include "score_report.hpp"
@@ -15,8 +16,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <fstream>
-#include <iostream>
 
 namespace lact::text {
 namespace {
@@ -146,20 +145,11 @@ class Scorer {
   // --- pairs -----------------------------------------------------------------------------------
 
   void score_pairs() {
-    std::ifstream file;
-    const bool from_stdin = file_ == "-";
-    if (!from_stdin) {
-      file.open(file_, std::ios::binary);
-      if (!file) throw Error(Exit::no_input, file_, ": cannot be read");
-    }
-    std::istream& input = from_stdin ? std::cin : file;
-    std::string text;
-    for (int64_t number = 1; std::getline(input, text); ++number) {
+    Lines lines(file_);
+    for (std::string text; lines.next(text);) {
       stop_if_asked();
-      if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
-      score_pair(text, concat(from_stdin ? "stdin" : file_, ":", number));
+      score_pair(text, lines.where());
     }
-    if (input.bad()) throw Error(Exit::io, file_, ": cannot be read to its end");
   }
 
   static std::string field(const nlohmann::json& pair, const char* key, const std::string& where) {

@@ -7,6 +7,7 @@ cd "$(dirname "$0")/../.."
 libtorch=$(realpath "${1:-$(echo .venv/lib/python3*/site-packages/torch)}")
 packages=$(realpath build-package/*.deb)
 text=$(realpath README.md HACKING.md)
+tree=$PWD
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
@@ -18,7 +19,7 @@ is() { # WHAT: of the last command
 
 # What may not stay: files of the package's folders, and anything that bears its name.
 traces() {
-  find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /root -o -path /home -o -path /tmp -o -path /work \
+  find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /root -o -path /home -o -path /tmp -o -path "$tree" \
     -o -path /var/cache/apt -o -path /var/lib/apt -o -path /var/log -o -path /var/tmp \) -prune -o -name '*lact*' -print | sort
 }
 traces >before
@@ -29,7 +30,9 @@ is 'the packages install'
 
 status=0
 env -u LACT_LIBTORCH lact-bench plugins 2>words || status=$?
-[ $status = 69 ] && [ "$(wc -l <words)" = 1 ] && grep -q 'LibTorch .* was not found' words
+[ $status = 69 ]
+[ "$(wc -l <words)" = 1 ]
+grep -q 'LibTorch .* was not found' words
 is 'without LibTorch a tool says so and ends with 69'
 
 export LACT_LIBTORCH="$libtorch"

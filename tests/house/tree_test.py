@@ -112,6 +112,13 @@ def dev_names_what_is_missing():
         expect("installed" not in result.stderr.replace("installed:", ""), result.stderr)
 
 
+def dev_test_takes_long():
+    """./dev test takes --long, and no other command does"""
+    result = dev(["test", "--long"], {**FORBIDDEN, "dpkg-query": ":"}, {"LACT_NO_INSTALL": "1"})
+    expect(result.returncode == 1 and " clang " in result.stderr, result)
+    expect(dev(["build", "--long"], FORBIDDEN).returncode == 64, "build --long")
+
+
 def dev_names_a_missing_wheel():
     """./dev --no-install names LibTorch's wheel when only that is missing"""
     everything = 'shift 3; for name; do printf "installed:%s " "$name"; done'
@@ -149,4 +156,4 @@ def adding_up():
 if __name__ == "__main__":
     main([no_machine_paths, narrow_headers, headers_are_guarded, rooms_include_upwards,
           core_knows_no_modality, tools_stay_thin, dev_names_what_is_missing,
-          dev_names_a_missing_wheel, dev_checks_a_given_libtorch, dev_refuses_unknown_words, adding_up])
+          dev_test_takes_long, dev_names_a_missing_wheel, dev_checks_a_given_libtorch, dev_refuses_unknown_words, adding_up])

@@ -205,6 +205,9 @@ void check_files(const fs::path& folder, const Faulty& faulty,
       if (is_temporary(name)) CHECK((removing || name.rfind("checkpoints/", 0) == 0));
     return;
   }
+  // Nothing is replaced before all is on the disk.
+  if (faulty.result.exit == 74 && (function == "write" || function == "pwrite64"))
+    CHECK(files_in(folder) == old);
   for (const auto& [name, text] : files_in(folder)) {
     CAPTURE(name);
     const auto was = old.find(name), will = done.find(name);

@@ -4,12 +4,16 @@
 #include "small_model.hpp"
 #include "support/process.hpp"
 
+#include <lact/error.hpp>
 #include <lact/io/files.hpp>
 
 #include <nlohmann/json.hpp>
 
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
 
+#include <algorithm>
 #include <chrono>
 #include <random>
 #include <sstream>
@@ -209,6 +213,47 @@ TEST_CASE("a batch of JSON has names and seeds, and a line that is none fails al
   CHECK(all[2].at("id") == 3);
   CHECK(all[5].count("id") == 0);
   for (const size_t i : {2, 3, 4}) CHECK(all[i].at("error").is_string());
+}
+
+TEST_CASE("a batch of any length is done to its end, whatever fails or says nothing") {
+  std::string lines;
+  for (int i = 0; i < 100; ++i) lines += "karo\n";
+  const auto count = [](const std::string& text) {
+    return std::count(text.begin(), text.end(), '\n');
+  };
+  CHECK(count(text_of({"--batch", "-", "--parallel", "1", "-n", "0"}, lines)) == 100);
+  std::string broken;
+  for (int i = 0; i < 100; ++i) broken += "{\n";
+  const auto result =
+      generate({"--batch", "-", "--parallel", "1", "-n", "1"}, broken + "{\"prompt\": \"karo\"}\n");
+  CHECK(result.exit == 65);
+  CHECK(count(result.out) == 101);
+  CHECK_THAT(result.out, Catch::Contains("\"finish_reason\""));
+  // The first is long, and all others wait for it.
+  const auto long_first =
+      text_of({"--batch", "-", "--parallel", "2", "-n", "200", "--ignore-eos", "-s", "1"},
+              "karo\n" + lines);
+  CHECK(count(long_first) == 101);
+}
+
+TEST_CASE("who waits for the next line of a pipe ends at a signal") {
+  const test::TemporaryFolder folder;
+  const auto fifo = (folder / "pipe").string();
+  REQUIRE(::mkfifo(fifo.c_str(), 0600) == 0);
+  const int held = ::open(fifo.c_str(), O_RDWR | O_CLOEXEC);  // never at its end
+  REQUIRE(held >= 0);
+  const std::string tool = (test::build_root() / "tools/lact-generate").string();
+  for (const char* what : {"--batch -", "--score - --pairs"}) {
+    CAPTURE(what);
+    test::Process process({"/bin/sh", "-c",
+                           concat("exec ", tool, " text --model ", path("model"),
+                                  " --dtype float32 ", what, " < ", fifo)});
+    std::this_thread::sleep_for(std::chrono::seconds(2));
+    CHECK(process.running());
+    process.signal(SIGINT);
+    CHECK(process.wait(std::chrono::seconds(5)).exit == 130);
+  }
+  ::close(held);
 }
 
 TEST_CASE("an end of text ends one of a batch, and the next takes its place") {

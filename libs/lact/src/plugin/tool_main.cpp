@@ -41,7 +41,7 @@ std::vector<Serving> modalities(const ToolInfo& tool, const std::filesystem::pat
     try {
       auto verbs = tool.verbs(load(found.name, folder));
       if (!verbs.empty()) all.push_back({{found.name, found.summary}, std::move(verbs)});
-    } catch (const Error&) {  // merely found: passed over
+    } catch (const std::exception&) {  // merely found: passed over
     }
   }
   return all;

@@ -1,0 +1,74 @@
+#include "lines.hpp"
+
+#include <lact/cli/run.hpp>
+#include <lact/error.hpp>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace lact::text {
+namespace {
+
+constexpr size_t kBlockBytes = size_t{256} << 10;
+constexpr size_t kLimit = size_t{32} << 20;  // JSON is held several times over while it is read
+
+}  // namespace
+
+Lines::Lines(const std::string& file)
+    : name_(file == "-" ? "stdin" : file),
+      descriptor_(file == "-" ? STDIN_FILENO : ::open(file.c_str(), O_RDONLY | O_CLOEXEC)) {
+  if (descriptor_ < 0) throw Error(Exit::no_input, name_, ": ", std::strerror(errno));
+}
+
+Lines::~Lines() {
+  if (descriptor_ != STDIN_FILENO) ::close(descriptor_);
+}
+
+std::string Lines::where() const {
+  return concat(name_, ":", number_);
+}
+
+/// Reads another block; false at the end.
+bool Lines::fill() {
+  buffer_.erase(0, at_);
+  searched_ -= at_;
+  at_ = 0;
+  const size_t held = buffer_.size();
+  buffer_.resize(held + kBlockBytes);
+  ssize_t count;
+  do {
+    if (cli::stop_requested()) throw cli::Interrupted();
+    count = ::read(descriptor_, buffer_.data() + held, kBlockBytes);
+  } while (count < 0 && errno == EINTR);
+  const int error = errno;
+  buffer_.resize(held + static_cast<size_t>(std::max<ssize_t>(count, 0)));
+  if (count < 0)
+    throw Error(error == EISDIR ? Exit::no_input : Exit::io, name_, ": ", std::strerror(error));
+  return count > 0;
+}
+
+bool Lines::next(std::string& line) {
+  for (;;) {
+    size_t end = buffer_.find('\n', searched_);
+    if (end == std::string::npos) {
+      searched_ = buffer_.size();
+      if (buffer_.size() - at_ > kLimit)
+        throw Error(Exit::data, name_, ":", number_ + 1, ": a line of more than ", kLimit >> 20,
+                    " MiB");
+      if (fill()) continue;
+      if (at_ == buffer_.size()) return false;
+      end = buffer_.size();
+    }
+    line = buffer_.substr(at_, end - at_);
+    at_ = searched_ = std::min(end + 1, buffer_.size());
+    ++number_;
+    if (!line.empty() && line.back() == '\r') line.pop_back();
+    if (line.find_first_not_of(" \t") != std::string::npos) return true;
+  }
+}
+
+}  // namespace lact::text
