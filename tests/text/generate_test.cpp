@@ -126,6 +126,28 @@ TEST_CASE("a prompt is the same by option, file and pipe, and in blocks of any s
   CHECK(run({"-f", path("text.txt"), "--no-bos"}) != want);
 }
 
+TEST_CASE("with --escape a prompt's backslashes mean what they do in C, without it themselves") {
+  const std::vector<std::string> end = {"--echo", "-n", "0"};
+  const auto echo = [&](std::vector<std::string> more) {
+    more.insert(more.end(), end.begin(), end.end());
+    return text_of(more);
+  };
+  const char* prompt = R"(karo\n\tlu \"x\' \\n \q \)";
+  CHECK(echo({"-p", prompt, "-e"}) == "karo\n\tlu \"x' \\n \\q \\");
+  CHECK(echo({"-p", prompt}) == prompt);
+}
+
+TEST_CASE("a line of a batch that does not end is refused before it fills the memory") {
+  for (const char* what : {"--batch", "--score"}) {
+    std::vector<std::string> words = {what, "-", "-n", "1"};
+    if (what == std::string("--score")) words = {what, "-", "--pairs"};
+    const auto result = generate(words, std::string(size_t{34} << 20, 'a'));
+    CAPTURE(what);
+    CHECK(result.exit == 65);
+    CHECK_THAT(result.err, Catch::Contains("stdin:1: a line of more than 32 MiB"));
+  }
+}
+
 TEST_CASE("the end of the text ends the run without a byte, unless it is ignored") {
   const auto eos = std::to_string(*test::load(place() / "model").eos());
   const std::vector<std::string> wanted = {"-p", "the", "-l", eos + "+99", "-s", "1", "-n", "30"};
