@@ -55,7 +55,7 @@ TEST_CASE("memory that cannot be had is 71, from C++ and from LibTorch") {
   CHECK(run({probe(), "bad-alloc"}).exit == 71);
   const auto tensor = run({probe(), "tensor"});
   CHECK(tensor.exit == 71);
-  CHECK(is_one_line(tensor.err));
+  if (!instrumented()) CHECK(is_one_line(tensor.err));  // a sanitizer speaks too
 }
 
 TEST_CASE("a bug is 70, and only the first line of its message is shown") {
