@@ -1,11 +1,11 @@
 #include "score.hpp"
 
-#include "csv.hpp"
 #include "lines.hpp"
 #include "packed.hpp"
 #include "reader.hpp"
 #include "score_report.hpp"
 
+#include <lact/cli/bench.hpp>
 #include <lact/cli/run.hpp>
 #include <lact/error.hpp>
 #include <lact/io/checkpoint.hpp>
@@ -89,9 +89,9 @@ class Scorer {
   std::string line(int64_t position, int32_t id, const std::optional<TokenScore>& one,
                    std::optional<int64_t> document) const {
     const bool known = id < loaded_.tokenizer.vocab_size();
-    return concat(many() ? csv_field(file_) + "," : "",
+    return concat(many() ? cli::csv_field(file_) + "," : "",
                   document ? std::to_string(*document) + "," : "", position, ",", id, ",",
-                  known ? csv_field(loaded_.tokenizer.piece(id)) : "", ",",
+                  known ? cli::csv_field(loaded_.tokenizer.piece(id)) : "", ",",
                   one ? number(one->logprob, "%.7g") : "", "\n");
   }
 
