@@ -36,8 +36,10 @@ nn::LactLayerOptions options_of(const nlohmann::json& c) {
   o.silu_v = !c.at("no_v_silu").get<bool>();
   o.scale = c.at("learnable_ttt_scale");
   o.rotate_fast = !c.at("ttt_nope").get<bool>();
-  o.rule.momentum = c.at("use_momentum");
-  o.rule.muon = c.at("use_muon");
+  const bool muon = c.at("use_muon"), momentum = c.at("use_momentum");
+  o.rule = ops::Rule::from_name(muon       ? momentum ? "muon_momentum" : "muon"
+                                : momentum ? "momentum"
+                                           : "gd");
   o.rule.prenorm = c.at("ttt_prenorm");
   return o;
 }

@@ -61,8 +61,10 @@ Json as_json(const OpSetup& setup, const OpRow& row) {
            {"dtype", setup.dtype},
            {"rule", row.of.rule},
            {"function", row.of.function},
+           {"learn", row.of.learn},
            {"schedule", row.of.schedule},
            {"pass", row.of.pass},
+           {"mode", row.of.mode},
            {"heads", row.of.heads},
            {"width", row.of.width},
            {"hidden", row.of.hidden},
@@ -75,6 +77,7 @@ Json as_json(const OpSetup& setup, const OpRow& row) {
            {"stddev_ts", speed.deviation},
            {"flops", row.flops.products},
            {"newton_schulz_flops", row.flops.newton_schulz},
+           {"recomputed_flops", row.flops.recomputed},
            {"flops_per_second", row.flops.products / time.mean},
            {"ceiling_flops_per_second", cli::spread(row.ceilings).mean},
            {"utilisation_percent", used.mean},
@@ -98,16 +101,22 @@ struct Cell {
 
 std::vector<Cell> all_cells(const std::vector<OpCase>& cases) {
   const auto any = [&](const auto& has) { return std::any_of(cases.begin(), cases.end(), has); };
-  const bool muon = any([](const OpCase& one) { return one.rule.rfind("muon", 0) == 0; });
+  const bool muon = any([](const OpCase& one) { return flops_of(one).newton_schulz > 0; });
   return {
       {{"rule", 13}, [](const OpRow& row) { return row.of.rule; }},
       {{"function", 8},
        [](const OpRow& row) { return row.of.function; },
        any([](const OpCase& one) { return one.linear(); })},
+      {{"learn", 5}, [](const OpRow& row) { return row.of.learn; }, any([](const OpCase& one) {
+         return one.learn != "all";
+       })},
       {{"schedule", 13},
        [](const OpRow& row) { return row.of.schedule; },
        any([](const OpCase& one) { return one.schedule != "shifted"; })},
       {{"pass", 7}, [](const OpRow& row) { return row.of.pass; }},
+      {{"mode", 9}, [](const OpRow& row) { return row.of.mode; }, any([](const OpCase& one) {
+         return one.recompute();
+       })},
       {{"heads x D x F", 16, true},
        [](const OpRow& row) {
          return concat(row.of.heads, " x ", row.of.width, " x ",
@@ -183,7 +192,9 @@ class Op final : public plugin::Command {
         "measured\n"
         "before and after each run; a multiply-add counts as 2, forward and backward as three "
         "forwards,\n"
-        "a chunk that is not learned as not learned. Newton-Schulz (Muon) is counted apart.\n"
+        "a chunk that is not learned as not learned, what is recomputed once. Newton-Schulz (Muon) "
+        "is\n"
+        "counted apart.\n"
         "'extra' is the largest memory beyond inputs, output, final state and gradients.");
     const char* axes = "Axes";
     const auto list = [&](const char* name, std::vector<std::string>& values, const char* help) {
@@ -204,16 +215,21 @@ class Op final : public plugin::Command {
     list("--width", widths_, "width D of a head's keys and values (default: 384)");
     list("--length", lengths_,
          "tokens of the sequence (default: 4 chunks, at least 1024; bidirectional: the chunk)");
-    words("--rule", rules_, "update rules (default: momentum)",
-          {"gd", "momentum", "muon", "muon_momentum"});
+    words("--rule", rules_, "update rules (default: momentum)", ops::Rule::names());
     words("--function", functions_, "what fast weights compute (default: swiglu)",
           {"swiglu", "linear"});
+    words("--learn", learns_, "which matrices learn: all, or only the last, down (default: all)",
+          {"all", "last"});
     words("--schedule", schedules_,
           "who reads what: apply, then learn each chunk but the last; learn all, then apply; "
           "learn, then apply each chunk (default: shifted)",
           {"shifted", "bidirectional", "chunk-causal"});
     words("--pass", passes_, "forward, or forward and backward (default: both)",
           {"forward", "both"});
+    words("--mode", modes_,
+          "what the backward pass finds: keep what each token computed, or recompute it (default: "
+          "keep)",
+          {"keep", "recompute"});
     common_.declare(app, "Runs");
   }
 
@@ -237,9 +253,11 @@ class Op final : public plugin::Command {
     std::vector<OpCase> cases;
     for (const auto& rule : or_else(rules_, "momentum"))
       for (const auto& function : or_else(functions_, "swiglu"))
-        for (const auto& schedule : or_else(schedules_, "shifted"))
-          for (const auto& pass : or_else(passes_, "both"))
-            add_sizes({rule, function, schedule, pass}, cases);
+        for (const auto& learn : or_else(learns_, "all"))
+          for (const auto& schedule : or_else(schedules_, "shifted"))
+            for (const auto& pass : or_else(passes_, "both"))
+              for (const auto& mode : or_else(modes_, "keep"))
+                add_sizes({rule, function, learn, schedule, pass, mode}, cases);
     return cases;
   }
 
@@ -290,7 +308,7 @@ class Op final : public plugin::Command {
   }
 
   std::vector<std::string> chunks_, states_, heads_, widths_, lengths_;
-  std::vector<std::string> rules_, functions_, schedules_, passes_;
+  std::vector<std::string> rules_, functions_, learns_, schedules_, passes_, modes_;
   cli::BenchOptions common_;
 };
 

@@ -56,12 +56,6 @@ class RandomTensors {
   at::Generator generator_;
 };
 
-/// Of one matrix in one update.
-double newton_schulz_flops(double rows, double columns, size_t steps) {
-  const double x = std::min(rows, columns), y = std::max(rows, columns);
-  return static_cast<double>(steps) * (4 * x * x * y + 2 * x * x * x);
-}
-
 template <class Visit>
 void each_matrix(const ops::FastWeights& w, const Visit& visit) {
   for (const auto* matrix : {&w.gate, &w.up, &w.down})
@@ -94,6 +88,7 @@ ops::Schedule schedule_of(const OpCase& one) {
 
 ops::Rule rule_of(const OpCase& one, c10::ScalarType dtype) {
   auto rule = ops::Rule::from_name(one.rule);
+  if (one.learn == "last") rule.learn = ops::Learn::last;
   if (dtype == at::kBFloat16) {
     rule.product = dtype;
     rule.orthogonalize.dtype = dtype;
@@ -102,24 +97,11 @@ ops::Rule rule_of(const OpCase& one, c10::ScalarType dtype) {
 }
 
 OpFlops flops_of(const OpCase& one) {
-  const auto rule = rule_of(one, at::kFloat);
-  const double D = static_cast<double>(one.width), F = static_cast<double>(one.hidden),
-               N = static_cast<double>(one.heads);
-  const size_t steps = rule.orthogonalize.steps.size();
-  const double apply = one.linear() ? 2 * D * D : 6 * D * F;
-  const double learn = one.linear() ? 2 * D * D : 12 * D * F;
-  const double muon = !rule.muon     ? 0
-                      : one.linear() ? newton_schulz_flops(D, D, steps)
-                                     : 3 * newton_schulz_flops(D, F, steps);
-  OpFlops flops;
-  for (const auto& step : schedule_of(one).steps) {
-    const double tokens = static_cast<double>(step.end - step.begin);
-    const bool update = step.kind == ops::Step::Kind::update;
-    flops.products += N * tokens * (update ? learn : apply);
-    if (update) flops.newton_schulz += N * muon;
-  }
+  const auto cost = ops::scan_cost(schedule_of(one), rule_of(one, at::kFloat), one.heads, one.width,
+                                   one.width, one.linear() ? 0 : one.hidden, at::kFloat);
   const double passes = one.backward() ? 3 : 1;
-  return {passes * flops.products, passes * flops.newton_schulz};
+  return {passes * cost.products, passes * cost.orthogonalize,
+          one.backward() && one.recompute() ? cost.recomputed : 0};
 }
 
 OpInputs::OpInputs(const OpCase& one, c10::Device device, c10::ScalarType dtype, uint64_t seed)
@@ -155,7 +137,9 @@ std::vector<Tensor*> OpInputs::inputs() {
 
 void OpInputs::pass(Results& results) {
   const c10::InferenceMode no_graph(!case_.backward());
-  auto done = ops::scan(ops::initial_state(w_, rule_), {}, q_, tokens_, schedule_, rule_);
+  ops::ScanOptions options;
+  options.recompute = case_.recompute();
+  auto done = ops::scan(ops::initial_state(w_, rule_), {}, q_, tokens_, schedule_, rule_, options);
   results = {done.out, done.state};
   if (case_.backward()) results.out.backward(out_gradient_);
 }

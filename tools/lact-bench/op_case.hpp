@@ -13,11 +13,13 @@
 namespace lact::bench {
 
 struct OpCase {
-  std::string rule = "momentum", function = "swiglu", schedule = "shifted", pass = "both";
+  std::string rule = "momentum", function = "swiglu", learn = "all", schedule = "shifted",
+              pass = "both", mode = "keep";
   int64_t heads = 4, width = 384, hidden = 384, chunk = 2048, length = 8192;
 
   bool linear() const { return function == "linear"; }
   bool backward() const { return pass == "both"; }
+  bool recompute() const { return mode == "recompute"; }
   /// Numbers of the fast weights in squares of the model's width, heads * width.
   double state() const;
 };
@@ -31,11 +33,10 @@ ops::Schedule schedule_of(const OpCase& one);
 /// Products and orthogonalization in `dtype`, as the language model's.
 ops::Rule rule_of(const OpCase& one, c10::ScalarType dtype);
 
-/// Floating-point operations, a multiply-add counted as 2 (spec of the language model, 13): what is
-/// applied and learned by the schedule's steps, three times that with the backward pass. What a
-/// mode computes twice is counted once.
+/// Floating-point operations of a pass as ops::scan_cost counts them, three times the forward with
+/// the backward pass; what is computed twice apart.
 struct OpFlops {
-  double products = 0, newton_schulz = 0;
+  double products = 0, newton_schulz = 0, recomputed = 0;
 };
 OpFlops flops_of(const OpCase& one);
 

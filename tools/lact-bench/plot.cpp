@@ -150,7 +150,8 @@ Choice op_choice(const std::vector<Input>& inputs) {
   Choice choice{"chunk", {"utilisation_percent"}, {}};
   for (const auto& axis : kOpAxes)
     if (values_of(inputs, axis).size() > values_of(inputs, choice.x).size()) choice.x = axis;
-  for (const std::string key : {"device", "dtype", "rule", "function", "schedule", "pass", "mode"})
+  for (const std::string key :
+       {"device", "dtype", "rule", "function", "learn", "schedule", "pass", "mode"})
     if (splits(inputs, choice.x, key)) choice.by.push_back(key);
   for (const auto& axis : kOpAxes)
     if (axis != choice.x && splits(inputs, choice.x, axis)) choice.by.push_back(axis);
