@@ -22,37 +22,6 @@ using at::Tensor;
 
 constexpr int64_t kIgnore = -100;  // a label that is not scored
 
-nn::LactLayerOptions layer_options(const Config& c, at::ScalarType compute) {
-  nn::LactLayerOptions o;
-  o.width = c.hidden_size;
-  o.attention_heads = c.num_attn_heads;
-  o.fast_heads = c.num_lact_heads;
-  o.fast_hidden = c.fast_hidden();
-  o.chunk = c.lact_chunk_size;
-  o.window = c.window_size;
-  o.rope_theta = c.rope_theta;
-  o.rate_channels = c.lr_dim;
-  o.low_rank = c.w0_w2_low_rank;
-  o.qkv_bias = c.qkv_bias;
-  o.qk_norm = c.attn_qk_norm;
-  o.silu = c.qkv_silu;
-  o.silu_v = !c.no_v_silu;
-  o.scale = c.learnable_ttt_scale;
-  o.rotate_fast = !c.ttt_nope;
-  o.fast_weights = c.use_fast_weights;
-  o.rule.momentum = c.use_momentum;
-  o.rule.muon = c.use_muon;
-  o.rule.prenorm = c.ttt_prenorm;
-  // The fused kernels' arithmetic (spec 3).
-  o.rule.stacked = c.use_fused_kernel;
-  o.rule.epsilon_inside = c.use_fused_kernel && !c.ttt_prenorm;
-  if (compute == at::kBFloat16) {
-    o.rule.product = at::kBFloat16;
-    o.rule.orthogonalize.dtype = at::kBFloat16;
-  }
-  return o;
-}
-
 /// Names and shapes of one block, relative to "model.layers.I.".
 std::vector<std::pair<std::string, std::vector<int64_t>>> block_shapes(const Config& c) {
   const int64_t d = c.hidden_size, mlp = c.mlp_hidden();
@@ -97,6 +66,37 @@ std::string layer_name(size_t layer) {
 }
 
 }  // namespace
+
+nn::LactLayerOptions layer_options(const Config& c, at::ScalarType compute) {
+  nn::LactLayerOptions o;
+  o.width = c.hidden_size;
+  o.attention_heads = c.num_attn_heads;
+  o.fast_heads = c.num_lact_heads;
+  o.fast_hidden = c.fast_hidden();
+  o.chunk = c.lact_chunk_size;
+  o.window = c.window_size;
+  o.rope_theta = c.rope_theta;
+  o.rate_channels = c.lr_dim;
+  o.low_rank = c.w0_w2_low_rank;
+  o.qkv_bias = c.qkv_bias;
+  o.qk_norm = c.attn_qk_norm;
+  o.silu = c.qkv_silu;
+  o.silu_v = !c.no_v_silu;
+  o.scale = c.learnable_ttt_scale;
+  o.rotate_fast = !c.ttt_nope;
+  o.fast_weights = c.use_fast_weights;
+  o.rule.momentum = c.use_momentum;
+  o.rule.muon = c.use_muon;
+  o.rule.prenorm = c.ttt_prenorm;
+  // The fused kernels' arithmetic (spec 3).
+  o.rule.stacked = c.use_fused_kernel;
+  o.rule.epsilon_inside = c.use_fused_kernel && !c.ttt_prenorm;
+  if (compute == at::kBFloat16) {
+    o.rule.product = at::kBFloat16;
+    o.rule.orthogonalize.dtype = at::kBFloat16;
+  }
+  return o;
+}
 
 std::vector<std::pair<std::string, std::vector<int64_t>>> parameter_shapes(const Config& c) {
   std::vector<std::pair<std::string, std::vector<int64_t>>> shapes = {
