@@ -85,8 +85,9 @@ nn::LactLayerOptions layer_options(const Config& c, at::ScalarType compute) {
   o.scale = c.learnable_ttt_scale;
   o.rotate_fast = !c.ttt_nope;
   o.fast_weights = c.use_fast_weights;
-  o.rule.momentum = c.use_momentum;
-  o.rule.muon = c.use_muon;
+  o.rule = ops::Rule::from_name(c.use_muon       ? c.use_momentum ? "muon_momentum" : "muon"
+                                : c.use_momentum ? "momentum"
+                                                 : "gd");
   o.rule.prenorm = c.ttt_prenorm;
   // The fused kernels' arithmetic (spec 3).
   o.rule.stacked = c.use_fused_kernel;

@@ -5,12 +5,19 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/rand.h>
 #include <ATen/ops/randn.h>
+#include <ATen/ops/randn_like.h>
 #include <ATen/ops/zeros.h>
 
 #include <ATen/Context.h>
+
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <thread>
 
 using namespace lact;
 using at::Tensor;
@@ -164,6 +171,200 @@ TEST_CASE("target norms that are detached pass no gradient") {
   // |row|^2 is the initial norm's: all gradient comes through the norms, but for the epsilon.
   CHECK(gradient(true).abs().max().item<double>() < 1e-3);
   CHECK(gradient(false).abs().max().item<double>() > 1e-1);
+}
+
+namespace {
+
+/// Everything that a scan is a function of, as leaves.
+struct Leaves {
+  ops::FastWeights w;
+  Tensor q;
+  ops::Tokens t;
+
+  std::map<std::string, Tensor*> named() {
+    std::map<std::string, Tensor*> all{
+        {"down", &w.down}, {"q", &q}, {"k", &t.k}, {"v", &t.v}, {"rate.down", &t.rate.down}};
+    for (const auto& [name, x] : {std::pair<std::string, Tensor*>{"gate", &w.gate},
+                                  {"up", &w.up},
+                                  {"rate.gate", &t.rate.gate},
+                                  {"rate.up", &t.rate.up},
+                                  {"momentum", &t.momentum}})
+      if (x->defined()) all[name] = x;
+    return all;
+  }
+};
+
+/// A number that all outputs and all of the final state take part in.
+Tensor scan_loss(const Leaves& in, const ops::Schedule& schedule, const ops::Rule& rule,
+                 const ops::ScanOptions& options) {
+  const auto done =
+      ops::scan(ops::initial_state(in.w, rule), {}, in.q, in.t, schedule, rule, options);
+  const auto weighted = [](const Tensor& x) {
+    return (x * at::arange(x.numel(), x.options()).sin().view(x.sizes())).sum();
+  };
+  Tensor sum = weighted(done.out);
+  for (const auto* w : {&done.state.w, &done.state.main, &done.state.momentum})
+    for (const auto* x : {&w->gate, &w->up, &w->down})
+      if (x->defined()) sum = sum + weighted(*x);
+  return sum;
+}
+
+struct Planned {
+  const char* name;
+  ops::Schedule schedule;
+};
+
+constexpr int64_t kLength = 13;  // no multiple of any chunk
+
+std::vector<Planned> plans() {
+  return {{"shifted", ops::shifted_block_causal(kLength, 5)},
+          {"chunk causal", ops::chunk_causal(kLength, 5)},
+          {"bidirectional", ops::bidirectional(kLength)},
+          {"strided", ops::strided(kLength, 2, 4, 3)},
+          {"read twice, learned twice",
+           {{{ops::Step::Kind::update, 0, 8},
+             {ops::Step::Kind::apply, 0, 6},
+             {ops::Step::Kind::update, 4, 12},
+             {ops::Step::Kind::apply, 3, 11}},
+            kLength,
+            0}}};
+}
+
+}  // namespace
+
+TEST_CASE("the backward pass written by hand agrees with differences in float64") {
+  at::manual_seed(21);
+  const std::string name = GENERATE("gd", "momentum", "muon", "muon_momentum");
+  const bool prenorm = GENERATE(false, true);
+  const std::string kind = GENERATE("swiglu", "linear", "last", "stacked", "no norm", "inside");
+  auto rule = ops::Rule::from_name(name);
+  rule.prenorm = prenorm;
+  rule.stacked = kind == "stacked";
+  rule.weight_norm = kind != "no norm";
+  rule.epsilon_inside = kind == "inside";
+  if (kind == "last") rule.learn = ops::Learn::last;
+  if (kind == "stacked") rule.orthogonalize.steps = ops::NewtonSchulz::keller_jordan();
+  for (const auto& [plan, schedule] : plans()) {
+    for (const bool recompute : {false, true}) {
+      CAPTURE(name, prenorm, kind, plan, recompute);
+      const ops::ScanOptions options{.recompute = recompute, .tile = 3};
+      Leaves in{weights(kind == "linear"), normal({kN, kLength, kK}), tokens(kLength, rule)};
+      for (auto& [leaf, x] : in.named()) x->requires_grad_(true);
+      scan_loss(in, schedule, rule, options).backward();
+      for (auto& [leaf, x] : in.named()) {
+        CAPTURE(leaf);
+        const Tensor gradient = x->grad().clone(), value = x->detach().clone();
+        const Tensor direction = at::randn_like(value) * value.abs().mean();
+        const at::NoGradGuard no_grad;
+        const double step = 1e-5;
+        const auto at_offset = [&](double scale) {
+          x->copy_(value + scale * step * direction);
+          return scan_loss(in, schedule, rule, options).item<double>();
+        };
+        // Four points: what is left out is of the fourth order in the step.
+        const double want =
+            (8 * (at_offset(1) - at_offset(-1)) - (at_offset(2) - at_offset(-2))) / (12 * step);
+        x->copy_(value);
+        const double got = (gradient * direction).sum().item<double>();
+        CHECK(std::abs(got - want) <= 2e-6 * std::abs(want) + 1e-7);
+      }
+    }
+  }
+}
+
+TEST_CASE("the backward pass written by hand is autograd's of the plain pieces") {
+  at::manual_seed(22);
+  const std::string name = GENERATE("gd", "momentum", "muon_momentum");
+  const bool prenorm = GENERATE(false, true);
+  auto rule = ops::Rule::from_name(name);
+  rule.prenorm = prenorm;
+  const int64_t length = 300, chunk = 128;  // several tiles, many tokens
+  const auto w = weights();
+  const auto q = normal({kN, length, kK});
+  auto t = tokens(length, rule);
+  const auto gradients = [&](bool fused) {
+    Leaves in{{w.gate.clone(), w.up.clone(), w.down.clone()}, q.clone(), t};
+    in.t.k = t.k.clone();
+    in.t.rate.gate = t.rate.gate.clone();
+    for (auto* x : {&in.w.gate, &in.w.up, &in.w.down, &in.q, &in.t.k, &in.t.rate.gate})
+      x->requires_grad_(true);
+    auto state = ops::initial_state(in.w, rule);
+    Tensor out;
+    if (fused) {
+      out = ops::scan(state, {}, in.q, in.t, ops::shifted_block_causal(length, chunk), rule,
+                      {.tile = 50})
+                .out;
+    } else {
+      std::vector<Tensor> outs;
+      for (int64_t begin = 0; begin < length; begin += chunk) {
+        const int64_t end = std::min(begin + chunk, length);
+        outs.push_back(ops::apply(state.w, in.q.slice(1, begin, end), rule));
+        const auto part = slice(in.t, begin, end);
+        state = ops::step(state, ops::fast_weight_delta(state.w, part, rule),
+                          rule.momentum ? part.momentum.mean({1}, true) : Tensor(), rule);
+      }
+      out = at::cat(outs, 1);
+    }
+    out.square().sum().backward();
+    std::vector<Tensor> all{out.detach()};
+    for (auto* x : {&in.w.gate, &in.w.up, &in.w.down, &in.q, &in.t.k, &in.t.rate.gate})
+      all.push_back(x->grad());
+    return all;
+  };
+  const auto got = gradients(true), want = gradients(false);
+  for (size_t i = 0; i < got.size(); ++i) {
+    CAPTURE(name, prenorm, i);
+    CHECK(test::scaled_error(got[i], want[i]) < 1e-9);
+  }
+}
+
+TEST_CASE("a chunk split over processes that add up their sums is the same chunk") {
+  at::manual_seed(23);
+  const std::string name = GENERATE("momentum", "muon_momentum");
+  auto rule = ops::Rule::from_name(name);
+  const int64_t length = 24, cut = 10;  // unequal halves
+  const auto w = weights();
+  const auto q = normal({kN, length, kK});
+  const auto t = tokens(length, rule);
+  const auto run = [&](int64_t begin, int64_t end, const ops::ScanOptions& options) {
+    Leaves in{w, q.slice(1, begin, end).clone(), slice(t, begin, end)};
+    for (auto* x : {&in.w.gate, &in.w.up, &in.w.down}) *x = x->detach().clone();
+    for (auto& [leaf, x] : in.named()) *x = x->detach().clone().requires_grad_(true);
+    const auto done = ops::scan(ops::initial_state(in.w, rule), {}, in.q, in.t,
+                                ops::bidirectional(end - begin), rule, options);
+    done.out.square().sum().backward();
+    std::map<std::string, Tensor> all{{"out", done.out.detach()}};
+    for (auto& [leaf, x] : in.named()) all[leaf] = x->grad();
+    return all;
+  };
+  const auto whole = run(0, length, {});
+  // Two threads stand for two processes; each waits for the other's tensors and adds them.
+  std::mutex mutex;
+  std::condition_variable arrived;
+  std::vector<std::vector<Tensor>> posted[2];
+  const auto exchange = [&](size_t me) {
+    return [&, me](const std::vector<Tensor>& mine) {
+      std::unique_lock lock(mutex);
+      std::vector<Tensor> copy;
+      for (const auto& x : mine) copy.push_back(x.clone());
+      posted[me].push_back(copy);
+      const size_t round = posted[me].size() - 1;
+      arrived.notify_all();
+      arrived.wait(lock, [&] { return posted[1 - me].size() > round; });
+      for (size_t i = 0; i < mine.size(); ++i) mine[i].add_(posted[1 - me][round][i]);
+    };
+  };
+  std::map<std::string, Tensor> parts[2];
+  std::thread other([&] { parts[1] = run(cut, length, {.exchange = exchange(1)}); });
+  parts[0] = run(0, cut, {.exchange = exchange(0)});
+  other.join();
+  for (const auto& [leaf, want] : whole) {
+    CAPTURE(name, leaf);
+    const bool by_token = want.dim() == 3 && want.size(1) == length;
+    const auto got =
+        by_token ? at::cat({parts[0][leaf], parts[1][leaf]}, 1) : parts[0][leaf] + parts[1][leaf];
+    CHECK(test::scaled_error(got, want) < 1e-10);
+  }
 }
 
 TEST_CASE("an unknown rule is refused with the list of rules") {

@@ -1,4 +1,4 @@
-// The built-in checks hold here, and each of them can fail.
+// The built-in checks hold here.
 #include "support/test.hpp"
 
 #include <lact/verify/golden.hpp>

@@ -1,3 +1,5 @@
+#include "rules/rules.hpp"
+
 #include <lact/error.hpp>
 #include <lact/ops/rule.hpp>
 
@@ -15,19 +17,54 @@ std::vector<std::array<double, 3>> NewtonSchulz::keller_jordan() {
   return std::vector<std::array<double, 3>>(5, {3.4445, -4.7750, 2.0315});
 }
 
+namespace {
+
+struct Entry {
+  const char* name;
+  bool momentum;
+  const Transform* transform;
+};
+
+/// Every rule that can be named.
+const std::vector<Entry>& rules() {
+  static const std::vector<Entry> all = {
+      {"gd", false, nullptr},
+      {"momentum", true, nullptr},
+      {"muon", false, newton_schulz()},
+      {"muon_momentum", true, newton_schulz()},
+  };
+  return all;
+}
+
+std::string join(const std::vector<std::string>& words) {
+  std::string line;
+  for (const auto& word : words) line += (line.empty() ? "" : ", ") + word;
+  return line;
+}
+
+}  // namespace
+
 Rule Rule::from_name(const std::string& name) {
-  Rule rule;
-  rule.momentum = name == "momentum" || name == "muon_momentum";
-  rule.muon = name == "muon" || name == "muon_momentum";
-  if (rule.name() != name)
-    throw Error(Exit::usage, "update rule ", name,
-                ": unknown; one of gd, momentum, muon, muon_momentum");
-  return rule;
+  for (const auto& entry : rules()) {
+    if (entry.name != name) continue;
+    Rule rule;
+    rule.momentum = entry.momentum;
+    rule.transform = entry.transform;
+    return rule;
+  }
+  throw Error(Exit::usage, "update rule ", name, ": unknown; one of ", join(names()));
 }
 
 std::string Rule::name() const {
-  if (muon) return momentum ? "muon_momentum" : "muon";
-  return momentum ? "momentum" : "gd";
+  for (const auto& entry : rules())
+    if (entry.momentum == momentum && entry.transform == transform) return entry.name;
+  throw Error(Exit::internal, "a rule without a name");
+}
+
+std::vector<std::string> Rule::names() {
+  std::vector<std::string> all;
+  for (const auto& entry : rules()) all.emplace_back(entry.name);
+  return all;
 }
 
 }  // namespace lact::ops

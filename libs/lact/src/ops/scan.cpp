@@ -1,14 +1,12 @@
+#include "engine.hpp"
+#include "function.hpp"
+
 #include <lact/error.hpp>
 #include <lact/ops/scan.hpp>
 
-#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/matmul.h>
-#include <ATen/ops/sigmoid.h>
-#include <ATen/ops/silu.h>
-#include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
 
@@ -24,29 +22,6 @@ void require(bool holds, const char* what, const Tensor& found) {
   if (!holds) throw Error(Exit::internal, "scan: ", what, ": wrong shape ", found.sizes());
 }
 
-Tensor product(const Tensor& a, const Tensor& b, const Rule& rule) {
-  if (!rule.product) return at::matmul(a, a.dtype() == b.dtype() ? b : b.to(a.dtype()));
-  return at::matmul(a.to(*rule.product), b.to(*rule.product)).to(a.dtype());
-}
-
-/// Norms are float32 or better whatever the weights are.
-Tensor row_norm(const Tensor& x) {
-  const bool narrow = x.scalar_type() == at::kBFloat16 || x.scalar_type() == at::kHalf;
-  return (narrow ? x.to(at::kFloat) : x).norm(2, {2}, /*keepdim=*/true);  // [N, rows, 1]
-}
-
-/// The same function on each matrix that is there.
-template <class Function, class... More>
-FastWeights each(const Function& f, const FastWeights& first, const More&... more) {
-  FastWeights out;
-  if (!first.linear()) {
-    out.gate = f(first.gate, more.gate...);
-    out.up = f(first.up, more.up...);
-  }
-  out.down = f(first.down, more.down...);
-  return out;
-}
-
 template <class Function>
 Tokens each_token_tensor(const Function& f, const Tokens& tokens) {
   const auto g = [&](const Tensor& x) { return x.defined() ? f(x) : Tensor(); };
@@ -57,30 +32,16 @@ Tokens each_token_tensor(const Function& f, const Tokens& tokens) {
 }
 
 template <class Function>
-Tokens each_token_tensor(const Function& f, const Tokens& a, const Tokens& b) {
-  const auto g = [&](const Tensor& x, const Tensor& y) { return y.defined() ? f(x, y) : Tensor(); };
-  return {g(a.k, b.k),
-          g(a.v, b.v),
-          {g(a.rate.gate, b.rate.gate), g(a.rate.up, b.rate.up), g(a.rate.down, b.rate.down)},
-          g(a.momentum, b.momentum)};
-}
-
-Tokens slice(const Tokens& tokens, int64_t begin, int64_t end) {
-  return each_token_tensor([&](const Tensor& x) { return x.slice(kTokenDim, begin, end); }, tokens);
-}
-
-/// Tokens [begin, end), where negative numbers lie in the open chunk.
-Tokens span(const OpenChunk& open, const Tokens& tokens, int64_t begin, int64_t end) {
-  if (begin >= 0) return slice(tokens, begin, end);
-  require(-begin <= open.count, "a step reaches back further than the open chunk", tokens.k);
-  const Tokens before =
-      slice(open.tokens, open.count + begin, open.count + std::min<int64_t>(end, 0));
-  if (end <= 0) return before;
-  return each_token_tensor(
-      [](const Tensor& x, const Tensor& y) {
-        return at::cat({x, y}, kTokenDim);
-      },
-      before, slice(tokens, 0, end));
+void each_pair(const Function& f, const Tokens& a, const Tokens& b) {
+  const auto g = [&](const Tensor& x, const Tensor& y) {
+    if (y.defined()) f(x, y);
+  };
+  g(a.k, b.k);
+  g(a.v, b.v);
+  g(a.rate.gate, b.rate.gate);
+  g(a.rate.up, b.rate.up);
+  g(a.rate.down, b.rate.down);
+  g(a.momentum, b.momentum);
 }
 
 /// Tokens from `from` on become the open chunk. Appends in place where it may.
@@ -105,124 +66,118 @@ OpenChunk carry(const OpenChunk& open, const Tokens& tokens, const Schedule& sch
                               return at::empty(sizes, x.options());
                             },
                             fill);
-  each_token_tensor(
+  each_pair(
       [&](const Tensor& buffer, const Tensor& x) {
         buffer.slice(kTokenDim, append ? open.count : 0, out.count).copy_(x);
-        return buffer;
       },
       out.tokens, fill);
   return out;
 }
 
-FastWeights orthogonalize(const FastWeights& g, const Rule& rule) {
-  const auto& how = rule.orthogonalize;
-  if (!rule.stacked || g.linear())
-    return each([&](const Tensor& x) { return orthogonalize(x, how); }, g);
-  const auto both = orthogonalize(at::cat({g.gate, g.up}, 1), how).chunk(2, 1);  // [N, F, K] twice
-  return {both[0], both[1], orthogonalize(g.down, how)};
+/// One number per token and matrix; otherwise one per channel.
+bool plain_rates(const Rates& rate) {
+  const auto one = [](const Tensor& x) { return !x.defined() || x.size(2) == 1; };
+  return one(rate.gate) && one(rate.up) && one(rate.down);
 }
 
-Tensor rescale(const Tensor& u, const Tensor& norm, const Rule& rule) {
-  const Tensor size = rule.epsilon_inside
-                          ? (u.square().sum(2, /*keepdim=*/true) + rule.norm_epsilon).sqrt()
-                          : row_norm(u) + rule.norm_epsilon;
-  return u / size * norm;
-}
-
-}  // namespace
-
-FastState initial_state(const FastWeights& w, const Rule& rule) {
-  FastState state{w, w, {}, {}};
-  if (rule.momentum) state.momentum = each([](const Tensor& x) { return at::zeros_like(x); }, w);
-  if (rule.weight_norm)
-    state.norms = each(
-        [&](const Tensor& x) { return rule.detach_norms ? row_norm(x).detach() : row_norm(x); }, w);
-  return state;
-}
-
-Tensor apply(const FastWeights& w, const Tensor& x, const Rule& rule) {
-  if (w.linear()) return product(x, w.down.mT(), rule);  // [N, L, V]
-  const auto hidden = at::silu(product(x, w.gate.mT(), rule)) * product(x, w.up.mT(), rule);
-  return product(hidden, w.down.mT(), rule);  // [N, L, V]
-}
-
-FastWeights fast_weight_delta(const FastWeights& w, const Tokens& chunk, const Rule& rule) {
-  const auto& [k, v, rate, momentum] = chunk;
-  const int64_t last = w.down.size(2);
-  require(k.dim() == 3 && k.size(0) == w.down.size(0), "k", k);
-  require(v.dim() == 3 && v.size(1) == k.size(1) && v.size(2) == w.down.size(1), "v", v);
-  require(rate.down.size(1) == k.size(1) && (rate.down.size(2) == 1 || rate.down.size(2) == last),
-          "rate", rate.down);
-  if (w.linear()) return {{}, {}, product(v.mT(), (k * rate.down).to(k.dtype()), rule)};
-
-  const auto a = product(k, w.gate.mT(), rule);  // [N, C, F] before its activation
-  const auto b = product(k, w.up.mT(), rule);    // [N, C, F]
-  const auto e = product(v, w.down, rule);       // [N, C, F] derivative of <f(k), v> by the hidden
-  const auto s = at::sigmoid(a);
-  const auto d_a = e * b * s * (1 + a * (1 - s));
-  const auto d_b = e * a * s;
-  const auto scaled = [&](const Tensor& x, const Tensor& r) { return (x * r).to(k.dtype()); };
-  return {product(d_a.mT(), scaled(k, rate.gate), rule),         // [N, F, K]
-          product(d_b.mT(), scaled(k, rate.up), rule),           // [N, F, K]
-          product(v.mT(), scaled(a * s * b, rate.down), rule)};  // [N, V, F]
-}
-
-FastState step(const FastState& state, const FastWeights& delta, const Tensor& beta,
-               const Rule& rule) {
-  FastState next = state;
-  FastWeights move = delta;
-  if (rule.momentum)
-    move = next.momentum =
-        each([&](const Tensor& g, const Tensor& m) { return g + m * beta; }, delta, state.momentum);
-  if (rule.muon) move = orthogonalize(move, rule);
-  const auto add = [](const Tensor& x, const Tensor& g) { return x + g; };
-  const FastWeights raw = each(add, rule.prenorm ? state.main : state.w, move);
-  next.w = raw;
-  if (rule.weight_norm)
-    next.w = each([&](const Tensor& u, const Tensor& r) { return rescale(u, r, rule); }, raw,
-                  state.norms);
-  next.main = rule.prenorm ? raw : next.w;
-  return next;
-}
-
-Tensor orthogonalize(const Tensor& g, const NewtonSchulz& how) {
-  require(g.dim() == 3, "orthogonalize", g);
-  Tensor x = how.dtype ? g.to(*how.dtype) : g;
-  const bool tall = g.size(1) > g.size(2);  // the small side is squared
-  if (tall) x = x.mT();
-  x = x / (x.norm(2, {1, 2}, /*keepdim=*/true) + how.epsilon);
-  for (const auto& [p, q, t] : how.steps) {
-    const auto s = at::matmul(x, x.mT());
-    // (t S) S in this order: a bfloat16 run then equals the authors' bit for bit.
-    x = p * x + at::matmul(q * s + at::matmul(t * s, s), x);
-  }
-  return (tall ? x.mT() : x).to(g.dtype());
-}
-
-ScanResult scan(const FastState& state, const OpenChunk& open, const Tensor& q,
-                const Tokens& tokens, const Schedule& schedule, const Rule& rule) {
-  require(q.dim() == 3 && q.size(0) == tokens.k.size(0), "q", q);
-  require(!rule.momentum || tokens.momentum.defined(), "momentum is missing for q", q);
-  ScanResult result{{}, state, {}};
-  std::vector<std::pair<int64_t, Tensor>> pieces;
+/// The same by the pieces, with autograd's backward: rates per channel are rare (no published model
+/// has them) and have no passes of their own.
+ScanOutput scan_by_pieces(const ScanInput& input, const OpenChunk& open, const Schedule& schedule,
+                          const Rule& rule) {
+  ScanOutput result{{}, input.state};
+  std::vector<std::pair<int64_t, Tensor>> parts;
   for (const auto& [kind, begin, end] : schedule.steps) {
     if (kind == Step::Kind::apply) {
-      pieces.emplace_back(begin, apply(result.state.w, q.slice(kTokenDim, begin, end), rule));
+      parts.emplace_back(begin, apply(result.state.w, input.q.slice(kTokenDim, begin, end), rule));
       continue;
     }
-    const Tokens chunk = span(open, tokens, begin, end);
+    const Tokens chunk = span(open, input.tokens, begin, end);
     const Tensor beta =
         rule.momentum ? chunk.momentum.mean({kTokenDim}, /*keepdim=*/true) : Tensor();  // [N, 1, 1]
     result.state = step(result.state, fast_weight_delta(result.state.w, chunk, rule), beta, rule);
   }
-  std::stable_sort(pieces.begin(), pieces.end(),
+  std::stable_sort(parts.begin(), parts.end(),
                    [](const auto& a, const auto& b) { return a.first < b.first; });
-  std::vector<Tensor> parts;
-  for (auto& piece : pieces) parts.push_back(piece.second);
-  if (!parts.empty())
-    result.out = (parts.size() == 1 ? parts[0] : at::cat(parts, kTokenDim)).to(tokens.v.dtype());
-  result.open = carry(open, tokens, schedule);
+  std::vector<Tensor> outs;
+  for (auto& part : parts) outs.push_back(part.second);
+  if (!outs.empty()) result.out = outs.size() == 1 ? outs[0] : at::cat(outs, kTokenDim);
   return result;
+}
+
+bool learns(const Schedule& schedule) {
+  return std::any_of(schedule.steps.begin(), schedule.steps.end(),
+                     [](const Step& step) { return step.kind == Step::Kind::update; });
+}
+
+/// Steps that begin in the open chunk see its tokens and the new ones as one row.
+ScanOutput scan_recorded(ScanInput input, const OpenChunk& open, Schedule schedule,
+                         const Rule& rule, const ScanOptions& options) {
+  int64_t back = 0;
+  for (const auto& step : schedule.steps) back = std::max(back, -step.begin);
+  if (back > 0) {
+    input.tokens = span(open, input.tokens, -back, input.q.size(kTokenDim));
+    const auto& q = input.q;  // what is read of the open chunk has been read before
+    input.q = at::cat({at::empty({q.size(0), back, q.size(2)}, q.options()), q}, kTokenDim);
+    for (auto& step : schedule.steps) {
+      step.begin += back;
+      step.end += back;
+    }
+  }
+  return scan_function(input, schedule, rule, options);
+}
+
+}  // namespace
+
+ScanResult scan(const FastState& state, const OpenChunk& open, const Tensor& q,
+                const Tokens& tokens, const Schedule& schedule, const Rule& rule,
+                const ScanOptions& options) {
+  require(q.dim() == 3 && q.size(0) == tokens.k.size(0), "q", q);
+  require(tokens.v.dim() == 3 && tokens.v.size(1) == tokens.k.size(1), "v", tokens.v);
+  require(!rule.momentum || tokens.momentum.defined(), "momentum is missing for q", q);
+  const ScanInput input{state, q, tokens};
+  ScanOutput done;
+  if (!plain_rates(tokens.rate))
+    done = scan_by_pieces(input, open, schedule, rule);
+  else if (at::GradMode::is_enabled())
+    done = scan_recorded(input, open, schedule, rule, options);
+  else
+    done = Engine(schedule, rule, options).forward(input, open, /*record=*/false);
+  if (!learns(schedule)) done.state = state;
+  return {done.out.defined() ? done.out.to(tokens.v.scalar_type()) : done.out, done.state,
+          carry(open, tokens, schedule)};
+}
+
+ScanCost scan_cost(const Schedule& schedule, const Rule& rule, int64_t heads, int64_t key,
+                   int64_t value, int64_t hidden, c10::ScalarType dtype) {
+  const auto n = static_cast<double>(heads), k = static_cast<double>(key),
+             v = static_cast<double>(value), f = static_cast<double>(hidden);
+  const bool linear = hidden == 0, last = rule.learn == Learn::last;
+  // One token's products with one matrix.
+  const double gate = 2 * k * f, down = 2 * v * f, map = 2 * k * v;
+  const double read = linear ? map : 2 * gate + down;
+  const double forward = linear ? 0 : 2 * gate + (last ? 0 : down);  // keys, and e
+  const double outer = linear ? map : (last ? 0 : 2 * gate) + down;
+  double applied = 0, learned = 0, updates = 0;
+  for (const auto& step : schedule.steps) {
+    const auto count = static_cast<double>(step.end - step.begin);
+    (step.kind == Step::Kind::apply ? applied : learned) += count;
+    updates += step.kind == Step::Kind::apply ? 0 : 1;
+  }
+  ScanCost cost;
+  cost.products = n * (applied * read + learned * (forward + outer));
+  cost.recomputed = n * (linear ? 0 : applied * 2 * gate + learned * forward);
+  if (rule.transform != nullptr) {
+    const auto iteration = [&](double rows, double columns) {
+      const double x = std::min(rows, columns), y = std::max(rows, columns);
+      return static_cast<double>(rule.orthogonalize.steps.size()) * (4 * x * x * y + 2 * x * x * x);
+    };
+    const double gates = rule.stacked ? iteration(2 * f, k) : 2 * iteration(f, k);
+    const double each = linear ? iteration(v, k) : (last ? 0 : gates) + iteration(v, f);
+    cost.orthogonalize = n * updates * each;
+  }
+  const double kept = linear ? 0 : 2 + (last ? 2 : 3);  // a, b of reading; a, b, e of learning
+  cost.kept_per_token = n * kept * f * static_cast<double>(c10::elementSize(dtype));
+  return cost;
 }
 
 }  // namespace lact::ops

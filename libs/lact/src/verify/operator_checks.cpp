@@ -115,8 +115,9 @@ Inputs moved(Inputs in, const Settings& settings, at::ScalarType type = at::kDou
   return in;
 }
 
-ops::ScanResult run(const Inputs& in, const ops::Schedule& plan, const Rule& rule) {
-  return ops::scan(ops::initial_state(in.w, rule), {}, in.q, in.tokens, plan, rule);
+ops::ScanResult run(const Inputs& in, const ops::Schedule& plan, const Rule& rule,
+                    const ops::ScanOptions& options = {}) {
+  return ops::scan(ops::initial_state(in.w, rule), {}, in.q, in.tokens, plan, rule, options);
 }
 
 ops::Tokens slice(const ops::Tokens& t, int64_t begin, int64_t end) {
@@ -144,7 +145,7 @@ double distance(const ops::FastWeights& a, const ops::FastWeights& b) {
 
 std::vector<Rule> all_rules() {
   std::vector<Rule> rules;
-  for (const char* name : {"gd", "momentum", "muon", "muon_momentum"})
+  for (const auto& name : Rule::names())
     for (const bool prenorm : {false, true}) {
       rules.push_back(Rule::from_name(name));
       rules.back().prenorm = prenorm;
@@ -160,9 +161,10 @@ std::vector<ops::Schedule> all_schedules() {
 // --- gradients -----------------------------------------------------------------------------------
 
 /// A sum that every output and every weight of the final state enters.
-Tensor loss_of(const Inputs& in, const ops::Schedule& plan, const Rule& rule, uint64_t seed) {
+Tensor loss_of(const Inputs& in, const ops::Schedule& plan, const Rule& rule, uint64_t seed,
+               const ops::ScanOptions& options = {}) {
   Random random(seed);
-  const auto done = run(in, plan, rule);
+  const auto done = run(in, plan, rule, options);
   const auto weighed = [&](const Tensor& x) {
     return (x * random.normal(x.sizes().vec()).to(x.device())).sum();
   };
@@ -190,11 +192,12 @@ double difference(Inputs in, size_t place, const Tensor& direction, const ops::S
 
 /// The largest |gradient . d - derivative along d| / (|gradient| |d| / sqrt(n)) of all inputs: the
 /// error as a part of what such a product usually is.
-double gradient_error(Inputs in, const ops::Schedule& plan, const Rule& rule, uint64_t seed) {
+double gradient_error(Inputs in, const ops::Schedule& plan, const Rule& rule, uint64_t seed,
+                      const ops::ScanOptions& options) {
   const at::AutoGradMode graph(true);
   const auto leaves = in.all();
   for (auto& [name, x] : leaves) *x = x->detach().clone().requires_grad_(true);
-  loss_of(in, plan, rule, seed).backward();
+  loss_of(in, plan, rule, seed, options).backward();
   Random random(seed + 1);
   double worst = 0;
   for (size_t i = 0; i < leaves.size(); ++i) {
@@ -214,14 +217,15 @@ double gradient_error(Inputs in, const ops::Schedule& plan, const Rule& rule, ui
 /// Differences of float64 are good to about 1e-8 here; a wrong term is a part of the gradient.
 constexpr double kGradientBound = 1e-6;
 
-Check gradients(const std::string& name, const Rule& rule, bool linear = false) {
+Check gradients(const std::string& name, const Rule& rule, bool linear = false,
+                const ops::ScanOptions& options = {}) {
   return {concat("gradients are float64 differences: ", name), [=](const Settings& settings) {
             double worst = 0;
             uint64_t seed = 1;
             for (const auto& plan : all_schedules()) {
               ++seed;
               const auto in = moved(make_inputs(seed, rule, linear), settings);
-              worst = std::max(worst, gradient_error(in, plan, rule, seed));
+              worst = std::max(worst, gradient_error(in, plan, rule, seed, options));
             }
             return Seen{worst, kGradientBound, ""};
           }};
@@ -237,7 +241,12 @@ std::vector<Check> gradient_checks() {
   other = Rule::from_name("momentum");
   other.weight_norm = false;
   checks.push_back(gradients("no weight norm", other));
-  checks.push_back(gradients("linear fast weights", Rule::from_name("momentum"), true));
+  other = Rule::from_name("muon_momentum");
+  other.learn = ops::Learn::last;
+  checks.push_back(gradients("only down learns", other));
+  const auto momentum = Rule::from_name("momentum"), muon = Rule::from_name("muon_momentum");
+  checks.push_back(gradients("linear fast weights", momentum, /*linear=*/true));
+  checks.push_back(gradients("recomputed, in tiles", muon, false, {.recompute = true, .tile = 3}));
   return checks;
 }
 
@@ -368,6 +377,38 @@ Seen streamed(const Settings& settings) {
   return {worst, kRounding, ""};
 }
 
+/// Output, final weights and all gradients of one case, one after another.
+std::vector<Tensor> everything(Inputs in, const ops::Schedule& plan, const Rule& rule,
+                               const ops::ScanOptions& options = {}) {
+  const at::AutoGradMode graph(true);
+  for (auto& [name, x] : in.all()) *x = x->detach().clone().requires_grad_(true);
+  const auto done = run(in, plan, rule, options);
+  (done.out * done.out.detach()).sum().backward();
+  std::vector<Tensor> all{done.out, done.state.w.gate, done.state.w.up, done.state.w.down};
+  for (auto& [name, x] : in.all()) all.push_back(x->grad());
+  return all;
+}
+
+double distance(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
+  double worst = 0;
+  for (size_t i = 0; i < b.size(); ++i)
+    if (b[i].defined()) worst = std::max(worst, distance(a[i], b[i]));
+  return worst;
+}
+
+Seen in_tiles(const Settings& settings) {
+  double worst = 0;
+  for (const auto& rule : all_rules()) {
+    const auto in = moved(make_inputs(53, rule), settings);
+    const auto plan = ops::chunk_causal(kLength, kChunk);
+    const auto whole = everything(in, plan, rule);
+    for (const bool recompute : {false, true})
+      worst = std::max(
+          worst, distance(everything(in, plan, rule, {.recompute = recompute, .tile = 3}), whole));
+  }
+  return {worst, kRounding, ""};
+}
+
 Seen in_pieces(const Settings& settings) {
   double worst = 0;
   for (const bool linear : {false, true})
@@ -398,17 +439,6 @@ bool has_cuda() {
   return at::hasCUDA() && at::detail::getCUDAHooks().deviceCount() > 0;
 }
 
-/// Output, final weights and all gradients of one case, one after another.
-std::vector<Tensor> everything(Inputs in, const ops::Schedule& plan, const Rule& rule) {
-  const at::AutoGradMode graph(true);
-  for (auto& [name, x] : in.all()) *x = x->detach().clone().requires_grad_(true);
-  const auto done = run(in, plan, rule);
-  (done.out * done.out.detach()).sum().backward();
-  std::vector<Tensor> all{done.out, done.state.w.gate, done.state.w.up, done.state.w.down};
-  for (auto& [name, x] : in.all()) all.push_back(x->grad());
-  return all;
-}
-
 /// Chunks hold more tokens than a matrix has columns: Newton-Schulz then has no empty direction.
 Check cpu_against_cuda(const char* rule_name, at::ScalarType type, double bound) {
   const bool narrow = type == at::kBFloat16;
@@ -424,10 +454,7 @@ Check cpu_against_cuda(const char* rule_name, at::ScalarType type, double bound)
             const auto plan = ops::shifted_block_causal(300, 128);
             const auto there = everything(moved(in, {device, type, {}}, at::kFloat), plan, rule);
             const auto here = everything(moved(in, {c10::kCPU, type, {}}, at::kFloat), plan, rule);
-            double worst = 0;
-            for (size_t i = 0; i < here.size(); ++i)
-              if (here[i].defined()) worst = std::max(worst, distance(there[i], here[i]));
-            return Seen{worst, bound, ""};
+            return Seen{distance(there, here), bound, ""};
           }};
 }
 
@@ -444,6 +471,7 @@ std::vector<Check> operator_checks() {
                                {"updated rows keep their norms", row_norms_stay},
                                {"streamed equals whole", streamed},
                                {"a chunk summed in pieces equals whole", in_pieces},
+                               {"a chunk worked on in tiles equals whole, gradients too", in_tiles},
                                cpu_against_cuda("gd", at::kFloat, 1e-4),
                                cpu_against_cuda("muon_momentum", at::kFloat, 5e-3),
                                cpu_against_cuda("momentum", at::kBFloat16, 1e-1)});

@@ -6,6 +6,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 
@@ -73,10 +74,6 @@ ops::Tokens tokens(Golden& file, Dims& d, const Layout& layout, const char* mome
   return t;
 }
 
-Tensor mean_momentum(const ops::Tokens& t) {
-  return t.momentum.defined() ? t.momentum.mean({1}, /*keepdim=*/true) : Tensor();  // [N, 1, 1]
-}
-
 void in_bfloat16(Rule& rule, const Golden& file) {
   if (file.settings().dtype != at::kBFloat16) return;
   rule.product = at::kBFloat16;
@@ -111,7 +108,12 @@ Computed text_apply(Golden& file) {
   Rule rule;
   in_bfloat16(rule, file);
   const auto w = weights(file, d, kText);
-  const auto y = ops::apply(w, file.input("x", {d.N, d.L, d.K}), rule);
+  const auto x = file.input("x", {d.N, d.L, d.K});
+  const ops::Schedule plan{{{ops::Step::Kind::apply, 0, d.L.size}}, d.L.size, 0};
+  const auto nothing = at::zeros({d.N.size, d.L.size, 1}, x.options());
+  const ops::Tokens unread{
+      x.detach(), nothing.expand({-1, -1, d.V.size}), {nothing, nothing, nothing}, {}};
+  const auto y = ops::scan(ops::initial_state(w, rule), {}, x, unread, plan, rule).out;
   Computed out{{"out", y}};
   if (file.has("probe")) file.gradients((y * file.probe("probe", {d.N, d.L, d.V})).sum(), out);
   return out;
@@ -124,10 +126,10 @@ Computed text_update(Golden& file) {
   const auto t = tokens(file, d, kText, rule.momentum ? "momentum" : nullptr);
   auto state = ops::initial_state(w, rule);
   if (rule.momentum) state.momentum = weights(file, d, kText, "m");
-  const auto delta = ops::fast_weight_delta(state.w, t, rule);
-  const auto next = ops::step(state, delta, mean_momentum(t), rule);
+  const ops::Schedule plan{{{ops::Step::Kind::update, 0, d.L.size}}, d.L.size, 0};
+  const auto next = ops::scan(state, {}, t.k, t, plan, rule).state;
   Computed out;
-  put(out, "new.g", delta, kText);
+  put(out, "new.g", ops::fast_weight_delta(state.w, t, rule), kText);
   put(out, "new.w", next.w, kText);
   if (rule.prenorm) put(out, "new.main", next.main, kText);
   if (rule.momentum) put(out, "new.m", next.momentum, kText);

@@ -1,7 +1,7 @@
 #pragma once
 // The update rule as data: all in which the published systems differ.
 
-#include <c10/core/ScalarType.h>
+#include <ATen/core/Tensor.h>
 
 #include <array>
 #include <optional>
@@ -22,12 +22,33 @@ struct NewtonSchulz {
   keller_jordan();  ///< one triple, five times (views, video)
 };
 
+struct Rule;
+
+/// What a rule makes of a chunk's summed gradients before they are added to the fast weights, with
+/// its own backward. A new one is a file in src/ops/rules and a line in rule.cpp (HACKING.md).
+class Transform {
+ public:
+  virtual ~Transform() = default;
+  /// g: matrices [n, rows, columns], each for itself. Returns new ones of the same shapes. What
+  /// `backward` needs is added to `kept` unless it is null.
+  virtual std::vector<at::Tensor> forward(const std::vector<at::Tensor>& g, const Rule& rule,
+                                          std::vector<at::Tensor>* kept) const = 0;
+  /// Gradients of the results to gradients of the matrices.
+  virtual std::vector<at::Tensor> backward(const std::vector<at::Tensor>& gradients,
+                                           const std::vector<at::Tensor>& kept,
+                                           const Rule& rule) const = 0;
+};
+
+/// Which matrices an update changes. `last`: only `down`, as fast weights of a fixed feature map.
+enum class Learn { all, last };
+
 /// One weight update. Steps 1 to 4 of spec 2.4; stored with the model.
 struct Rule {
-  bool momentum = false;  ///< M <- G + beta M; the step is M
-  bool muon = false;      ///< the step is orthogonalized
-  bool prenorm = false;   ///< steps add to weights that are never rescaled; a rescaled copy is read
-  bool stacked = false;   ///< gate and up are orthogonalized as one matrix of 2F rows
+  bool momentum = false;                 ///< M <- G + beta M; the step is made of M
+  const Transform* transform = nullptr;  ///< null: the step is the sum itself
+  Learn learn = Learn::all;
+  bool prenorm = false;  ///< steps add to weights that are never rescaled; a rescaled copy is read
+  bool stacked = false;  ///< gate and up are transformed as one matrix of 2F rows
   bool weight_norm = true;    ///< rows are rescaled to the norms of the initial weights
   bool detach_norms = false;  ///< the target norms are constants of the outer gradient
   double norm_epsilon = 1e-5;
@@ -35,9 +56,10 @@ struct Rule {
   NewtonSchulz orthogonalize;
   std::optional<c10::ScalarType> product;  ///< dtype the products round to; none: the operands'
 
-  /// "gd", "momentum", "muon", "muon_momentum". Errors: 64 with the list.
+  /// "gd", "momentum", "muon", "muon_momentum", ... Errors: 64 with the list.
   static Rule from_name(const std::string& name);
   std::string name() const;
+  static std::vector<std::string> names();
 };
 
 }  // namespace lact::ops

@@ -11,6 +11,8 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
+#include <vector>
 
 namespace lact::ops {
 
@@ -52,6 +54,9 @@ struct OpenChunk {
 /// The state before the first chunk. Norms stay in the autograd graph unless rule.detach_norms.
 FastState initial_state(const FastWeights& w, const Rule& rule);
 
+// The pieces of a scan in plain LibTorch operations that autograd differentiates: what scan is
+// tested against, and what serves rates per channel.
+
 /// f(x) for every token. x [N, L, K] -> [N, L, V]. Cost: 6 N L F K flops (K = V).
 at::Tensor apply(const FastWeights& w, const at::Tensor& x, const Rule& rule);
 
@@ -75,10 +80,37 @@ struct ScanResult {
   OpenChunk open;
 };
 
+struct ScanOptions {
+  /// Keep nothing of a token for the backward pass: it recomputes. Bytes and operations of both
+  /// modes: scan_cost.
+  bool recompute = false;
+  /// Where a chunk's tokens are split over processes: adds up each of these tensors over all of
+  /// them, in place. Called once per update with the deltas, the sum of the momentum coefficients
+  /// and the count of tokens, and in the backward pass with the gradients of the first two.
+  std::function<void(const std::vector<at::Tensor>&)> exchange;
+  int64_t tile = 0;  ///< tokens worked on at once; 0: what fits the caches
+};
+
 /// Runs a schedule over q [N, L, K] and tokens, from a state and an open chunk, to the output and
-/// what comes after. Differentiable in every tensor. Where no gradient is recorded, the open
-/// chunk's buffers are reused in place: the `open` passed in is then consumed.
+/// what comes after. Differentiable (once) in every tensor, by formulas of its own (spec 11).
+/// Tokens are worked on in tiles, so that beyond inputs, outputs and their gradients the memory
+/// does not grow with the chunk if nothing is kept (`recompute`, or no gradient is recorded).
+/// Where no gradient is recorded, the open chunk's buffers are reused in place: the `open` passed
+/// in is then consumed.
 ScanResult scan(const FastState& state, const OpenChunk& open, const at::Tensor& q,
-                const Tokens& tokens, const Schedule& schedule, const Rule& rule);
+                const Tokens& tokens, const Schedule& schedule, const Rule& rule,
+                const ScanOptions& options = {});
+
+/// What a scan costs, per spec 13: a multiply-add counts as 2, backward twice as forward.
+struct ScanCost {
+  double products = 0;  ///< reading and learning, forward
+  double orthogonalize =
+      0;                  ///< the transform's products, forward, as the plain iteration does them
+  double recomputed = 0;  ///< what the backward pass repeats in recompute mode
+  double kept_per_token = 0;  ///< bytes kept of a token that is read and learned, in keep mode
+};
+/// heads N, widths K, V and F (0: linear), products in `dtype`.
+ScanCost scan_cost(const Schedule& schedule, const Rule& rule, int64_t heads, int64_t key,
+                   int64_t value, int64_t hidden, c10::ScalarType dtype);
 
 }  // namespace lact::ops

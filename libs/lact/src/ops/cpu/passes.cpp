@@ -1,0 +1,259 @@
+#include "passes.hpp"
+
+#include <bit>
+#include <cmath>
+
+namespace lact::ops::cpu::LACT_SIMD {
+namespace {
+
+/// exp(x) for x <= 0, to about one unit in the last place: 2^n times a polynomial on half an
+/// octave.
+inline float exp_of_negative(float x) {
+  constexpr float kLowest = -87.0f;         // below, the result is not normal any more
+  constexpr float kRounding = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
+  x = x < kLowest ? kLowest : x;
+  const float shifted = x * 1.44269504f + kRounding;
+  const float n = shifted - kRounding;
+  const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  float p = 1.9875691500e-4f;  // the coefficients of Cephes' expf
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  const uint32_t power = (std::bit_cast<uint32_t>(shifted) << 23) + (127u << 23);
+  return p * std::bit_cast<float>(power);
+}
+
+inline double exp_of_negative(double x) {
+  return std::exp(x);
+}
+
+template <class A>
+inline A sigmoid(A x) {
+  const A t = exp_of_negative(x < 0 ? x : -x);  // never overflows
+  return (x < 0 ? t : A(1)) / (A(1) + t);
+}
+
+inline float load(const float* p) {
+  return *p;
+}
+inline double load(const double* p) {
+  return *p;
+}
+inline float load(const uint16_t* p) {
+  return std::bit_cast<float>(static_cast<uint32_t>(*p) << 16);
+}
+inline void store(float* p, float x) {
+  *p = x;
+}
+inline void store(double* p, double x) {
+  *p = x;
+}
+/// To the nearest, ties to even; what is not a number stays one.
+inline void store(uint16_t* p, float x) {
+  const uint32_t bits = std::bit_cast<uint32_t>(x);
+  const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  *p = static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded);
+}
+
+template <class T, class A>
+void gate(int64_t count, const T* a, const T* b, T* h) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) {
+    const A x = load(a + i);
+    store(h + i, x * sigmoid(x) * load(b + i));
+  }
+}
+
+template <class T, class A>
+void gate_backward(int64_t count, T* a, T* b, T* h) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) {
+    const A x = load(a + i), y = load(b + i), g = load(h + i);
+    const A s = sigmoid(x), silu = x * s;
+    store(a + i, g * y * s * (1 + x * (1 - s)));
+    store(b + i, g * silu);
+    store(h + i, silu * y);
+  }
+}
+
+template <class T, class A>
+void learn(int64_t rows, int64_t width, const T* a, const T* b, const T* e, RateRows<A> rate, T* p,
+           T* r, T* u) {
+  for (int64_t t = 0; t < rows; ++t) {
+    const A gate = rate.gate[t], up = rate.up[t], down = rate.down[t];
+    const int64_t begin = t * width, end = begin + width;
+#pragma omp simd
+    for (int64_t i = begin; i < end; ++i) {
+      const A x = load(a + i), y = load(b + i), z = load(e + i);
+      const A s = sigmoid(x), silu = x * s;
+      store(p + i, gate * z * y * s * (1 + x * (1 - s)));
+      store(r + i, up * z * silu);
+      store(u + i, down * silu * y);
+    }
+  }
+}
+
+template <class T, class A>
+void learn_last(int64_t rows, int64_t width, const T* a, const T* b, const A* rate, T* u) {
+  for (int64_t t = 0; t < rows; ++t) {
+    const A down = rate[t];
+    const int64_t begin = t * width, end = begin + width;
+#pragma omp simd
+    for (int64_t i = begin; i < end; ++i) {
+      const A x = load(a + i);
+      store(u + i, down * x * sigmoid(x) * load(b + i));
+    }
+  }
+}
+
+template <class T, class A>
+void learn_backward(int64_t rows, int64_t width, T* a, T* b, T* e, T* p, T* r, T* u,
+                    RateRows<A> rate, A* rate_gate, A* rate_up, A* rate_down) {
+  for (int64_t t = 0; t < rows; ++t) {
+    const A gate = rate.gate[t], up = rate.up[t], down = rate.down[t];
+    const int64_t begin = t * width, end = begin + width;
+    A sum_gate = 0, sum_up = 0, sum_down = 0;
+#pragma omp simd reduction(+ : sum_gate, sum_up, sum_down)
+    for (int64_t i = begin; i < end; ++i) {
+      const A x = load(a + i), y = load(b + i), z = load(e + i);
+      const A p_ = load(p + i), r_ = load(r + i), u_ = load(u + i);
+      const A s = sigmoid(x), silu = x * s;
+      const A phi = s * (1 + x * (1 - s));                // silu'
+      const A psi = s * (1 - s) * (2 + x * (1 - 2 * s));  // silu''
+      sum_gate += p_ * z * y * phi;
+      sum_up += r_ * z * silu;
+      sum_down += u_ * y * silu;
+      store(a + i, gate * z * y * phi);
+      store(b + i, up * z * silu);
+      store(e + i, down * silu * y);
+      store(p + i, (up * r_ * z + down * u_ * y) * phi + gate * p_ * z * y * psi);
+      store(r + i, gate * p_ * z * phi + down * u_ * silu);
+      store(u + i, gate * p_ * y * phi + up * r_ * silu);
+    }
+    rate_gate[t] = sum_gate;
+    rate_up[t] = sum_up;
+    rate_down[t] = sum_down;
+  }
+}
+
+template <class T, class A>
+void learn_last_backward(int64_t rows, int64_t width, T* a, T* b, T* u, const A* rate,
+                         A* rate_down) {
+  for (int64_t t = 0; t < rows; ++t) {
+    const A down = rate[t];
+    const int64_t begin = t * width, end = begin + width;
+    A sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = begin; i < end; ++i) {
+      const A x = load(a + i), y = load(b + i), u_ = load(u + i);
+      const A s = sigmoid(x), silu = x * s;
+      sum += u_ * y * silu;
+      store(a + i, down * u_ * y * s * (1 + x * (1 - s)));
+      store(b + i, down * u_ * silu);
+      store(u + i, down * silu * y);
+    }
+    rate_down[t] = sum;
+  }
+}
+
+/// What a row is multiplied by, and the size in the denominator.
+template <class A>
+struct RowScale {
+  A squares, size;
+  RowScale(A sum, double epsilon, bool inside)
+      : squares(sum),
+        size(inside ? std::sqrt(sum + static_cast<A>(epsilon))
+                    : std::sqrt(sum) + static_cast<A>(epsilon)) {}
+};
+
+template <class A>
+void rescale(int64_t rows, int64_t width, const A* base, const A* move, const A* norm,
+             double epsilon, bool inside, A* u, A* w) {
+  for (int64_t t = 0; t < rows; ++t, base += width, move += width, w += width) {
+    A sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < width; ++i) {
+      const A x = base[i] + move[i];
+      if (u != nullptr) u[i] = x;
+      w[i] = x;
+      sum += x * x;
+    }
+    const A scale = norm[t] / RowScale<A>(sum, epsilon, inside).size;
+#pragma omp simd
+    for (int64_t i = 0; i < width; ++i) w[i] *= scale;
+    if (u != nullptr) u += width;
+  }
+}
+
+template <class A>
+void rescale_backward(int64_t rows, int64_t width, const A* u, const A* norm, double epsilon,
+                      bool inside, const A* w_, A* u_, A* norm_) {
+  for (int64_t t = 0; t < rows; ++t, u += width, w_ += width, u_ += width) {
+    A sum = 0, dot = 0;
+#pragma omp simd reduction(+ : sum, dot)
+    for (int64_t i = 0; i < width; ++i) {
+      sum += u[i] * u[i];
+      dot += u[i] * w_[i];
+    }
+    const RowScale<A> row(sum, epsilon, inside);
+    norm_[t] += dot / row.size;
+    const A scale = norm[t] / row.size;
+    // d size / d u = u / |u|, or u / size with the epsilon inside; a row of zeros has none.
+    const A radius = inside ? row.size : std::sqrt(sum);
+    const A along = radius > 0 ? scale * dot / (row.size * radius) : A(0);
+#pragma omp simd
+    for (int64_t i = 0; i < width; ++i) u_[i] = scale * w_[i] - along * u[i];
+  }
+}
+
+constexpr int64_t kTile = 16;  // of a transposition: both sides stay in the first cache
+
+template <class A>
+void symmetrize(int64_t n, A* x) {
+  for (int64_t i0 = 0; i0 < n; i0 += kTile) {
+    const int64_t i1 = i0 + kTile < n ? i0 + kTile : n;
+    for (int64_t j0 = 0; j0 <= i0; j0 += kTile)
+      for (int64_t i = i0; i < i1; ++i) {
+        const int64_t j1 = j0 + kTile < i + 1 ? j0 + kTile : i + 1;
+        for (int64_t j = j0; j < j1; ++j) x[j * n + i] = x[i * n + j] = x[i * n + j] + x[j * n + i];
+      }
+  }
+}
+
+template <class A>
+void mirror(int64_t n, int64_t block, A* x) {
+  for (int64_t i0 = block; i0 < n; i0 += kTile) {
+    const int64_t i1 = i0 + kTile < n ? i0 + kTile : n;
+    const int64_t until = i0 / block * block;  // columns of whole blocks left of the diagonal
+    for (int64_t j0 = 0; j0 < until; j0 += kTile) {
+      const int64_t j1 = j0 + kTile < until ? j0 + kTile : until;
+      for (int64_t j = j0; j < j1; ++j)
+        for (int64_t i = i0; i < i1; ++i) x[j * n + i] = x[i * n + j];
+    }
+  }
+}
+
+template <class T, class A>
+constexpr Passes<T, A> token_passes() {
+  return {gate<T, A>,       gate_backward<T, A>,  learn<T, A>,
+          learn_last<T, A>, learn_backward<T, A>, learn_last_backward<T, A>};
+}
+
+template <class A>
+constexpr RowPasses<A> row_passes() {
+  return {rescale<A>, rescale_backward<A>, mirror<A>, symmetrize<A>};
+}
+
+}  // namespace
+
+const AllPasses& passes() {
+  static const AllPasses all{token_passes<float, float>(), token_passes<double, double>(),
+                             token_passes<uint16_t, float>(), row_passes<float>(),
+                             row_passes<double>()};
+  return all;
+}
+
+}  // namespace lact::ops::cpu::LACT_SIMD

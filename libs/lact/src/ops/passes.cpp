@@ -1,0 +1,205 @@
+#include "passes.hpp"
+
+#include "cpu/passes.hpp"
+#include "cuda/passes.hpp"
+
+#include <lact/error.hpp>
+
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+
+#include <algorithm>
+#include <string>
+
+namespace lact::ops::passes {
+namespace {
+
+using at::Tensor;
+
+const cpu::AllPasses& best() {
+#ifdef __x86_64__
+  // LibTorch's own choice, so that ATEN_CPU_CAPABILITY rules both.
+  static const std::string can = at::get_cpu_capability();
+  if (can.rfind("AVX512", 0) == 0) return cpu::avx512::passes();
+  if (can == "AVX2") return cpu::avx2::passes();
+#endif
+  return cpu::base::passes();
+}
+
+template <class T>
+T* data(const Tensor& x, int64_t head) {
+  return static_cast<T*>(x.data_ptr()) + head * x.stride(0);
+}
+
+/// Tokens that are worth a core of their own.
+int64_t grain(int64_t width) {
+  constexpr int64_t kNumbers = 16384;
+  return std::max<int64_t>(1, kNumbers / std::max<int64_t>(width, 1));
+}
+
+void require_cpu(const Tensor& x) {
+  if (!x.is_cpu())
+    throw Error(Exit::unavailable, "scan: no kernels for ", x.device(),
+                " in this build (-Dcuda=enabled makes CUDA's)");
+}
+
+/// Some rows of one head: where they lie in each tensor.
+template <class T, class A>
+struct Piece {
+  int64_t head, row, rows, width;
+  T* operator()(const Tensor& x) const { return data<T>(x, head) + row * width; }
+  A* rate(const Tensor& x) const { return data<A>(x, head) + row; }
+  cpu::RateRows<A> rates(const TileRates& x) const {
+    return {rate(x.gate), rate(x.up), rate(x.down)};
+  }
+};
+
+template <class T, class A, class F>
+void over_pieces(const Tensor& x, const cpu::Passes<T, A>& passes, const F& f) {
+  const int64_t width = x.size(2);
+  for (int64_t head = 0; head < x.size(0); ++head)
+    at::parallel_for(0, x.size(1), grain(width), [&](int64_t begin, int64_t end) {
+      f(passes, Piece<T, A>{head, begin, end - begin, width});
+    });
+}
+
+/// f(passes, piece) over all rows of x [n, T, F], shared out to the cores unless already inside
+/// one's part.
+template <class F>
+void over_pieces(const Tensor& x, const F& f) {
+  require_cpu(x);
+  switch (x.scalar_type()) {
+    case at::kFloat:
+      return over_pieces(x, best().f32, f);
+    case at::kDouble:
+      return over_pieces(x, best().f64, f);
+    case at::kBFloat16:
+      return over_pieces(x, best().bf16, f);
+    default:
+      throw Error(Exit::internal, "scan: no passes for ", x.dtype().name());
+  }
+}
+
+#ifdef LACT_CUDA
+constexpr bool kCuda = true;
+#else
+constexpr bool kCuda = false;
+#endif
+
+}  // namespace
+
+void gate(const Tensor& a, const Tensor& b, const Tensor& h) {
+  if constexpr (kCuda)
+    if (a.is_cuda()) return cuda::gate(a, b, h);
+  over_pieces(a, [&](const auto& passes, const auto& at) {
+    passes.gate(at.rows * at.width, at(a), at(b), at(h));
+  });
+}
+
+void gate_backward(const Tensor& a, const Tensor& b, const Tensor& h) {
+  if constexpr (kCuda)
+    if (a.is_cuda()) return cuda::gate_backward(a, b, h);
+  over_pieces(a, [&](const auto& passes, const auto& at) {
+    passes.gate_backward(at.rows * at.width, at(a), at(b), at(h));
+  });
+}
+
+void learn(const Tensor& a, const Tensor& b, const Tensor& e, const TileRates& rate,
+           const Tensor& p, const Tensor& r, const Tensor& u) {
+  if constexpr (kCuda)
+    if (a.is_cuda()) return cuda::learn(a, b, e, rate, p, r, u);
+  over_pieces(a, [&](const auto& passes, const auto& at) {
+    passes.learn(at.rows, at.width, at(a), at(b), at(e), at.rates(rate), at(p), at(r), at(u));
+  });
+}
+
+void learn_last(const Tensor& a, const Tensor& b, const TileRates& rate, const Tensor& u) {
+  if constexpr (kCuda)
+    if (a.is_cuda()) return cuda::learn_last(a, b, rate, u);
+  over_pieces(a, [&](const auto& passes, const auto& at) {
+    passes.learn_last(at.rows, at.width, at(a), at(b), at.rate(rate.down), at(u));
+  });
+}
+
+void learn_backward(const Tensor& a, const Tensor& b, const Tensor& e, const Tensor& p,
+                    const Tensor& r, const Tensor& u, const TileRates& rate,
+                    const TileRates& rate_) {
+  if constexpr (kCuda)
+    if (a.is_cuda()) return cuda::learn_backward(a, b, e, p, r, u, rate, rate_);
+  over_pieces(a, [&](const auto& passes, const auto& at) {
+    passes.learn_backward(at.rows, at.width, at(a), at(b), at(e), at(p), at(r), at(u),
+                          at.rates(rate), at.rate(rate_.gate), at.rate(rate_.up),
+                          at.rate(rate_.down));
+  });
+}
+
+void learn_last_backward(const Tensor& a, const Tensor& b, const Tensor& u, const TileRates& rate,
+                         const TileRates& rate_) {
+  if constexpr (kCuda)
+    if (a.is_cuda()) return cuda::learn_last_backward(a, b, u, rate, rate_);
+  over_pieces(a, [&](const auto& passes, const auto& at) {
+    passes.learn_last_backward(at.rows, at.width, at(a), at(b), at(u), at.rate(rate.down),
+                               at.rate(rate_.down));
+  });
+}
+
+namespace {
+
+/// f(row passes, compute type) for float32 or float64.
+template <class F>
+void by_wide_type(const Tensor& x, const F& f) {
+  require_cpu(x);
+  if (x.scalar_type() == at::kFloat) return f(best().rows32, float{});
+  if (x.scalar_type() == at::kDouble) return f(best().rows64, double{});
+  throw Error(Exit::internal, "scan: fast weights in ", x.dtype().name());
+}
+
+}  // namespace
+
+void rescale(const Tensor& base, const Tensor& move, const Tensor& norm, double epsilon,
+             bool inside, const Tensor& u, const Tensor& w) {
+  if constexpr (kCuda)
+    if (base.is_cuda()) return cuda::rescale(base, move, norm, epsilon, inside, u, w);
+  by_wide_type(base, [&](const auto& passes, auto computed) {
+    using A = decltype(computed);
+    const int64_t width = base.size(2);
+    const auto all = [&](const Tensor& x) { return static_cast<A*>(x.data_ptr()); };
+    at::parallel_for(0, base.numel() / width, grain(width), [&](int64_t begin, int64_t end) {
+      const int64_t at = begin * width;
+      passes.rescale(end - begin, width, all(base) + at, all(move) + at, all(norm) + begin, epsilon,
+                     inside, u.defined() ? all(u) + at : nullptr, all(w) + at);
+    });
+  });
+}
+
+void rescale_backward(const Tensor& u, const Tensor& norm, double epsilon, bool inside,
+                      const Tensor& w_, const Tensor& norm_) {
+  if constexpr (kCuda)
+    if (u.is_cuda()) return cuda::rescale_backward(u, norm, epsilon, inside, w_, norm_);
+  by_wide_type(u, [&](const auto& passes, auto computed) {
+    using A = decltype(computed);
+    const int64_t width = u.size(2);
+    const auto all = [&](const Tensor& x) { return static_cast<A*>(x.data_ptr()); };
+    at::parallel_for(0, u.numel() / width, grain(width), [&](int64_t begin, int64_t end) {
+      const int64_t at = begin * width;
+      passes.rescale_backward(end - begin, width, all(u) + at, all(norm) + begin, epsilon, inside,
+                              all(w_) + at, all(w_) + at, all(norm_) + begin);
+    });
+  });
+}
+
+void symmetrize(const Tensor& x) {
+  by_wide_type(x, [&](const auto& passes, auto computed) {
+    using A = decltype(computed);
+    passes.symmetrize(x.size(0), static_cast<A*>(x.data_ptr()));
+  });
+}
+
+void mirror(const Tensor& x, int64_t block) {
+  by_wide_type(x, [&](const auto& passes, auto computed) {
+    using A = decltype(computed);
+    passes.mirror(x.size(0), block, static_cast<A*>(x.data_ptr()));
+  });
+}
+
+}  // namespace lact::ops::passes

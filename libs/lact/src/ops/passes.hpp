@@ -1,0 +1,41 @@
+#pragma once
+// The passes between two products, by device: the CPU's in cpu/, CUDA's in cuda/.
+
+#include <ATen/core/Tensor.h>
+
+namespace lact::ops::passes {
+
+/// Rates of the tokens of a tile, [n, T, 1] each.
+struct TileRates {
+  at::Tensor gate, up, down;
+};
+
+// Tensors of tokens are [n, T, F] with rows one after another, float32, float64 or bfloat16 (then
+// computed in float32, and rates float32); see cpu/passes.hpp for the formulas. Work is in place
+// where outputs are inputs.
+
+void gate(const at::Tensor& a, const at::Tensor& b, const at::Tensor& h);
+void gate_backward(const at::Tensor& a, const at::Tensor& b, const at::Tensor& h);
+void learn(const at::Tensor& a, const at::Tensor& b, const at::Tensor& e, const TileRates& rate,
+           const at::Tensor& p, const at::Tensor& r, const at::Tensor& u);
+void learn_last(const at::Tensor& a, const at::Tensor& b, const TileRates& rate,
+                const at::Tensor& u);
+void learn_backward(const at::Tensor& a, const at::Tensor& b, const at::Tensor& e,
+                    const at::Tensor& p, const at::Tensor& r, const at::Tensor& u,
+                    const TileRates& rate, const TileRates& rate_);
+void learn_last_backward(const at::Tensor& a, const at::Tensor& b, const at::Tensor& u,
+                         const TileRates& rate, const TileRates& rate_);
+
+/// w = base + move with rows rescaled to `norm` [n, rows, 1]; `u` receives base + move if defined.
+/// Matrices [n, rows, columns], contiguous.
+void rescale(const at::Tensor& base, const at::Tensor& move, const at::Tensor& norm, double epsilon,
+             bool inside, const at::Tensor& u, const at::Tensor& w);
+/// w_ becomes u's gradient; norm's is added to norm_.
+void rescale_backward(const at::Tensor& u, const at::Tensor& norm, double epsilon, bool inside,
+                      const at::Tensor& w_, const at::Tensor& norm_);
+/// The lower blocks of x [n, n] are copied to above the diagonal. CPU only.
+void mirror(const at::Tensor& x, int64_t block);
+/// x [n, n] <- x + x^T. CPU only.
+void symmetrize(const at::Tensor& x);
+
+}  // namespace lact::ops::passes
