@@ -66,6 +66,7 @@ class Random {
 /// A case of the operator: all that scan takes.
 struct Inputs {
   ops::FastWeights w;
+  ops::FastWeights buffers;  ///< of momentum; undefined: zero, as at the start
   Tensor q;
   ops::Tokens tokens;
 
@@ -75,6 +76,9 @@ struct Inputs {
     for (const auto& [name, x] : {std::pair{"gate", &w.gate},
                                   {"up", &w.up},
                                   {"down", &w.down},
+                                  {"gate's buffer", &buffers.gate},
+                                  {"up's buffer", &buffers.up},
+                                  {"down's buffer", &buffers.down},
                                   {"q", &q},
                                   {"k", &tokens.k},
                                   {"v", &tokens.v},
@@ -110,6 +114,15 @@ Inputs make_inputs(uint64_t seed, const Rule& rule, bool linear = false, const S
   return in;
 }
 
+/// Buffers that are not zero, as in the middle of a sequence.
+void fill_buffers(Inputs& in, uint64_t seed) {
+  Random random(seed);
+  const auto like = [&](const Tensor& x) {
+    return x.defined() ? random.normal(x.sizes().vec(), 0.1) : x;
+  };
+  in.buffers = {like(in.w.gate), like(in.w.up), like(in.w.down)};
+}
+
 Inputs moved(Inputs in, const Settings& settings, at::ScalarType type = at::kDouble) {
   for (auto& [name, x] : in.all()) *x = x->to(settings.device, type);
   return in;
@@ -117,7 +130,9 @@ Inputs moved(Inputs in, const Settings& settings, at::ScalarType type = at::kDou
 
 ops::ScanResult run(const Inputs& in, const ops::Schedule& plan, const Rule& rule,
                     const ops::ScanOptions& options = {}) {
-  return ops::scan(ops::initial_state(in.w, rule), {}, in.q, in.tokens, plan, rule, options);
+  auto state = ops::initial_state(in.w, rule);
+  if (in.buffers.down.defined()) state.momentum = in.buffers;
+  return ops::scan(state, {}, in.q, in.tokens, plan, rule, options);
 }
 
 ops::Tokens slice(const ops::Tokens& t, int64_t begin, int64_t end) {
@@ -224,7 +239,9 @@ Check gradients(const std::string& name, const Rule& rule, bool linear = false,
             uint64_t seed = 1;
             for (const auto& plan : all_schedules()) {
               ++seed;
-              const auto in = moved(make_inputs(seed, rule, linear), settings);
+              auto in = make_inputs(seed, rule, linear);
+              if (rule.momentum) fill_buffers(in, seed + 100);
+              in = moved(in, settings);
               worst = std::max(worst, gradient_error(in, plan, rule, seed, options));
             }
             return Seen{worst, kGradientBound, ""};
