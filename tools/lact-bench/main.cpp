@@ -12,5 +12,6 @@ extern "C" int lact_bench_main(int argc, char** argv) {
         bench::ceiling_command},
        {{"op", "speed and memory of the operator alone, over its axes"}, bench::op_command},
        {{"plot", "metrics.jsonl or bench JSON to an SVG picture"}, bench::plot_command}},
-      {{"quality", "how good a model is: loss by position, what it finds again"}});
+      {{"quality", "how good a model is: loss by position, what it finds again"},
+       {"sweep", "a published experiment: models trained, evaluated, compared"}});
 }
