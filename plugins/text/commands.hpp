@@ -19,5 +19,6 @@ std::unique_ptr<plugin::Command> generate();
 // lact-bench
 std::unique_ptr<plugin::Command> bench_text();
 std::unique_ptr<plugin::Command> quality_text();
+std::unique_ptr<plugin::Command> sweep_text();
 
 }  // namespace lact::text

@@ -27,6 +27,7 @@ const std::array kEntries{
           {"", "how fast a model reads and writes, at any depth of context"},
           bench_text},
     Entry{Tool::bench, {"quality", "loss by position and needles found of a model"}, quality_text},
+    Entry{Tool::bench, {"sweep", "train and evaluate the models of an experiment"}, sweep_text},
 };
 
 class Text final : public plugin::Modality {

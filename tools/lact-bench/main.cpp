@@ -14,5 +14,6 @@ extern "C" int lact_bench_main(int argc, char** argv) {
        {{"plot", "metrics.jsonl or bench JSON to an SVG picture"}, bench::plot_command},
        {{"verify", "golden files against their tolerances, or built-in checks"},
         bench::verify_command}},
-      {{"quality", "how good a model is: loss by position, what it finds again"}});
+      {{"quality", "how good a model is: loss by position, what it finds again"},
+       {"sweep", "a published experiment: models trained, evaluated, compared"}});
 }

@@ -139,7 +139,8 @@ std::set<double> values_of(const std::vector<Input>& inputs, const std::string& 
 bool splits(const std::vector<Input>& inputs, const std::string& x, const std::string& key) {
   for (const auto& input : inputs) {
     std::map<std::string, std::set<std::string>> seen;
-    for (const auto& row : input.rows) seen[text_at(row, x)].insert(text_at(row, key));
+    for (const auto& row : input.rows)
+      if (number_at(row, x) != nullptr) seen[text_at(row, x)].insert(text_at(row, key));
     for (const auto& [at, values] : seen)
       if (values.size() > 1) return true;
   }
@@ -161,9 +162,18 @@ Choice op_choice(const std::vector<Input>& inputs) {
   return choice;
 }
 
+/// Loss by position, as lact-bench quality and sweep print it.
+Choice position_choice(const std::vector<Input>& inputs) {
+  Choice choice{"from", {"loss"}, {}, /*log_x=*/true};
+  for (const std::string key : {"member", "file", "chunk_size"})
+    if (splits(inputs, choice.x, key)) choice.by.push_back(key);
+  return choice;
+}
+
 Choice usual_choice(const std::vector<Input>& inputs) {
   if (has_key(inputs, "step"))
     return {"step", {"loss_metrics/global_avg_loss", "validation_metrics/loss"}, {}};
+  if (has_key(inputs, "from")) return position_choice(inputs);
   if (has_key(inputs, "chunk") && has_key(inputs, "utilisation_percent")) return op_choice(inputs);
   return {"n_depth", {"avg_ts"}, {"test"}};
 }
@@ -187,6 +197,11 @@ std::string axis_title(const std::string& key) {
       {"avg_ns", "time (ns)"},
       {"chunk", "chunk (tokens)"},
       {"length", "sequence (tokens)"},
+      {"from", "position (tokens)"},
+      {"loss", "loss (nats per token)"},
+      {"perplexity", "perplexity"},
+      {"depth", "depth of the needle"},
+      {"gain", "gain of the answer (nats)"},
       {"state", "fast weights (squares of the model's width)"},
       {"utilisation_percent", "of the product rate (%)"},
       {"utilisation_with_newton_schulz_percent", "of the product rate, Newton-Schulz counted (%)"},
@@ -269,8 +284,8 @@ class Plot final : public plugin::Command {
         "jsonl; - is stdin. Several files are drawn over each other. Without --x and --y: "
         "training\n"
         "and validation loss by step; of lact-bench op utilisation by what was varied most, of "
-        "other\n"
-        "benchmarks speed by depth of context.");
+        "quality\n"
+        "and sweep loss by position, of other benchmarks speed by depth of context.");
     app.add_option("FILE", files_, "what to draw")->required();
     app.add_option("-o,--output", output_, "the picture, SVG; - is stdout")->type_name("FILE");
     app.add_option("--x", x_, "key of the horizontal axis")->type_name("KEY");

@@ -262,8 +262,11 @@ ops::FastWeights joined_weights(const std::vector<LactLayerStream*>& streams, bo
 Tensor fast_together(const Layer& layer, const Projected& in,
                      const std::vector<LactLayerStream*>& streams) {
   const auto& o = layer.o;
-  const auto weights = joined_weights(streams, o.rule.prenorm);
-  const auto out = ops::apply(weights, layer.fold(in.fast_q), o.rule).to(in.fast.v.dtype());
+  const auto fold = [&](const Tensor& y) { return layer.fold(y); };
+  const ops::Schedule read{{{ops::Step::Kind::apply, 0, 1}}, /*carry_from=*/1};
+  const auto out = ops::scan({joined_weights(streams, o.rule.prenorm)}, {}, fold(in.fast_q),
+                             map_tokens(in.fast, fold), read, o.rule)
+                       .out;
   for (size_t i = 0; i < streams.size(); ++i) {
     auto schedule = ops::shifted_block_causal_stream(streams[i]->open.count, 1, o.chunk);
     std::erase_if(schedule.steps,

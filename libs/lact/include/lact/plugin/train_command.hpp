@@ -7,9 +7,9 @@
 #include <memory>
 #include <string>
 
-namespace lact {
+namespace lact::plugin {
 
-class TrainCommand final : public plugin::Command {
+class TrainCommand final : public Command {
  public:
   explicit TrainCommand(std::unique_ptr<train::Task> task) : task_(std::move(task)) {}
   void declare(CLI::App& app) override;
@@ -20,4 +20,4 @@ class TrainCommand final : public plugin::Command {
   train::TrainOptions options_;
 };
 
-}  // namespace lact
+}  // namespace lact::plugin

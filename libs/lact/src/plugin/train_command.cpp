@@ -1,11 +1,10 @@
-#include "train_command.hpp"
-
 #include <lact/log.hpp>
 #include <lact/ops/ceiling.hpp>
+#include <lact/plugin/train_command.hpp>
 
 #include <optional>
 
-namespace lact {
+namespace lact::plugin {
 
 void TrainCommand::declare(CLI::App& app) {
   task_->declare(app);
@@ -33,4 +32,4 @@ void TrainCommand::run(cli::Context& context) {
     throw cli::Interrupted();
 }
 
-}  // namespace lact
+}  // namespace lact::plugin

@@ -1,0 +1,101 @@
+#include "sweep.hpp"
+
+#include <lact/error.hpp>
+
+#include <algorithm>
+#include <functional>
+
+namespace lact::text {
+namespace {
+
+/// Three matrices of D x F a head are 3 inter_multi / heads squares of the model's width.
+SweepExperiment state(const Config& base) {
+  SweepExperiment all{"state", "size of the fast weights, in squares of the model's width", {}, {}};
+  for (const double size : {0.75, 1.5, 3.0, 6.0}) {
+    const double multiple = size * static_cast<double>(base.num_lact_heads) / 3;
+    all.members.push_back({concat("state-", size), {{"inter_multi", concat(multiple)}}});
+  }
+  return all;
+}
+
+SweepExperiment rule(const Config&) {
+  SweepExperiment all{"rule", "update rules", {}, {}};
+  for (const bool muon : {false, true})
+    for (const bool momentum : {false, true}) {
+      const std::string name = muon       ? momentum ? "muon_momentum" : "muon"
+                               : momentum ? "momentum"
+                                          : "gd";
+      const auto word = [](bool on) { return on ? "true" : "false"; };
+      all.members.push_back({name, {{"use_muon", word(muon)}, {"use_momentum", word(momentum)}}});
+    }
+  return all;
+}
+
+/// One member for each word that a key may have.
+SweepExperiment words(const char* name, const char* summary, const char* key,
+                      const std::vector<SweepMember>& members) {
+  SweepExperiment all{name, summary, members, {}};
+  for (auto& member : all.members) member.overrides[0].first = key;
+  return all;
+}
+
+SweepExperiment function(const Config&) {
+  return words("function", "what the fast weights compute", "fast_weight",
+               {{"linear", {{"", "linear"}}}, {"swiglu", {{"", "swiglu"}}}});
+}
+SweepExperiment learn(const Config&) {
+  return words("learn", "all fast weights learn, or the last matrix alone", "learn",
+               {{"all", {{"", "all"}}}, {"last", {{"", "last"}}}});
+}
+SweepExperiment fast_weights(const Config&) {
+  return words("fast-weights", "with fast weights, or the window's attention alone",
+               "use_fast_weights", {{"on", {{"", "true"}}}, {"off", {{"", "false"}}}});
+}
+
+SweepExperiment chunk(const Config& base) {
+  const int64_t c = base.lact_chunk_size;
+  return {"chunk",
+          "other chunks at evaluation than in training",
+          {{concat("chunk-", c), {}}},
+          {std::max<int64_t>(1, c / 4), std::max<int64_t>(1, c / 2), c, 2 * c, 4 * c}};
+}
+
+using Make = SweepExperiment (*)(const Config&);
+const std::vector<std::pair<std::string, Make>>& experiments() {
+  static const std::vector<std::pair<std::string, Make>> all = {{"state", state},
+                                                                {"rule", rule},
+                                                                {"function", function},
+                                                                {"learn", learn},
+                                                                {"fast-weights", fast_weights},
+                                                                {"chunk", chunk}};
+  return all;
+}
+
+bool is_key(const std::string& name) {
+  const auto keys = Config::keys();
+  return std::any_of(keys.begin(), keys.end(), [&](const auto& key) { return key.first == name; });
+}
+
+}  // namespace
+
+std::vector<std::string> sweep_names() {
+  std::vector<std::string> names;
+  for (const auto& [name, make] : experiments()) names.push_back(name);
+  return names;
+}
+
+SweepExperiment sweep_experiment(const std::string& name, const Config& base) {
+  for (const auto& [known, make] : experiments()) {
+    if (known != name) continue;
+    auto experiment = make(base);
+    for (const auto& member : experiment.members)
+      for (const auto& [key, value] : member.overrides)
+        if (!is_key(key))
+          throw Error(Exit::unavailable, "experiment ", name, ": models of this build have no ",
+                      key);
+    return experiment;
+  }
+  throw Error(Exit::usage, "no experiment ", name);
+}
+
+}  // namespace lact::text

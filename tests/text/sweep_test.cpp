@@ -1,0 +1,152 @@
+// lact-bench sweep text: experiments, members that are ordinary runs, curves.
+
+#include "models.hpp"
+#include "support/process.hpp"
+#include "support/test.hpp"
+
+#include "../../plugins/text/model.hpp"
+#include "../../plugins/text/sweep.hpp"
+
+#include <lact/error.hpp>
+#include <lact/io/files.hpp>
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <set>
+
+using namespace lact;
+
+namespace {
+
+struct Fixture {
+  test::TemporaryFolder folder;
+  std::filesystem::path data = folder / "data", out = folder / "out";
+
+  Fixture() {
+    io::write_text((folder / "t.model").string(), test::train_model());
+    io::write_text((folder / "a.txt").string(), test::invented_text(1, 8000));
+    io::write_text((folder / "b.txt").string(), test::invented_text(2, 1500));
+    const auto packed =
+        test::run({"lact-tokenize", "text", "encode", "--model", (folder / "t.model").string(),
+                   "--validation-files", "b.txt", "-o", data.string(), (folder / "a.txt").string(),
+                   (folder / "b.txt").string()});
+    REQUIRE(packed.exit == 0);
+  }
+
+  test::Result sweep(const std::string& experiment, std::vector<std::string> more = {}) const {
+    std::vector<std::string> all = {"lact-bench",  "sweep", "text",       experiment, "--data",
+                                    data.string(), "-o",    out.string(), "--dtype",  "float32",
+                                    "--threads",   "1",     "--seed",     "3"};
+    for (const char* set : {"steps=3", "batch-size=1", "seq_len=32", "hidden_size=32",
+                            "num-attn-heads=2", "num-hidden-layers=1", "lact-chunk-size=8",
+                            "window-size=8", "w0-w2-low-rank=4", "intermediate-size=32"})
+      all.insert(all.end(), {"--set", set});
+    all.insert(all.end(), more.begin(), more.end());
+    return test::run(all);
+  }
+  nlohmann::json curves() const {
+    return nlohmann::json::parse(io::read_text((out / "sweep.json").string()));
+  }
+  std::filesystem::file_time_type written(const std::string& name) const {
+    return std::filesystem::last_write_time(out / name);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("states of an experiment are as large as they are called") {
+  const auto base = text::Config::preset("60m");
+  const auto experiment = text::sweep_experiment("state", base);
+  REQUIRE(experiment.members.size() == 4);
+  for (const auto& member : experiment.members) {
+    auto values = base.to_json();
+    for (const auto& [key, value] : member.overrides) values[key] = nlohmann::json::parse(value);
+    const auto config = text::Config::from_json(values, "test");
+    const auto numbers = 3 * config.num_lact_heads * config.fast_width() * config.fast_hidden();
+    const double squares =
+        static_cast<double>(numbers) / static_cast<double>(config.hidden_size * config.hidden_size);
+    CHECK(member.name == concat("state-", squares));
+  }
+}
+
+TEST_CASE("an experiment changes what it compares and nothing else") {
+  const auto base = text::Config::preset("tiny");
+  const auto rules = text::sweep_experiment("rule", base);
+  std::set<std::string> names;
+  for (const auto& member : rules.members) names.insert(member.name);
+  CHECK(names == std::set<std::string>{"gd", "momentum", "muon", "muon_momentum"});
+  const auto chunk = text::sweep_experiment("chunk", base);
+  CHECK(chunk.members.size() == 1);
+  CHECK(chunk.chunks == std::vector<int64_t>{64, 128, 256, 512, 1024});
+  CHECK_THROWS_AS(text::sweep_experiment("nothing", base), Error);
+}
+
+TEST_CASE("members are ordinary runs; who asks again gets the same curves without training again") {
+  const Fixture f;
+  const auto first = f.sweep("fast-weights");
+  REQUIRE(first.exit == 0);
+  const auto rows = f.curves();
+  std::set<std::string> members;
+  for (const auto& row : rows) members.insert(row.at("member").get<std::string>());
+  CHECK(members == std::set<std::string>{"on", "off"});
+
+  // The same as lact-bench quality finds, in the run directory alone.
+  for (const std::string member : {"on", "off"}) {
+    const auto quality = nlohmann::json::parse(
+        test::run({"lact-bench", "quality", "text", "--model", (f.out / member).string(), "--dtype",
+                   "float32", "--threads", "1", (f.data / "validation.safetensors").string(),
+                   "--json"})
+            .out);
+    size_t i = 0;
+    for (const auto& row : rows) {
+      if (row.at("member") != member) continue;
+      REQUIRE(i < quality.size());
+      CHECK(row.at("test") == quality[i].at("test"));
+      CHECK(row.at("from") == quality[i].at("from"));
+      CHECK(row.at("loss") == quality[i++].at("loss"));
+    }
+    CHECK(i == quality.size());
+  }
+  CHECK(rows[0].at("parameters") != rows.back().at("parameters"));  // other models
+
+  const auto trained = f.written("on/checkpoints/step-3"), measured = f.written("off/quality.json");
+  const auto second = f.sweep("fast-weights");
+  CHECK(second.exit == 0);
+  CHECK(second.out == first.out);
+  CHECK(f.curves() == rows);
+  CHECK(f.written("on/checkpoints/step-3") == trained);
+  CHECK(f.written("off/quality.json") == measured);
+
+  // Trained further, it is measured again.
+  CHECK(test::run({"lact-train", "text", "--resume", "-o", (f.out / "on").string(), "--steps", "4",
+                   "--threads", "1"})
+            .exit == 0);
+  CHECK(f.sweep("fast-weights", {"--set", "steps=4"}).exit == 0);
+  CHECK(f.curves() != rows);
+
+  const auto svg = test::run({"lact-bench", "plot", (f.out / "sweep.json").string()}).out;
+  for (const char* text : {">position (tokens)<", ">loss (nats per token)<", ">on<", ">off<"})
+    CHECK_THAT(svg, Catch::Contains(text));
+}
+
+TEST_CASE("chunks are those of the evaluation: one model, a curve for each") {
+  const Fixture f;
+  REQUIRE(f.sweep("chunk").exit == 0);
+  std::set<std::pair<std::string, int64_t>> seen;
+  for (const auto& row : f.curves())
+    seen.emplace(row.at("member").get<std::string>(), row.at("chunk_size").get<int64_t>());
+  CHECK(seen.size() == 5);
+  CHECK(seen.begin()->first == "chunk-8");
+}
+
+TEST_CASE("a sweep that cannot be is refused") {
+  const Fixture f;
+  CHECK(f.sweep("nothing").exit == 64);
+  CHECK(f.sweep("rule", {"--members", "adam"}).exit == 64);
+  CHECK(f.sweep("rule", {"--set", "steps"}).exit == 64);
+  CHECK(f.sweep("rule", {"--set", "nonsense=1"}).exit == 64);
+  CHECK(f.sweep("rule", {"--set", "output=elsewhere"}).exit == 64);
+  CHECK(f.sweep("rule", {"--set", "num-attn-heads=5"}).exit == 78);
+  CHECK(f.sweep("rule", {"--data", "/nowhere"}).exit == 66);
+}
