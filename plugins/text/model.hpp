@@ -26,6 +26,8 @@ enum class Reset { none, attention, all };
 std::vector<std::pair<std::string, std::vector<int64_t>>> parameter_shapes(const Config& config);
 
 /// What a layer is made of, for products in `compute`.
+/// How the fast weights are updated, in full precision.
+ops::Rule rule(const Config& config);
 nn::LactLayerOptions layer_options(const Config& config, at::ScalarType compute);
 
 class LanguageModel {
