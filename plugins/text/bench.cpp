@@ -1,4 +1,5 @@
-// lact-bench text: how fast a model reads and writes, at any depth of context.
+// lact-bench text: how fast a model reads and writes, at any depth of context, and how fast it is
+// trained.
 
 #include "bench_report.hpp"
 #include "commands.hpp"
@@ -10,6 +11,7 @@
 
 #include <lact/error.hpp>
 #include <lact/ops/ceiling.hpp>
+#include <lact/train/optimizer.hpp>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
@@ -18,23 +20,11 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
-#include <chrono>
 #include <map>
+#include <optional>
 
 namespace lact::text {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-/// Lists of an option that may be repeated; `initial` if it is not given.
-std::vector<int64_t> numbers(const std::vector<std::string>& given, const std::string& option,
-                             std::vector<int64_t> initial) {
-  if (given.empty()) return initial;
-  std::vector<int64_t> all;
-  for (const auto& text : given)
-    for (const int64_t one : parse_numbers(text, option)) all.push_back(one);
-  return all;
-}
 
 /// Fresh parameters in the types that LanguageModel::load gives them.
 void store_in(const LanguageModel& model, at::ScalarType products) {
@@ -43,6 +33,14 @@ void store_in(const LanguageModel& model, at::ScalarType products) {
         tensor.dim() == 2 && !name.ends_with("qk_scale") && !name.ends_with("qk_offset");
     if (matrix) tensor.set_data(tensor.to(products));
   }
+}
+
+at::Tensor random_ids(at::IntArrayRef sizes, int64_t vocabulary, Random& random) {
+  auto ids = at::empty(sizes, at::kLong);
+  for (int64_t i = 0; i < ids.numel(); ++i)
+    ids.mutable_data_ptr<int64_t>()[i] =
+        static_cast<int64_t>(random.bits() % static_cast<uint64_t>(vocabulary));
+  return ids;
 }
 
 /// A model being measured: random tokens in, times out.
@@ -78,25 +76,22 @@ class Runner {
   double run(const BenchTest& test) {
     auto stream = model_.restore(states_.at(test.depth));
     Random random(seed_);
-    const auto start = Clock::now();
-    for (int64_t left = test.prompt; left > 0;) {
-      const int64_t count = std::min(left, batch_ - stream.position % batch_);
-      read(stream, count, random);
-      left -= count;
-    }
-    const DecodingThreads threads(model_.config());
-    for (int64_t i = 0; i < test.generated; ++i) read(stream, 1, random);
-    return std::chrono::duration<double>(Clock::now() - start).count();
+    return cli::timed(device_, [&] {
+      for (int64_t left = test.prompt; left > 0;) {
+        const int64_t count = std::min(left, batch_ - stream.position % batch_);
+        read(stream, count, random);
+        left -= count;
+      }
+      const DecodingThreads threads(model_.config());
+      for (int64_t i = 0; i < test.generated; ++i) read(stream, 1, random);
+    });
   }
 
  private:
   void read(LanguageModel::Stream& stream, int64_t count, Random& random) {
     const c10::InferenceMode no_graph;  // a quarter of a small model's time
     if (cli::stop_requested()) throw cli::Interrupted();
-    const auto vocabulary = static_cast<uint64_t>(model_.config().vocab_size);
-    auto ids = at::empty({1, count}, at::kLong);
-    for (int64_t i = 0; i < count; ++i)
-      ids.mutable_data_ptr<int64_t>()[i] = static_cast<int64_t>(random.bits() % vocabulary);
+    const auto ids = random_ids({1, count}, model_.config().vocab_size, random);
     // The logits come to the host, as sampling needs them; this also waits for the device.
     model_.feed(stream, ids.to(device_)).cpu();
   }
@@ -108,14 +103,61 @@ class Runner {
   std::map<int64_t, io::State> states_;  // by depth
 };
 
+/// A model being trained on random tokens, as lact-train does it: gradients, clipping, AdamW.
+class TrainRunner {
+ public:
+  TrainRunner(LanguageModel model, c10::Device device, uint64_t seed)
+      : model_(std::move(model)),
+        device_(device),
+        optimizer_(parameters_of(model_), {}),
+        random_(seed) {}
+
+  struct Seconds {
+    double all = 0, optimizer = 0;
+  };
+  Seconds run(const BenchTest& test) {
+    if (cli::stop_requested()) throw cli::Interrupted();
+    const auto ids =
+        random_ids({test.rows, test.trained}, model_.config().vocab_size, random_).to(device_);
+    Seconds seconds;
+    seconds.all = cli::timed(device_, [&] { model_.loss(ids, ids).backward(); });
+    seconds.optimizer = cli::timed(device_, [&] {
+      const double norm = train::global_norm(optimizer_.parameters());
+      train::scale_gradients(optimizer_.parameters(), std::min(1.0, 1 / (norm + 1e-6)));
+      optimizer_.step(/*learning_rate=*/1e-4);
+      optimizer_.zero_grad();
+    });
+    seconds.all += seconds.optimizer;
+    return seconds;
+  }
+
+ private:
+  static std::vector<train::Parameter> parameters_of(const LanguageModel& model) {
+    std::vector<train::Parameter> all;
+    for (auto& [name, tensor] : model.parameters()) {
+      tensor.requires_grad_(true);
+      all.push_back({name, tensor});
+    }
+    return all;
+  }
+
+  LanguageModel model_;
+  c10::Device device_;
+  train::AdamW optimizer_;
+  Random random_;
+};
+
 class BenchText final : public plugin::Command {
  public:
   void declare(CLI::App& app) override {
     app.footer(
         "Tests are named as llama-bench names them: pp512 reads 512 tokens, tg128 writes 128 one\n"
-        "by one, pp512 @ d4096 reads them after 4096 others. 'of max' is the part of this "
-        "machine's\n"
-        "matrix-product rate. A model learns at the end of each chunk: writing fewer tokens than\n"
+        "by one, pp512 @ d4096 reads them after 4096 others; tr4x512 is a training step on 4 rows "
+        "of\n"
+        "512: forward, backward, AdamW. 'of max' is the part of this machine's matrix-product "
+        "rate,\n"
+        "measured before and after each row. A model learns at the end of each chunk: writing "
+        "fewer tokens than\n"
         "that may not meet an update, -n CHUNK meets exactly one.");
     declare_tests(app);
     app.add_option("--model", model_, "model directory, or run directory; else --preset")
@@ -126,12 +168,24 @@ class BenchText final : public plugin::Command {
 
   void run(cli::Context& context) override {
     const auto tests = all_tests();
-    const auto format = context.json ? "json" : format_;
+    model_config_ = config();
     const auto dtype = ops::resolve_dtype(context.dtype, context.device);
-    Runner runner(make_model(context, dtype), context.device, batch_, seed(context));
-    BenchPrinter printer(format, setup(runner.model().config(), context, dtype));
-    const double ceiling = ops::product_rate(context.device, dtype);
-    for (const auto& test : tests) printer.row(measure(runner, test, ceiling));
+    std::optional<Runner> runner;
+    std::optional<TrainRunner> trainer;
+    BenchPrinter printer(context.json ? "json" : common_.format, setup(context, dtype));
+    for (const auto& test : tests) {
+      BenchRow row{test, {}, {}, flops(test), ceiling(context, dtype)};
+      if (test.trained > 0) {
+        if (!trainer) trainer.emplace(trained_model(context, dtype), context.device, seed(context));
+        train(*trainer, row);
+      } else {
+        if (!runner)
+          runner.emplace(read_model(context, dtype), context.device, batch_, seed(context));
+        read(*runner, row);
+      }
+      row.ceiling = (row.ceiling + ceiling(context, dtype)) / 2;
+      printer.row(row);
+    }
     printer.finish();
   }
 
@@ -156,89 +210,123 @@ class BenchText final : public plugin::Command {
     app.add_option("-b,--batch-size", batch_, "tokens that are read at a time")
         ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
         ->group(group);
-    app.add_option("-r,--repetitions", repetitions_, "times that each test is run")
-        ->check(CLI::Range(1, 1000000))
+    app.add_option("--n-train", trained_, "tokens of a row to train on, as -p (default: 0)")
+        ->type_name("LIST")
         ->group(group);
-    app.add_flag("--no-warmup", no_warmup_, "do not run each test once before it is timed")
+    app.add_option("--train-rows", train_rows_, "rows of a training step")
+        ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
         ->group(group);
-    app.add_option("-o,--output", format_, "form of the results")
-        ->check(CLI::IsMember({"md", "csv", "json", "jsonl"}))
-        ->group(group);
+    common_.declare(app, group);
   }
 
   std::vector<BenchTest> all_tests() const {
-    const auto prompts = numbers(prompts_, "--n-prompt", {512});
-    const auto generated = numbers(generated_, "--n-gen", {128});
+    const auto prompts = cli::parse_numbers(prompts_, "--n-prompt", {512});
+    const auto generated = cli::parse_numbers(generated_, "--n-gen", {128});
     std::vector<BenchTest> tests;
-    for (const int64_t depth : numbers(depths_, "--n-depth", {0})) {
+    for (const int64_t depth : cli::parse_numbers(depths_, "--n-depth", {0})) {
       for (const int64_t n : prompts)
         if (n > 0) tests.push_back({n, 0, depth});
       for (const int64_t n : generated)
         if (n > 0) tests.push_back({0, n, depth});
       for (const auto& text : pairs_) {
-        const auto pair = parse_numbers(text, "--pg");
+        const auto pair = cli::parse_numbers(text, "--pg");
         if (pair.size() != 2 || pair[0] + pair[1] == 0)
           throw Error(Exit::usage, "--pg: expected PP,TG, found '", text, "'");
         tests.push_back({pair[0], pair[1], depth});
       }
     }
-    if (tests.empty()) throw Error(Exit::usage, "nothing to measure: -p, -n and --pg are 0");
+    for (const int64_t n : cli::parse_numbers(trained_, "--n-train", {0})) {
+      if (n == 1) throw Error(Exit::usage, "--n-train: a row of 1 token has nothing to predict");
+      if (n > 0) tests.push_back({0, 0, 0, n, train_rows_});
+    }
+    if (tests.empty())
+      throw Error(Exit::usage, "nothing to measure: -p, -n, --pg and --n-train are 0");
     return tests;
   }
 
   static uint64_t seed(const cli::Context& context) { return context.seed.value_or(1); }
 
-  LanguageModel make_model(const cli::Context& context, at::ScalarType dtype) const {
-    if (model_.empty()) {
-      auto model = LanguageModel::fresh(config_.resolve(), seed(context), context.device);
-      store_in(model, dtype);
-      model.set_compute_dtype(dtype);
-      return model;
-    }
+  static double ceiling(const cli::Context& context, at::ScalarType dtype) {
+    return ops::product_rate(context.device, dtype, /*seconds=*/0.2);
+  }
+
+  Config config() const {
+    if (model_.empty()) return config_.resolve();
     for (const auto& [key, kind] : Config::keys())
       if (config_.given(key))
         throw Error(Exit::usage, "--model has a configuration of its own: ", key,
                     " is for models with fresh parameters");
-    return LanguageModel::load(io::Checkpoint::open(model_), context.device, dtype);
+    const auto checkpoint = io::Checkpoint::open(model_);
+    return Config::from_json(checkpoint.config(), (checkpoint.folder() / "config.json").string());
   }
 
-  BenchSetup setup(const Config& config, const cli::Context& context, at::ScalarType dtype) const {
+  /// Large matrices in the dtype of the products.
+  LanguageModel read_model(const cli::Context& context, at::ScalarType dtype) const {
+    if (!model_.empty())
+      return LanguageModel::load(io::Checkpoint::open(model_), context.device, dtype);
+    auto model = LanguageModel::fresh(model_config_, seed(context), context.device);
+    store_in(model, dtype);
+    model.set_compute_dtype(dtype);
+    return model;
+  }
+
+  /// All parameters in float32.
+  LanguageModel trained_model(const cli::Context& context, at::ScalarType dtype) const {
+    auto model = model_.empty() ? LanguageModel::fresh(model_config_, seed(context), context.device)
+                                : LanguageModel::load(io::Checkpoint::open(model_), context.device);
+    model.set_compute_dtype(dtype);
+    return model;
+  }
+
+  BenchSetup setup(const cli::Context& context, at::ScalarType dtype) const {
     BenchSetup setup;
     auto folder = std::filesystem::path(model_).lexically_normal();
     if (folder.filename().empty()) folder = folder.parent_path();
     setup.model = model_.empty() ? config_.preset() + " (fresh)" : folder.filename().string();
     setup.device = context.device.str();
     setup.dtype = ops::dtype_name(dtype);
-    setup.parameters = parameter_count(config);
+    setup.parameters = parameter_count(model_config_);
     setup.batch = batch_;
-    setup.chunk = config.lact_chunk_size;
-    setup.window = config.window_size.value_or(0);
+    setup.chunk = model_config_.lact_chunk_size;
+    setup.window = model_config_.window_size.value_or(0);
     setup.threads = context.threads;
     return setup;
   }
 
-  BenchRow measure(Runner& runner, const BenchTest& test, double ceiling) const {
+  void read(Runner& runner, BenchRow& row) const {
+    const auto& test = row.test;
     runner.prepare(test.depth);
-    if (!no_warmup_)
+    if (!common_.no_warmup)
       runner.run({std::min(test.prompt, batch_), std::min<int64_t>(test.generated, 8), test.depth});
-    BenchRow row{test, {}, 0, ceiling};
-    for (int i = 0; i < repetitions_; ++i) row.seconds.push_back(runner.run(test));
-    if (test.generated == 0) row.flops = flops(runner.model().config(), test);
-    return row;
+    for (int i = 0; i < common_.repetitions; ++i) row.seconds.push_back(runner.run(test));
   }
 
-  /// Of the tokens after the depth; the output head is computed for the last token of each group.
-  double flops(const Config& config, const BenchTest& test) const {
-    const double all = forward_flops(config, test.depth + test.prompt, /*head=*/false);
-    return test.depth == 0 ? all : all - forward_flops(config, test.depth, /*head=*/false);
+  void train(TrainRunner& trainer, BenchRow& row) const {
+    if (!common_.no_warmup) trainer.run(row.test);
+    for (int i = 0; i < common_.repetitions; ++i) {
+      const auto seconds = trainer.run(row.test);
+      row.seconds.push_back(seconds.all);
+      row.optimizer.push_back(seconds.optimizer);
+    }
   }
 
-  std::vector<std::string> prompts_, generated_, pairs_, depths_;
-  std::string model_, format_ = "md";
-  int64_t batch_ = 2048;
-  int repetitions_ = 5;
-  bool no_warmup_ = false;
+  /// Of training: forward and backward. Of reading: the tokens after the depth; the output head is
+  /// computed for the last token of each group, and not counted. 0 where tokens are written.
+  double flops(const BenchTest& test) const {
+    const auto& c = model_config_;
+    if (test.trained > 0)
+      return 3 * forward_flops(c, test.trained) * static_cast<double>(test.rows);
+    if (test.generated > 0) return 0;
+    const double all = forward_flops(c, test.depth + test.prompt, /*head=*/false);
+    return test.depth == 0 ? all : all - forward_flops(c, test.depth, /*head=*/false);
+  }
+
+  std::vector<std::string> prompts_, generated_, pairs_, depths_, trained_;
+  std::string model_;
+  int64_t batch_ = 2048, train_rows_ = 1;
+  cli::BenchOptions common_;
   ConfigOptions config_;
+  Config model_config_;
 };
 
 }  // namespace

@@ -1,5 +1,7 @@
 #pragma once
-// What lact-bench text measures and how it is printed: llama-bench's tests, rows and formats.
+// What lact-bench text measures and how it is printed: llama-bench's tests and keys.
+
+#include <lact/cli/bench.hpp>
 
 #include <cstdint>
 #include <string>
@@ -8,12 +10,13 @@
 namespace lact::text {
 
 /// One test: `prompt` tokens read in groups, then `generated` one by one, after `depth` tokens that
-/// are not timed.
+/// are not timed; or training steps on `rows` rows of `trained` tokens.
 struct BenchTest {
   int64_t prompt = 0, generated = 0, depth = 0;
+  int64_t trained = 0, rows = 1;
 
-  int64_t tokens() const { return prompt + generated; }
-  /// "pp512", "tg128", "pp512+tg128"
+  int64_t tokens() const { return trained > 0 ? rows * trained : prompt + generated; }
+  /// "pp512", "tg128", "pp512+tg128", "tr1024", "tr4x1024"
   std::string name() const;
   /// The same with " @ d4096" where there is a depth.
   std::string full_name() const;
@@ -21,9 +24,10 @@ struct BenchTest {
 
 struct BenchRow {
   BenchTest test;
-  std::vector<double> seconds;  ///< of each repetition
-  double flops = 0;             ///< of one repetition; 0: not given
-  double ceiling = 0;           ///< FLOP/s of this machine's matrix products
+  std::vector<double> seconds;    ///< of each repetition
+  std::vector<double> optimizer;  ///< of these, clipping and AdamW; empty: no training
+  double flops = 0;               ///< of one repetition; 0: not given
+  double ceiling = 0;  ///< FLOP/s of this machine's matrix products: before and after, their mean
 };
 
 /// What all rows have in common.
@@ -33,27 +37,16 @@ struct BenchSetup {
   int threads = 0;
 };
 
-struct Spread {
-  double mean = 0, deviation = 0;  ///< of the sample (n - 1); 0 for one value
-};
-Spread spread(const std::vector<double>& values);
-
-/// "512", "512,1024", "0-4096+512" (steps), "512-4096*2" (factors), and lists of these.
-/// Errors   64 naming `option` and the text
-std::vector<int64_t> parse_numbers(const std::string& text, const std::string& option);
-
-/// Prints rows as "md", "csv", "jsonl" (as they come) or "json" (one array, at the end).
+/// Prints rows in one of the forms of cli::Table.
 class BenchPrinter {
  public:
-  BenchPrinter(std::string format, BenchSetup setup);
+  BenchPrinter(const std::string& format, BenchSetup setup);
   void row(const BenchRow& row);
-  void finish();
+  void finish() { table_.finish(); }
 
  private:
-  std::string format_;
   BenchSetup setup_;
-  std::string json_;  // rows so far
-  bool begun_ = false;
+  cli::Table table_;
 };
 
 }  // namespace lact::text

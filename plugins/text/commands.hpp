@@ -18,5 +18,6 @@ std::unique_ptr<plugin::Command> generate();
 
 // lact-bench
 std::unique_ptr<plugin::Command> bench_text();
+std::unique_ptr<plugin::Command> quality_text();
 
 }  // namespace lact::text

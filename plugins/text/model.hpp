@@ -26,6 +26,8 @@ enum class Reset { none, attention, all };
 std::vector<std::pair<std::string, std::vector<int64_t>>> parameter_shapes(const Config& config);
 
 /// What a layer is made of, for products in `compute`.
+/// How the fast weights are updated, in full precision.
+ops::Rule rule(const Config& config);
 nn::LactLayerOptions layer_options(const Config& config, at::ScalarType compute);
 
 class LanguageModel {
@@ -50,6 +52,9 @@ class LanguageModel {
   /// dtype of the matrix products (float32, bfloat16, float64 for tests).
   void set_compute_dtype(at::ScalarType dtype) { compute_ = dtype; }
   at::ScalarType compute_dtype() const { return compute_; }
+  /// Tokens that share one update, whatever the model was trained with. Streams begun before do not
+  /// go on.
+  void set_chunk_size(int64_t tokens) { config_.lact_chunk_size = tokens; }
   /// Keep only block inputs in the forward pass and recompute the rest in the backward pass.
   void set_recompute(bool on) { recompute_ = on; }
 

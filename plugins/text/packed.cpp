@@ -99,6 +99,13 @@ const std::string& PackedTokens::tokenizer() const {
   return value(file_, "tokenizer");
 }
 
+void PackedTokens::require_tokenizer(const std::string& hash,
+                                     const std::filesystem::path& file) const {
+  if (tokenizer() != hash)
+    throw Error(Exit::data, file.string(), ": packed with tokenizer ", tokenizer().substr(0, 12),
+                ", the model's is ", hash.substr(0, 12));
+}
+
 namespace {
 
 void check_range(int64_t begin, int64_t end, int64_t count) {

@@ -1,11 +1,11 @@
 #include "score.hpp"
 
-#include "csv.hpp"
 #include "lines.hpp"
 #include "packed.hpp"
 #include "reader.hpp"
 #include "score_report.hpp"
 
+#include <lact/cli/bench.hpp>
 #include <lact/cli/run.hpp>
 #include <lact/error.hpp>
 #include <lact/io/checkpoint.hpp>
@@ -89,9 +89,9 @@ class Scorer {
   std::string line(int64_t position, int32_t id, const std::optional<TokenScore>& one,
                    std::optional<int64_t> document) const {
     const bool known = id < loaded_.tokenizer.vocab_size();
-    return concat(many() ? csv_field(file_) + "," : "",
+    return concat(many() ? cli::csv_field(file_) + "," : "",
                   document ? std::to_string(*document) + "," : "", position, ",", id, ",",
-                  known ? csv_field(loaded_.tokenizer.piece(id)) : "", ",",
+                  known ? cli::csv_field(loaded_.tokenizer.piece(id)) : "", ",",
                   one ? number(one->logprob, "%.7g") : "", "\n");
   }
 
@@ -122,9 +122,7 @@ class Scorer {
   /// As it is stored: a document's first token has nothing before it, as in training.
   void score_packed() {
     const auto packed = PackedTokens::open(file_);
-    if (packed.tokenizer() != loaded_.tokenizer.hash())
-      throw Error(Exit::data, file_, ": packed with tokenizer ", packed.tokenizer().substr(0, 12),
-                  ", the model's is ", loaded_.tokenizer.hash().substr(0, 12));
+    packed.require_tokenizer(loaded_.tokenizer.hash(), file_);
     score_.packed = true;
     cli::Progress progress("scoring", static_cast<double>(packed.tokens()), "tokens");
     for (int64_t d = 0; d < packed.documents(); ++d) {
@@ -262,12 +260,17 @@ void score_many(const LoadedModel& loaded, const ScoreOptions& options,
 
 }  // namespace
 
+FileScore score_file(const LoadedModel& loaded, const ScoreOptions& options,
+                     const std::function<Session()>& begin) {
+  return Scorer(loaded, options, options.files.at(0), begin).run();
+}
+
 void score(const LoadedModel& loaded, const ScoreOptions& options,
            const std::function<Session()>& begin) {
   check(options);
   print_header(options);
   if (options.files.size() > 1) return score_many(loaded, options, begin);
-  const auto one = Scorer(loaded, options, options.files.at(0), begin).run();
+  const auto one = score_file(loaded, options, begin);
   if (options.by_position)
     cli::out(positions_csv(one.positions));
   else if (is_summary(options))

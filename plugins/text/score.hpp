@@ -1,6 +1,7 @@
 #pragma once
 // How likely a model finds given text: what lact-generate text --score prints.
 
+#include "score_report.hpp"
 #include "session.hpp"
 
 #include <cstdint>
@@ -21,6 +22,10 @@ struct ScoreOptions {
   bool bos = true;           ///< begin a fresh text with BOS
   bool json = false;
 };
+
+/// The sums of one text or packed data, options.files[0], without printing them. Errors: as below.
+FileScore score_file(const LoadedModel& loaded, const ScoreOptions& options,
+                     const std::function<Session()>& begin);
 
 /// Prints to stdout: of one file a summary, of several a table with a line for each and the total.
 /// `begin` makes the session that a text starts from.

@@ -250,6 +250,12 @@ std::vector<std::optional<TokenScore>> Session::score(const std::vector<int32_t>
   return scores;
 }
 
+std::vector<double> Session::logprobs() const {
+  const auto all = at::log_softmax(logits_.to(at::kDouble), -1).contiguous();
+  const auto* data = all.const_data_ptr<double>();
+  return {data, data + all.numel()};
+}
+
 int32_t Session::choose() {
   before_ = sampler_.random();
   return sampler_.next(logits_.const_data_ptr<float>());

@@ -73,6 +73,10 @@ class Session {
   /// none).
   std::vector<std::optional<TokenScore>> score(const std::vector<int32_t>& ids);
 
+  /// How likely each token of the model's vocabulary is to come next, natural logarithms. Only if
+  /// ready().
+  std::vector<double> logprobs() const;
+
   /// Draws the next token, which is not read yet: read({id}) does that. Only if ready().
   int32_t choose();
   /// Takes back the random number that the last choose() drew: an end of text is not consumed.

@@ -26,6 +26,7 @@ const std::array kEntries{
     Entry{Tool::bench,
           {"", "how fast a model reads and writes, at any depth of context"},
           bench_text},
+    Entry{Tool::bench, {"quality", "loss by position and needles found of a model"}, quality_text},
 };
 
 class Text final : public plugin::Modality {

@@ -3,10 +3,6 @@
 #include "small_model.hpp"
 #include "support/process.hpp"
 
-#include "../../plugins/text/bench_report.hpp"
-
-#include <lact/error.hpp>
-
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -15,10 +11,6 @@
 using namespace lact;
 
 namespace {
-
-std::vector<int64_t> numbers(const std::string& text) {
-  return text::parse_numbers(text, "-p");
-}
 
 test::Result bench(std::vector<std::string> more) {
   std::vector<std::string> all = {
@@ -37,28 +29,6 @@ std::vector<std::string> lines(const std::string& text) {
 }
 
 }  // namespace
-
-TEST_CASE("numbers are lists, steps and factors, as llama-bench takes them") {
-  using V = std::vector<int64_t>;
-  CHECK(numbers("512") == V{512});
-  CHECK(numbers("512,1024") == V{512, 1024});
-  CHECK(numbers("0-1024+256") == V{0, 256, 512, 768, 1024});
-  CHECK(numbers("128-1024*2") == V{128, 256, 512, 1024});
-  CHECK(numbers("3-5") == V{3, 4, 5});
-  CHECK(numbers("1,10-30+10,7") == V{1, 10, 20, 30, 7});
-  for (const char* bad : {"", "a", "1,", "-5", "1-", "5-1", "0-9*2", "1-9*1", "1-9+0", "1-9x2",
-                          "0-99999999", "1.5", "99999999999999999999"}) {
-    CAPTURE(bad);
-    CHECK_THROWS_AS(numbers(bad), Error);
-  }
-}
-
-TEST_CASE("mean and standard deviation are those of the sample") {
-  const auto s = text::spread({2, 4, 4, 4, 5, 5, 7, 9});
-  CHECK(s.mean == Approx(5));
-  CHECK(s.deviation == Approx(2.1380899));  // sqrt(32 / 7)
-  CHECK(text::spread({3}).deviation == 0);
-}
 
 TEST_CASE("every test asked for has a row that counts its tokens") {
   const auto result =
@@ -85,6 +55,29 @@ TEST_CASE("every test asked for has a row that counts its tokens") {
   }
   CHECK(names == std::vector<std::string>{"pp32@0", "pp40@0", "tg3@0", "pp20+tg4@0", "pp32@50",
                                           "pp40@50", "tg3@50", "pp20+tg4@50"});
+}
+
+TEST_CASE("a training step counts all its rows, and its optimizer is a part of it") {
+  const auto result =
+      bench({"-p", "0", "-n", "0", "--n-train", "24,32", "--train-rows", "3", "-r", "2", "--json"});
+  CHECK(result.err == "");
+  REQUIRE(result.exit == 0);
+  const auto rows = nlohmann::json::parse(result.out);
+  REQUIRE(rows.size() == 2);
+  CHECK(rows[0].at("test") == "tr3x24");
+  for (const auto& row : rows) {
+    const double tokens = 3 * row.at("n_train").get<double>();
+    for (size_t i = 0; i < 2; ++i) {
+      const double ns = row.at("samples_ns")[i].get<double>();
+      CHECK(row.at("samples_ts")[i].get<double>() == Approx(tokens / ns * 1e9).epsilon(1e-3));
+      CHECK(row.at("samples_optimizer_ns")[i].get<double>() > 0);
+      CHECK(row.at("samples_optimizer_ns")[i].get<double>() < ns);
+    }
+    const double used = row.at("flops").get<double>() / row.at("avg_ns").get<double>() * 1e11 /
+                        row.at("ceiling_flops_per_second").get<double>();
+    CHECK(row.at("utilisation_percent").get<double>() == Approx(used).epsilon(1e-3));
+  }
+  CHECK(bench({"--n-train", "1"}).exit == 64);
 }
 
 TEST_CASE("each form has what its readers expect") {

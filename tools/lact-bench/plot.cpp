@@ -115,17 +115,57 @@ std::string keys_of(const Input& input) {
   return text.empty() ? "none" : text;
 }
 
-/// What to draw if the user does not say: the loss over a run, or speed over context depth.
+/// What to draw if the user does not say: the loss over a run, utilisation over an axis of the
+/// operator, or speed over context depth.
 struct Choice {
   std::string x;
   std::vector<std::string> y;
-  std::string by;
+  std::vector<std::string> by;
+  bool log_x = false;
 };
+
+/// What lact-bench op takes lists of; the first that moves most is the horizontal axis.
+const std::vector<std::string> kOpAxes = {"chunk", "state", "length", "heads", "width"};
+
+std::set<double> values_of(const std::vector<Input>& inputs, const std::string& key) {
+  std::set<double> values;
+  for (const auto& input : inputs)
+    for (const auto& row : input.rows)
+      if (const auto* value = number_at(row, key)) values.insert(value->get<double>());
+  return values;
+}
+
+/// The key has several values where x is the same: it tells curves apart.
+bool splits(const std::vector<Input>& inputs, const std::string& x, const std::string& key) {
+  for (const auto& input : inputs) {
+    std::map<std::string, std::set<std::string>> seen;
+    for (const auto& row : input.rows) seen[text_at(row, x)].insert(text_at(row, key));
+    for (const auto& [at, values] : seen)
+      if (values.size() > 1) return true;
+  }
+  return false;
+}
+
+Choice op_choice(const std::vector<Input>& inputs) {
+  Choice choice{"chunk", {"utilisation_percent"}, {}};
+  for (const auto& axis : kOpAxes)
+    if (values_of(inputs, axis).size() > values_of(inputs, choice.x).size()) choice.x = axis;
+  for (const std::string key :
+       {"device", "dtype", "rule", "function", "learn", "schedule", "pass", "mode"})
+    if (splits(inputs, choice.x, key)) choice.by.push_back(key);
+  for (const auto& axis : kOpAxes)
+    if (axis != choice.x && splits(inputs, choice.x, axis)) choice.by.push_back(axis);
+  const auto values = values_of(inputs, choice.x);
+  constexpr double kWide = 16;
+  choice.log_x = *values.begin() > 0 && *values.rbegin() >= kWide * *values.begin();
+  return choice;
+}
 
 Choice usual_choice(const std::vector<Input>& inputs) {
   if (has_key(inputs, "step"))
-    return {"step", {"loss_metrics/global_avg_loss", "validation_metrics/loss"}, ""};
-  return {"n_depth", {"avg_ts"}, "test"};
+    return {"step", {"loss_metrics/global_avg_loss", "validation_metrics/loss"}, {}};
+  if (has_key(inputs, "chunk") && has_key(inputs, "utilisation_percent")) return op_choice(inputs);
+  return {"n_depth", {"avg_ts"}, {"test"}};
 }
 
 /// Axis titles: what the common keys measure, in which unit.
@@ -145,6 +185,12 @@ std::string axis_title(const std::string& key) {
       {"n_gen", "generated (tokens)"},
       {"avg_ts", "speed (tokens/s)"},
       {"avg_ns", "time (ns)"},
+      {"chunk", "chunk (tokens)"},
+      {"length", "sequence (tokens)"},
+      {"state", "fast weights (squares of the model's width)"},
+      {"utilisation_percent", "of the product rate (%)"},
+      {"utilisation_with_newton_schulz_percent", "of the product rate, Newton-Schulz counted (%)"},
+      {"extra_bytes", "memory beyond inputs and results (bytes)"},
   };
   const auto found = known.find(key);
   return found != known.end() ? found->second : key;
@@ -166,13 +212,24 @@ std::string y_title(const std::vector<std::string>& keys) {
   return text;
 }
 
+/// The row's values of the keys that tell curves apart: "muon, both, heads 4".
+std::string group_of(const Row& row, const std::vector<std::string>& by) {
+  std::string name;
+  for (const auto& key : by) {
+    const auto text = text_at(row, key);
+    const bool bare = by.size() == 1 || number_at(row, key) == nullptr;
+    name += (name.empty() ? "" : ", ") + (bare ? text : key + " " + text);
+  }
+  return name;
+}
+
 /// Curves of one key of one file, one for each value of `by`, in order of appearance.
 std::vector<Curve> curves_of(const Input& input, const Choice& choice, const std::string& key) {
   std::vector<Curve> curves;
   for (const auto& row : input.rows) {
     const auto *x = number_at(row, choice.x), *y = number_at(row, key);
     if (x == nullptr || y == nullptr) continue;
-    const auto group = choice.by.empty() ? "" : text_at(row, choice.by);
+    const auto group = group_of(row, choice.by);
     auto curve = std::find_if(curves.begin(), curves.end(),
                               [&](const Curve& one) { return one.name == group; });
     if (curve == curves.end()) curve = curves.insert(curves.end(), Curve{group, {}});
@@ -211,12 +268,15 @@ class Plot final : public plugin::Command {
         "FILE is a run directory, its metrics.jsonl, or what lact-bench prints with -o json or\n"
         "jsonl; - is stdin. Several files are drawn over each other. Without --x and --y: "
         "training\n"
-        "and validation loss by step, or for benchmarks speed by depth of context.");
+        "and validation loss by step; of lact-bench op utilisation by what was varied most, of "
+        "other\n"
+        "benchmarks speed by depth of context.");
     app.add_option("FILE", files_, "what to draw")->required();
     app.add_option("-o,--output", output_, "the picture, SVG; - is stdout")->type_name("FILE");
     app.add_option("--x", x_, "key of the horizontal axis")->type_name("KEY");
     app.add_option("--y", y_, "key of a curve")->type_name("KEY");
-    app.add_option("--by", by_, "one curve for each value of this key")->type_name("KEY");
+    app.add_option("--by", by_, "one curve for each value of this key; can be repeated")
+        ->type_name("KEY");
     app.add_option("--title", title_, "line above the picture");
     app.add_option("--x-label", chart_.x_label, "text below the horizontal axis, with its unit");
     app.add_option("--y-label", chart_.y_label, "text beside the vertical axis, with its unit");
@@ -230,6 +290,7 @@ class Plot final : public plugin::Command {
     std::vector<Input> inputs;
     for (const auto& file : files_) inputs.push_back(read_input(file));
     auto choice = usual_choice(inputs);
+    if (x_.empty() && choice.log_x) chart_.log_x = true;
     if (!x_.empty()) choice.x = x_;
     if (!y_.empty()) choice.y = y_;
     if (!by_.empty()) choice.by = by_;
@@ -251,8 +312,8 @@ class Plot final : public plugin::Command {
     return title;
   }
 
-  std::vector<std::string> files_, y_;
-  std::string output_ = "-", x_, by_, title_;
+  std::vector<std::string> files_, y_, by_;
+  std::string output_ = "-", x_, title_;
   Chart chart_;
 };
 

@@ -166,12 +166,27 @@ std::string draw_curve(const Chart& chart, size_t index, const Scale& x, const S
   return text;
 }
 
+/// Chunks of 16, 64, 256 are marked as what they are. Empty unless all x are such.
+std::vector<double> powers_of_two(const Chart& chart, const Scale& x) {
+  int exponent = 0;
+  for (const auto& curve : chart.curves)
+    for (const auto& point : curve.points)
+      if (std::frexp(point.first, &exponent) != 0.5 || point.first < 1) return {};
+  std::vector<double> marks;
+  const double step = std::log2(x.high / x.low) > 12 ? 4 : 2;
+  for (double mark = std::exp2(std::ceil(std::log2(x.low) - 1e-9)); mark <= x.high; mark *= step)
+    marks.push_back(mark);
+  return marks;
+}
+
 std::string draw_axes(const Chart& chart, const Scale& x, const Scale& y) {
   std::string text;
   const char* grid = "stroke=\"#dddddd\"";
-  for (const double mark : axis_marks(x.low, x.high, chart.log_x, 8)) {
+  const auto powers = chart.log_x ? powers_of_two(chart, x) : std::vector<double>();
+  for (const double mark : powers.empty() ? axis_marks(x.low, x.high, chart.log_x, 8) : powers) {
     text += line(x(mark), y.from, x(mark), y.to, grid);
-    text += label(x(mark), y.from + 18, "text-anchor=\"middle\"", axis_text(mark));
+    text += label(x(mark), y.from + 18, "text-anchor=\"middle\"",
+                  powers.empty() ? axis_text(mark) : std::to_string(std::llround(mark)));
   }
   for (const double mark : axis_marks(y.low, y.high, chart.log_y, 7)) {
     text += line(x.from, y(mark), x.to, y(mark), grid);

@@ -15,5 +15,5 @@ extern "C" int lact_train_main(int argc, char** argv) {
   };
   // --resume: the run's own options.
   const auto prepare = [](cli::Args& args) { train::use_run_config(args.rest); };
-  return plugin::tool_main(plugin::ToolInfo{"lact-train", summary, verbs, {}, prepare}, argc, argv);
+  return plugin::tool_main(plugin::ToolInfo{"lact-train", summary, verbs, {}, {}, prepare}, argc, argv);
 }

@@ -3,9 +3,7 @@
 #include "passes.hpp"
 #include "products.hpp"
 
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
-#include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mul.h>
 
@@ -18,64 +16,39 @@ using at::Tensor;
 
 constexpr int64_t kSlots = 6;
 
-/// Tokens of a tile such that one intermediate fits a core's second cache a few times over, and
-/// products are large enough to run at full speed.
-int64_t tile_tokens(int64_t hidden, c10::ScalarType type, bool cpu) {
+/// Tokens of a tile: products want many rows (1024 run 10 % faster than 256 at F = 384), passes
+/// want to stay in a cache, of which they need little.
+int64_t tile_tokens(int64_t hidden, c10::ScalarType type, bool cpu, int64_t cores) {
   if (!cpu) return 8192;
-  const bool narrow = c10::elementSize(type) < 4;  // these products want more rows
-  const int64_t bytes = narrow ? 768 << 10 : 384 << 10;
-  const int64_t fit = bytes / (hidden * static_cast<int64_t>(c10::elementSize(type)));
-  return std::clamp<int64_t>(fit / 64 * 64, narrow ? 512 : 128, 2048);
+  constexpr int64_t kBytes = 3 << 19;
+  const int64_t fit = kBytes / (hidden * static_cast<int64_t>(c10::elementSize(type)));
+  return std::clamp<int64_t>(fit / 64 * 64, 512, 2048) * cores;
 }
 
 }  // namespace
 
-Workshop::Workshop(const FastWeights& w, c10::ScalarType type, int64_t longest, int64_t tile)
-    : heads_(w.down.size(0)), at_once_(heads_), workers_(1), tile_(tile) {
+Workshop::Workshop(const FastWeights& w, c10::ScalarType type, int64_t longest, int64_t tile,
+                   int64_t cores)
+    : heads_(w.down.size(0)), at_once_(heads_), tile_(tile) {
   const bool cpu = w.down.is_cpu();
   const int64_t value = w.down.size(1), hidden = w.down.size(2);
   const int64_t key = w.linear() ? hidden : w.gate.size(2);
-  if (tile_ <= 0) tile_ = tile_tokens(hidden, type, cpu);
-  constexpr int64_t kFew = 64;  // below, one product over all heads is the better one
-  if (cpu && longest >= kFew) {
-    at_once_ = 1;
-    const int64_t threads = at::get_num_threads();
-    const bool even = heads_ % threads == 0 || heads_ >= 4 * threads;
-    if (threads > 1 && even)
-      workers_ = threads;
-    else if (tile <= 0)
-      tile_ *= threads;
-  }
+  if (tile_ <= 0) tile_ = tile_tokens(hidden, type, cpu, cores);
+  if (cpu && longest >= kFewTokens) at_once_ = 1;
   tile_ = std::min(tile_, std::max<int64_t>(longest, 1));
   const auto options = w.down.options().dtype(type);
-  slots_ = at::empty({workers_, kSlots, at_once_, tile_, hidden}, options);
+  slots_ = at::empty({kSlots, at_once_, tile_, hidden}, options);
   if (type != w.down.scalar_type())
-    product_ = at::empty({workers_, at_once_ * hidden * std::max(key, value)}, options);
-}
-
-void Workshop::for_each(int64_t tokens, const std::function<void(const Part&)>& f) {
-  const auto heads = [&](int64_t head, int64_t worker) {
-    for (int64_t begin = 0; begin < tokens; begin += tile_)
-      f({head, at_once_, begin, std::min(tile_, tokens - begin), worker});
-  };
-  if (workers_ == 1) {
-    for (int64_t head = 0; head < heads_; head += at_once_) heads(head, 0);
-    return;
-  }
-  at::parallel_for(0, heads_, 1, [&](int64_t begin, int64_t end) {
-    const at::AutoDispatchBelowADInplaceOrView no_graph;  // is not inherited by other threads
-    for (int64_t head = begin; head < end; ++head) heads(head, at::get_thread_num());
-  });
+    product_ = at::empty({at_once_ * hidden * std::max(key, value)}, options);
 }
 
 Tensor Workshop::slot(const Part& part, int64_t index) const {
-  return slots_.select(0, part.worker).select(0, index).narrow(1, 0, part.count);
+  return slots_.select(0, index).narrow(1, 0, part.count);
 }
 
-void Workshop::accumulate(const Part& part, const Tensor& sum, const Tensor& a, const Tensor& b,
-                          bool add) const {
+void Workshop::accumulate(const Tensor& sum, const Tensor& a, const Tensor& b, bool add) const {
   if (!product_.defined()) return multiply(sum, a, b, add);
-  const auto product = product_.select(0, part.worker).narrow(0, 0, sum.numel()).view(sum.sizes());
+  const auto product = product_.narrow(0, 0, sum.numel()).view(sum.sizes());
   multiply(product, a, b);
   if (add)
     sum.add_(product);
@@ -106,7 +79,7 @@ passes::TileRates tile(const Part& part, const Rates& rate) {
 
 }  // namespace
 
-void read(Workshop& shop, const FastWeights& w, const Tensor& q, const Tensor& out,
+void read(const Workshop& shop, const FastWeights& w, const Tensor& q, const Tensor& out,
           const Kept& kept) {
   shop.for_each(q.size(1), [&](const Part& part) {
     const Matrices m(part, w);
@@ -121,14 +94,14 @@ void read(Workshop& shop, const FastWeights& w, const Tensor& q, const Tensor& o
   });
 }
 
-void read_backward(Workshop& shop, const FastWeights& w, const Tensor& q, const Tensor& out_,
+void read_backward(const Workshop& shop, const FastWeights& w, const Tensor& q, const Tensor& out_,
                    const Kept& kept, const Tensor& q_, const FastWeights& w_) {
   shop.for_each(q.size(1), [&](const Part& part) {
     const Matrices m(part, w), m_(part, w_);
     const auto x = part.tokens(q), y_ = part.tokens(out_), x_ = part.tokens(q_);
     if (w.linear()) {
       multiply(x_, y_, m.down);
-      return shop.accumulate(part, m_.down, y_.mT(), x, true);
+      return shop.accumulate(m_.down, y_.mT(), x, true);
     }
     const auto a = place(shop, part, kept.a, 0), b = place(shop, part, kept.b, 1);
     if (!kept.a.defined()) {
@@ -140,13 +113,13 @@ void read_backward(Workshop& shop, const FastWeights& w, const Tensor& q, const 
     passes::gate_backward(a, b, h);  // now a_, b_, h
     multiply(x_, a, m.gate);
     multiply(x_, b, m.up, true);
-    shop.accumulate(part, m_.down, y_.mT(), h, true);
-    shop.accumulate(part, m_.gate, a.mT(), x, true);
-    shop.accumulate(part, m_.up, b.mT(), x, true);
+    shop.accumulate(m_.down, y_.mT(), h, true);
+    shop.accumulate(m_.gate, a.mT(), x, true);
+    shop.accumulate(m_.up, b.mT(), x, true);
   });
 }
 
-void learn(Workshop& shop, const FastWeights& w, const Tokens& tokens, const FastWeights& sum,
+void learn(const Workshop& shop, const FastWeights& w, const Tokens& tokens, const FastWeights& sum,
            const Kept& kept) {
   shop.for_each(tokens.k.size(1), [&](const Part& part) {
     const Matrices m(part, w), g(part, {sum.gate, sum.up, sum.down});
@@ -155,7 +128,7 @@ void learn(Workshop& shop, const FastWeights& w, const Tokens& tokens, const Fas
     if (w.linear()) {
       auto scaled = shop.slot(part, 0);
       at::mul_out(scaled, k, rate.down);
-      return shop.accumulate(part, g.down, v.mT(), scaled, !part.first());
+      return shop.accumulate(g.down, v.mT(), scaled, !part.first());
     }
     const auto a = place(shop, part, kept.a, 0), b = place(shop, part, kept.b, 1);
     multiply(a, k, m.gate.mT());
@@ -167,16 +140,16 @@ void learn(Workshop& shop, const FastWeights& w, const Tokens& tokens, const Fas
       const auto e = place(shop, part, kept.e, 2), p = shop.slot(part, 3), r = shop.slot(part, 4);
       multiply(e, v, m.down);
       passes::learn(a, b, e, rate, p, r, u);
-      shop.accumulate(part, g.gate, p.mT(), k, !part.first());
-      shop.accumulate(part, g.up, r.mT(), k, !part.first());
+      shop.accumulate(g.gate, p.mT(), k, !part.first());
+      shop.accumulate(g.up, r.mT(), k, !part.first());
     }
-    shop.accumulate(part, g.down, v.mT(), u, !part.first());
+    shop.accumulate(g.down, v.mT(), u, !part.first());
   });
 }
 
 namespace {
 
-void learn_backward_linear(Workshop& shop, const Tokens& tokens, const FastWeights& sum_,
+void learn_backward_linear(const Workshop& shop, const Tokens& tokens, const FastWeights& sum_,
                            const Tokens& t_, const Part& part) {
   const auto k = part.tokens(tokens.k), v = part.tokens(tokens.v);
   const auto rate = part.tokens(tokens.rate.down), down_ = part.matrix(sum_.down);
@@ -191,7 +164,7 @@ void learn_backward_linear(Workshop& shop, const Tokens& tokens, const FastWeigh
 
 }  // namespace
 
-void learn_backward(Workshop& shop, const FastWeights& w, const Tokens& tokens,
+void learn_backward(const Workshop& shop, const FastWeights& w, const Tokens& tokens,
                     const FastWeights& sum_, const Kept& kept, const Tokens& t_,
                     const FastWeights& w_) {
   shop.for_each(tokens.k.size(1), [&](const Part& part) {
@@ -212,8 +185,8 @@ void learn_backward(Workshop& shop, const FastWeights& w, const Tokens& tokens,
       multiply(v_, u, g_.down.mT());
       multiply(k_, a, m.gate);
       multiply(k_, b, m.up, true);
-      shop.accumulate(part, m_.gate, a.mT(), k, true);
-      return shop.accumulate(part, m_.up, b.mT(), k, true);
+      shop.accumulate(m_.gate, a.mT(), k, true);
+      return shop.accumulate(m_.up, b.mT(), k, true);
     }
     const auto e = place(shop, part, kept.e, 2), p = shop.slot(part, 3), r = shop.slot(part, 4);
     if (!kept.e.defined()) multiply(e, v, m.down);
@@ -226,9 +199,9 @@ void learn_backward(Workshop& shop, const FastWeights& w, const Tokens& tokens,
     multiply(k_, r, m.up, true);
     multiply(v_, e, g_.down.mT());
     multiply(v_, u, m.down.mT(), true);
-    shop.accumulate(part, m_.gate, p.mT(), k, true);
-    shop.accumulate(part, m_.up, r.mT(), k, true);
-    shop.accumulate(part, m_.down, v.mT(), u, true);
+    shop.accumulate(m_.gate, p.mT(), k, true);
+    shop.accumulate(m_.up, r.mT(), k, true);
+    shop.accumulate(m_.down, v.mT(), u, true);
   });
 }
 

@@ -7,15 +7,14 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
 #include <cstdint>
-#include <functional>
 
 namespace lact::ops {
 
 /// Some heads' share of some tokens.
 struct Part {
   int64_t head, heads, begin, count;
-  int64_t worker;  ///< no two at a time have the same
   bool first() const { return begin == 0; }
   at::Tensor tokens(const at::Tensor& x) const {  ///< of x [N, L, .]
     return x.narrow(0, head, heads).narrow(1, begin, count);
@@ -23,27 +22,35 @@ struct Part {
   at::Tensor matrix(const at::Tensor& w) const { return w.narrow(0, head, heads); }
 };
 
-/// How work is cut, and where its intermediates are put. On a CPU whole heads go to the cores where
-/// there are enough of them, so that a tile and its products stay in one core's caches; otherwise,
-/// or where tokens are few, and on other devices, products are shared out inside.
+/// How a step's work is cut, and where its intermediates are put. On a CPU one head at a time, so
+/// that a tile stays in the caches; where tokens are few, and on other devices, all at once.
 class Workshop {
  public:
-  /// longest: tokens of the longest step. Products in `type`. hidden: F, or K of linear weights.
-  Workshop(const FastWeights& w, c10::ScalarType type, int64_t longest, int64_t tile);
+  /// longest: tokens of the longest step. Products in `type`. tile: tokens worked on at once;
+  /// 0: what suits the device. cores: that take part in each product.
+  Workshop(const FastWeights& w, c10::ScalarType type, int64_t longest, int64_t tile,
+           int64_t cores);
 
   /// f for all parts of a step over `tokens` tokens.
-  void for_each(int64_t tokens, const std::function<void(const Part&)>& f);
+  template <class F>
+  void for_each(int64_t tokens, const F& f) const {
+    for (int64_t head = 0; head < heads_; head += at_once_)
+      for (int64_t begin = 0; begin < tokens; begin += tile_)
+        f(Part{head, at_once_, begin, std::min(tile_, tokens - begin)});
+  }
   /// One of six intermediates [heads, count, F] of a part.
   at::Tensor slot(const Part& part, int64_t index) const;
   /// sum <- or += a b in sum's own (wider) type; sum [heads, ., .].
-  void accumulate(const Part& part, const at::Tensor& sum, const at::Tensor& a, const at::Tensor& b,
-                  bool add) const;
+  void accumulate(const at::Tensor& sum, const at::Tensor& a, const at::Tensor& b, bool add) const;
 
  private:
-  int64_t heads_, at_once_, workers_, tile_;
-  at::Tensor slots_;    // [workers, 6, heads at once, tile, F]
-  at::Tensor product_;  // [workers, a matrix of the largest size]; undefined if types are equal
+  int64_t heads_, at_once_, tile_;
+  at::Tensor slots_;    // [6, heads at once, tile, F]
+  at::Tensor product_;  // a matrix of the largest size; undefined if types are equal
 };
+
+/// Below this many tokens one product over all heads is better than one head at a time.
+constexpr int64_t kFewTokens = 64;
 
 /// What a step leaves for its backward pass in keep mode: [N, tokens of the step, F].
 struct Kept {
@@ -51,19 +58,19 @@ struct Kept {
 };
 
 /// out [N, T, V] <- f(q) for q [N, T, K]. w in the products' type, as q and out.
-void read(Workshop& shop, const FastWeights& w, const at::Tensor& q, const at::Tensor& out,
+void read(const Workshop& shop, const FastWeights& w, const at::Tensor& q, const at::Tensor& out,
           const Kept& kept);
 /// q_ receives q's gradient; w_ is added the weights', in its own type.
 /// `kept` is used up.
-void read_backward(Workshop& shop, const FastWeights& w, const at::Tensor& q,
+void read_backward(const Workshop& shop, const FastWeights& w, const at::Tensor& q,
                    const at::Tensor& out_, const Kept& kept, const at::Tensor& q_,
                    const FastWeights& w_);
 
 /// sum <- what the tokens say (spec 2.3); matrices that do not learn are undefined in it.
-void learn(Workshop& shop, const FastWeights& w, const Tokens& tokens, const FastWeights& sum,
+void learn(const Workshop& shop, const FastWeights& w, const Tokens& tokens, const FastWeights& sum,
            const Kept& kept);
 /// sum_ in the products' type. t_ receives the tokens' gradients, but for momentum.
-void learn_backward(Workshop& shop, const FastWeights& w, const Tokens& tokens,
+void learn_backward(const Workshop& shop, const FastWeights& w, const Tokens& tokens,
                     const FastWeights& sum_, const Kept& kept, const Tokens& t_,
                     const FastWeights& w_);
 

@@ -2,7 +2,9 @@
 
 #include <lact/error.hpp>
 
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
@@ -10,7 +12,7 @@
 #include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
-#include <numeric>
+#include <tuple>
 
 namespace lact::ops {
 namespace {
@@ -105,6 +107,54 @@ void fill(FastWeights& w_, const FastWeights& like) {
     if (!(w_.*which).defined() && (like.*which).defined()) w_.*which = at::zeros_like(like.*which);
 }
 
+/// Some heads of it.
+Tensor heads(const Tensor& x, int64_t first, int64_t count) {
+  return x.defined() ? x.narrow(0, first, count) : x;
+}
+
+FastWeights heads(const FastWeights& w, int64_t first, int64_t count) {
+  return {heads(w.gate, first, count), heads(w.up, first, count), heads(w.down, first, count)};
+}
+
+template <class State>  // FastState or StateGradient
+State heads_of_state(const State& s, int64_t first, int64_t count) {
+  return {heads(s.w, first, count), heads(s.main, first, count), heads(s.momentum, first, count),
+          heads(s.norms, first, count)};
+}
+
+Tokens heads(const Tokens& t, int64_t first, int64_t count) {
+  return each(t, [&](const Tensor& x) { return heads(x, first, count); });
+}
+
+ScanInput heads(const ScanInput& in, int64_t first, int64_t count) {
+  return {heads_of_state(in.state, first, count), heads(in.q, first, count),
+          heads(in.tokens, first, count)};
+}
+
+std::vector<Tensor*> matrices(StateGradient& g) {
+  std::vector<Tensor*> all;
+  for (auto* w : {&g.w, &g.main, &g.momentum, &g.norms})
+    for (auto* x : fields(*w)) all.push_back(x);
+  return all;
+}
+
+/// What each group made of its heads, as one.
+template <class State, class Fields>
+State join(std::vector<State>& parts, const Fields& fields) {
+  State all = parts[0];
+  const auto places = fields(all);
+  if (parts.size() == 1) return all;
+  std::vector<std::vector<Tensor*>> of_parts;
+  for (auto& part : parts) of_parts.push_back(fields(part));
+  for (size_t i = 0; i < places.size(); ++i) {
+    if (!places[i]->defined()) continue;
+    std::vector<Tensor> rows;
+    for (const auto& part : of_parts) rows.push_back(*part[i]);
+    *places[i] = at::cat(rows);
+  }
+  return all;
+}
+
 }  // namespace
 
 std::vector<Tensor*> fields(FastState& state) {
@@ -141,132 +191,102 @@ Tokens span(const OpenChunk& open, const Tokens& tokens, int64_t begin, int64_t 
           join(before.momentum, after.momentum)};
 }
 
-Engine::Engine(Schedule schedule, Rule rule, ScanOptions options)
-    : schedule_(std::move(schedule)), rule_(std::move(rule)), options_(std::move(options)) {
-  places_ = output_places(schedule_);
-  overlap_ =
-      overlapping(spans(schedule_, kApply)) || overlapping(spans(schedule_, Step::Kind::update));
+Plan::Plan(Schedule s, Rule r, ScanOptions o)
+    : schedule(std::move(s)), rule(std::move(r)), options(std::move(o)) {
+  places = output_places(schedule);
+  applied = applied_tokens(schedule);
+  overlap =
+      overlapping(spans(schedule, kApply)) || overlapping(spans(schedule, Step::Kind::update));
+  for (const auto& step : schedule.steps) longest = std::max(longest, step.end - step.begin);
 }
 
-FastWeights Engine::narrowed(const FastWeights& w) const {
-  const auto to = [&](const Tensor& x) { return x.defined() ? x.to(type_) : x; };
+HeadScan::HeadScan(const Plan& plan, ScanInput input, int64_t cores)
+    : plan_(plan),
+      input_(std::move(input)),
+      shop_(input_.state.w, plan.type, plan.longest, plan.options.tile, cores) {}
+
+FastWeights HeadScan::narrowed(const FastWeights& w) const {
+  const auto to = [&](const Tensor& x) { return x.defined() ? x.to(plan_.type) : x; };
   return {to(w.gate), to(w.up), to(w.down)};
 }
 
-Kept Engine::make_kept(const Step& step) const {
-  if (input_.state.w.linear()) return {};
-  const auto& down = input_.state.w.down;
-  const auto make = [&] {
-    return at::empty({down.size(0), step.end - step.begin, down.size(2)},
-                     down.options().dtype(type_));
-  };
-  const bool e = step.kind != kApply && rule_.learn == Learn::all;
-  return {make(), make(), e ? make() : Tensor()};
-}
-
-ScanOutput Engine::forward(const ScanInput& input, const OpenChunk& open, bool record) {
-  input_ = input;
-  for (const auto* x : fields(input_))
-    types_.push_back(x->defined() ? x->scalar_type() : at::kFloat);
-  type_ = rule_.product.value_or(input.q.scalar_type());
-  const auto weights_type = wide(input.state.w.down.scalar_type());
-  for (auto* x : fields(input_))
-    if (x->defined()) *x = x->detach();
-  for (auto* x : fields(input_.state))
-    if (x->defined()) *x = x->to(weights_type).contiguous();
-  auto& t = input_.tokens;
-  for (auto* x : {&input_.q, &t.k, &t.v}) *x = x->to(type_).contiguous();
-  // Rates are computed with in the products' wide type; momentum coefficients meet the weights.
-  for (auto* x : {&t.rate.gate, &t.rate.up, &t.rate.down})
-    if (x->defined()) *x = x->to(wide(type_)).contiguous();
-  if (t.momentum.defined()) t.momentum = t.momentum.to(weights_type);
-  recorded_ = record;
-
-  int64_t longest = 0;
-  for (const auto& step : schedule_.steps) longest = std::max(longest, step.end - step.begin);
+FastState HeadScan::forward(const OpenChunk& open, const Tensor& out, std::vector<Kept> kept,
+                            bool record) {
   FastState state = input_.state;
-  shop_ = std::make_unique<Workshop>(state.w, type_, longest, options_.tile);
-  ScanOutput result;
-  const int64_t applied = applied_tokens(schedule_);
-  if (applied > 0)
-    result.out = at::empty({input_.q.size(0), applied, state.w.down.size(1)},
-                           input_.q.options().dtype(type_));
   FastWeights w = narrowed(state.w);
-  for (size_t i = 0; i < schedule_.steps.size(); ++i) {
-    const auto& step = schedule_.steps[i];
-    Record mine{step, state, w, {}, {}};
-    if (record && !options_.recompute) mine.kept = make_kept(step);
-    if (step.kind == kApply) {
-      const int64_t count = step.end - step.begin;
-      read(*shop_, w, input_.q.slice(1, step.begin, step.end),
-           result.out.narrow(1, places_[i], count), mine.kept);
+  for (size_t i = 0; i < plan_.schedule.steps.size(); ++i) {
+    const auto& [kind, begin, end] = plan_.schedule.steps[i];
+    Record mine{state, w, kept.empty() ? Kept{} : kept[i], {}};
+    if (kind == kApply) {
+      read(shop_, w, input_.q.slice(1, begin, end), out.narrow(1, plan_.places[i], end - begin),
+           mine.kept);
     } else {
-      state = learn_span(state, w, span(open, t, step.begin, step.end), record ? &mine : nullptr);
+      state = learn_span(state, w, span(open, input_.tokens, begin, end), mine.kept,
+                         record ? &mine.update : nullptr);
       w = narrowed(state.w);
     }
     if (record) records_.push_back(std::move(mine));
   }
-  if (!record) shop_.reset();
-  result.state = state;
-  return result;
+  return state;
 }
 
-FastState Engine::learn_span(const FastState& state, const FastWeights& w, const Tokens& chunk,
-                             Record* record) {
+FastState HeadScan::learn_span(const FastState& state, const FastWeights& w, const Tokens& chunk,
+                               const Kept& kept, UpdateRecord* record) const {
+  const auto& [rule, options] = std::tie(plan_.rule, plan_.options);
   FastWeights sum;
-  for (const auto which : learning(state.w, rule_))
+  for (const auto which : learning(state.w, rule))
     sum.*which = at::empty((state.w.*which).sizes(), (state.w.*which).options());
-  learn(*shop_, w, chunk, sum, record != nullptr ? record->kept : Kept{});
-  Tensor beta = rule_.momentum ? chunk.momentum.sum({1}, /*keepdim=*/true) : Tensor();
-  auto count = static_cast<double>(chunk.k.size(1));
-  if (options_.exchange) {
+  learn(shop_, w, chunk, sum, kept);
+  Tensor beta = rule.momentum ? chunk.momentum.sum({1}, /*keepdim=*/true) : Tensor();
+  const auto count = static_cast<double>(chunk.k.size(1));
+  if (options.exchange) {
     std::vector<Tensor> parts;
     for (const auto* x : defined(sum)) parts.push_back(*x);
     const auto tokens = at::full({1}, count, sum.down.options());
-    if (rule_.momentum) parts.push_back(beta);
+    if (rule.momentum) parts.push_back(beta);
     parts.push_back(tokens);
-    options_.exchange(parts);
-    if (rule_.momentum) beta = beta / tokens;
-  } else if (rule_.momentum) {
+    options.exchange(parts);
+    if (rule.momentum) beta = beta / tokens;
+  } else if (rule.momentum) {
     beta = beta / count;
   }
-  const bool keep = record != nullptr && !options_.recompute;
-  return update(state, sum, beta, rule_, record != nullptr ? &record->update : nullptr, keep);
+  return update(state, sum, beta, rule, record, /*keep=*/record != nullptr && !options.recompute);
 }
 
-void Engine::backward_apply(Record& record, StateGradient& g, const Tensor& out_, ScanInput& out) {
-  const int64_t begin = record.step.begin, end = record.step.end;
+void HeadScan::apply_backward(const Step& step, const Record& record, StateGradient& g,
+                              const Tensor& out_, const ScanInput& to) const {
   fill(g.w, record.state.w);
-  const auto q = input_.q.slice(1, begin, end);
-  const auto place = out.q.slice(1, begin, end);
-  const auto q_ = overlap_ ? at::empty(place.sizes(), place.options()) : place;
-  read_backward(*shop_, record.w, q, out_, record.kept, q_, g.w);
-  if (overlap_) place.add_(q_);
+  const auto place = to.q.slice(1, step.begin, step.end);
+  const auto q_ = plan_.overlap ? at::empty(place.sizes(), place.options()) : place;
+  read_backward(shop_, record.w, input_.q.slice(1, step.begin, step.end), out_, record.kept, q_,
+                g.w);
+  if (plan_.overlap) place.add_(q_);
 }
 
-void Engine::backward_update(Record& record, StateGradient& g, ScanInput& out) {
-  const auto& step = record.step;
+void HeadScan::update_backward(const Step& step, const Record& record, StateGradient& g,
+                               const ScanInput& to) const {
   Tensor beta_;
-  FastWeights sum_ = update_backward(g, record.state, rule_, record.update, beta_);
-  if (options_.exchange) {
+  const FastWeights sum_ = ops::update_backward(g, record.state, plan_.rule, record.update, beta_);
+  const Tokens chunk = slice(input_.tokens, step.begin, step.end);
+  auto count = static_cast<double>(chunk.k.size(1));
+  if (plan_.options.exchange) {
     std::vector<Tensor> parts;
     for (const auto* x : defined(sum_)) parts.push_back(*x);
     if (beta_.defined()) parts.push_back(beta_);
-    options_.exchange(parts);
+    const auto tokens = at::full({1}, count, sum_.down.options());
+    parts.push_back(tokens);
+    plan_.options.exchange(parts);
+    if (beta_.defined()) beta_ = beta_ * count / tokens;
   }
-  const Tokens chunk = slice(input_.tokens, step.begin, step.end);
-  const Tokens places = slice(out.tokens, step.begin, step.end);
+  const Tokens places = slice(to.tokens, step.begin, step.end);
   const Tokens t_ =
-      overlap_ ? each(places, [](const Tensor& x) { return at::zeros_like(x); }) : places;
+      plan_.overlap ? each(places, [](const Tensor& x) { return at::zeros_like(x); }) : places;
   fill(g.w, record.state.w);
-  learn_backward(*shop_, record.w, chunk, narrowed(sum_), record.kept, t_, g.w);
-  if (beta_.defined()) {
-    const auto each_token = beta_ / static_cast<double>(chunk.k.size(1));
-    t_.momentum.copy_(each_token.expand_as(t_.momentum));
-  }
-  if (!overlap_) return;
-  const auto add = [](const Tensor& to, const Tensor& x) {
-    if (to.defined()) to.add_(x);
+  learn_backward(shop_, record.w, chunk, narrowed(sum_), record.kept, t_, g.w);
+  if (beta_.defined()) t_.momentum.copy_((beta_ / count).expand_as(t_.momentum));
+  if (!plan_.overlap) return;
+  const auto add = [](const Tensor& sum, const Tensor& x) {
+    if (sum.defined()) sum.add_(x);
   };
   add(places.k, t_.k);
   add(places.v, t_.v);
@@ -276,50 +296,131 @@ void Engine::backward_update(Record& record, StateGradient& g, ScanInput& out) {
   add(places.momentum, t_.momentum);
 }
 
+StateGradient HeadScan::backward(const Tensor& out_, StateGradient g, const ScanInput& to) {
+  for (size_t i = plan_.schedule.steps.size(); i-- > 0;) {
+    const auto& step = plan_.schedule.steps[i];
+    const Record record = std::move(records_.back());
+    records_.pop_back();
+    if (step.kind != kApply)
+      update_backward(step, record, g, to);
+    else if (out_.defined())
+      apply_backward(step, record, g, out_.narrow(1, plan_.places[i], step.end - step.begin), to);
+    else
+      to.q.slice(1, step.begin, step.end).zero_();
+  }
+  return g;
+}
+
+Engine::Engine(Schedule schedule, Rule rule, ScanOptions options)
+    : plan_(std::move(schedule), std::move(rule), std::move(options)) {}
+
+/// Types and strides as the products want them.
+ScanInput Engine::prepared(const ScanInput& input) {
+  ScanInput in = input;
+  const auto given = fields(in);
+  for (auto* x : given) {
+    types_.push_back(x->defined() ? x->scalar_type() : at::kFloat);
+    if (x->defined()) *x = x->detach();
+  }
+  plan_.type = plan_.rule.product.value_or(in.q.scalar_type());
+  const auto weights_type = wide(in.state.w.down.scalar_type());
+  for (auto* x : fields(in.state))
+    if (x->defined()) *x = x->to(weights_type).contiguous();
+  auto& t = in.tokens;
+  for (auto* x : {&in.q, &t.k, &t.v}) *x = x->to(plan_.type).contiguous();
+  for (auto* x : {&t.rate.gate, &t.rate.up, &t.rate.down})
+    if (x->defined()) *x = x->to(wide(plan_.type)).contiguous();
+  if (t.momentum.defined()) t.momentum = t.momentum.to(weights_type);
+  return in;
+}
+
+/// Made for all heads at once, by one thread: allocators reuse what they know to be one piece.
+std::vector<Kept> Engine::make_kept() const {
+  const auto& w = input_.state.w;
+  std::vector<Kept> all;
+  for (const auto& step : plan_.schedule.steps) {
+    const auto make = [&] {
+      return at::empty({w.down.size(0), step.end - step.begin, w.down.size(2)},
+                       w.down.options().dtype(plan_.type));
+    };
+    if (w.linear()) return {};
+    const bool e = step.kind != kApply && plan_.rule.learn == Learn::all;
+    all.push_back({make(), make(), e ? make() : Tensor()});
+  }
+  return all;
+}
+
+template <class F>
+void Engine::for_groups(const F& f) const {
+  const int64_t heads = input_.q.size(0), groups = heads / group_;
+  if (groups == 1) return f(0, 0, heads);
+  at::parallel_for(0, groups, 1, [&](int64_t begin, int64_t end) {
+    const at::AutoDispatchBelowADInplaceOrView no_graph;  // is not inherited by other threads
+    for (int64_t i = begin; i < end; ++i) f(static_cast<size_t>(i), i * group_, group_);
+  });
+}
+
+ScanOutput Engine::forward(const ScanInput& input, const OpenChunk& open, bool record) {
+  input_ = prepared(input);
+  const auto& down = input_.state.w.down;
+  const int64_t all_heads = input_.q.size(0), threads = at::get_num_threads();
+  const bool enough = all_heads % threads == 0 || all_heads >= 4 * threads;
+  const bool apart = down.is_cpu() && threads > 1 && enough && plan_.longest >= kFewTokens &&
+                     !plan_.options.exchange;  // which wants all heads together
+  group_ = apart ? 1 : all_heads;
+  ScanOutput result;
+  if (plan_.applied > 0)
+    result.out =
+        at::empty({all_heads, plan_.applied, down.size(1)}, input_.q.options().dtype(plan_.type));
+  std::vector<Kept> kept;
+  if (record && !plan_.options.recompute) kept = make_kept();
+  scans_.resize(static_cast<size_t>(all_heads / group_));
+  std::vector<FastState> states(scans_.size());
+  for_groups([&](size_t group, int64_t first, int64_t count) {
+    std::vector<Kept> mine;
+    for (const auto& x : kept)
+      mine.push_back(
+          {heads(x.a, first, count), heads(x.b, first, count), heads(x.e, first, count)});
+    scans_[group] =
+        std::make_unique<HeadScan>(plan_, heads(input_, first, count), apart ? 1 : threads);
+    states[group] =
+        scans_[group]->forward({heads(open.tokens, first, count), open.count},
+                               heads(result.out, first, count), std::move(mine), record);
+  });
+  if (!record) scans_.clear();
+  result.state = join(states, [](FastState& state) { return ops::fields(state); });
+  return result;
+}
+
 ScanInput Engine::backward(const ScanOutput& gradient) {
-  if (!recorded_)
+  if (scans_.empty())
     throw Error(Exit::internal, "scan: its backward pass ran before and has used up what it needs");
-  recorded_ = false;
   ScanInput out;
-  const auto read_spans = spans(schedule_, kApply), learned = spans(schedule_, Step::Kind::update);
+  const auto read_spans = spans(plan_.schedule, kApply),
+             learned = spans(plan_.schedule, Step::Kind::update);
   const auto make = [&](const Tensor& x, const std::vector<Step>& written) {
-    return overlap_ && x.defined() ? at::zeros_like(x) : span_gradient(x, written);
+    return plan_.overlap && x.defined() ? at::zeros_like(x) : span_gradient(x, written);
   };
-  const auto& t = input_.tokens;
   out.q = make(input_.q, read_spans);
-  out.tokens = each(t, [&](const Tensor& x) { return make(x, learned); });
-  if (learning(input_.state.w, rule_).size() == 1)  // the other rates have no effect
+  out.tokens = each(input_.tokens, [&](const Tensor& x) { return make(x, learned); });
+  if (learning(input_.state.w, plan_.rule).size() == 1)  // the other rates have no effect
     for (const auto* rate : {&out.tokens.rate.gate, &out.tokens.rate.up})
       if (rate->defined()) rate->zero_();
 
+  const auto weights_type = input_.state.w.down.scalar_type();
   StateGradient g{gradient.state.w, gradient.state.main, gradient.state.momentum,
                   gradient.state.norms};
-  const auto weights_type = input_.state.w.down.scalar_type();
-  for (auto* w : {&g.w, &g.main, &g.momentum, &g.norms})
-    for (auto* x : fields(*w))  // copies: they are added to in place
-      if (x->defined())
-        *x = x->to(weights_type, /*non_blocking=*/false, /*copy=*/true).contiguous();
-  const Tensor out_ = gradient.out.defined() ? gradient.out.to(type_).contiguous() : Tensor();
-  if (!rule_.prenorm) {  // main is w
-    for (const auto which : kMatrices) {
-      Tensor& main_ = g.main.*which;
-      if (!main_.defined()) continue;
-      g.w.*which = (g.w.*which).defined() ? g.w.*which + main_ : main_;
-      main_ = Tensor();
-    }
-  }
-  for (size_t i = schedule_.steps.size(); i-- > 0;) {
-    auto& record = records_[i];
-    const auto& step = record.step;
-    if (step.kind != kApply)
-      backward_update(record, g, out);
-    else if (out_.defined())
-      backward_apply(record, g, out_.narrow(1, places_[i], step.end - step.begin), out);
-    else
-      out.q.slice(1, step.begin, step.end).zero_();
-    records_.pop_back();
-  }
-  shop_.reset();
+  for (auto* x : matrices(g))  // copies: they are added to in place
+    if (x->defined()) *x = x->to(weights_type, /*non_blocking=*/false, /*copy=*/true).contiguous();
+  const Tensor out_ = gradient.out.defined() ? gradient.out.to(plan_.type).contiguous() : Tensor();
+  std::vector<StateGradient> parts(scans_.size());
+  for_groups([&](size_t group, int64_t first, int64_t count) {
+    parts[group] = scans_[group]->backward(
+        heads(out_, first, count), heads_of_state(g, first, count), heads(out, first, count));
+    scans_[group].reset();
+  });
+  scans_.clear();
+  g = join(parts, matrices);
   out.state = {g.w, g.main, g.momentum, g.norms};
   const auto all = fields(out);
   for (size_t i = 0; i < all.size(); ++i)

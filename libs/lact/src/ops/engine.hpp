@@ -29,6 +29,54 @@ struct ScanOutput {
 std::vector<at::Tensor*> fields(FastState& state);
 std::vector<at::Tensor*> fields(ScanInput& input);
 
+/// What all heads of a scan have in common.
+struct Plan {
+  Plan(Schedule schedule, Rule rule, ScanOptions options);
+  Schedule schedule;
+  Rule rule;
+  ScanOptions options;
+  std::vector<int64_t> places;                    ///< of each applied step in the output
+  int64_t applied = 0;                            ///< tokens of the output
+  int64_t longest = 0;                            ///< tokens of the longest step
+  bool overlap = false;                           ///< some token is learned or read twice
+  c10::ScalarType type = c10::ScalarType::Float;  ///< of products
+};
+
+/// A scan of some heads, which know nothing of the others.
+class HeadScan {
+ public:
+  HeadScan(const Plan& plan, ScanInput input, int64_t cores);
+
+  /// Writes out [heads, applied tokens, V]. kept: for each step, in keep mode; else empty.
+  FastState forward(const OpenChunk& open, const at::Tensor& out, std::vector<Kept> kept,
+                    bool record);
+  /// From the gradients by outputs (out_ undefined: zero) to those by the state before, returned,
+  /// and by tokens, written to `to`. Uses up what forward recorded.
+  StateGradient backward(const at::Tensor& out_, StateGradient g, const ScanInput& to);
+
+ private:
+  struct Record {
+    FastState state;  // before the step
+    FastWeights w;    // read and learned with, in the products' type
+    Kept kept;
+    UpdateRecord update;
+  };
+  FastWeights narrowed(const FastWeights& w) const;
+  FastState learn_span(const FastState& state, const FastWeights& w, const Tokens& chunk,
+                       const Kept& kept, UpdateRecord* record) const;
+  void apply_backward(const Step& step, const Record& record, StateGradient& g,
+                      const at::Tensor& out_, const ScanInput& to) const;
+  void update_backward(const Step& step, const Record& record, StateGradient& g,
+                       const ScanInput& to) const;
+
+  const Plan& plan_;
+  ScanInput input_;
+  Workshop shop_;
+  std::vector<Record> records_;
+};
+
+/// All heads: on a CPU with enough of them, every core runs whole heads from the first token to the
+/// last and never waits for another.
 class Engine {
  public:
   Engine(Schedule schedule, Rule rule, ScanOptions options);
@@ -40,31 +88,16 @@ class Engine {
   ScanInput backward(const ScanOutput& gradient);
 
  private:
-  struct Record {
-    Step step;
-    FastState state;  // before it
-    FastWeights w;    // read and learned with, in the products' type
-    Kept kept;
-    UpdateRecord update;
-  };
-  Kept make_kept(const Step& step) const;
-  FastWeights narrowed(const FastWeights& w) const;
-  FastState learn_span(const FastState& state, const FastWeights& w, const Tokens& chunk,
-                       Record* record);
-  void backward_update(Record& record, StateGradient& g, ScanInput& out);
-  void backward_apply(Record& record, StateGradient& g, const at::Tensor& out_, ScanInput& out);
+  ScanInput prepared(const ScanInput& input);
+  std::vector<Kept> make_kept() const;
+  template <class F>
+  void for_groups(const F& f) const;
 
-  Schedule schedule_;
-  Rule rule_;
-  ScanOptions options_;
-  c10::ScalarType type_ = c10::ScalarType::Float;  // of products
-  std::vector<int64_t> places_;                    // of applied steps in the output
-  ScanInput input_;                                // as used: types and strides
-  std::vector<c10::ScalarType> types_;             // of the fields as they came
-  bool overlap_ = false;                           // some token is learned or read twice
-  std::unique_ptr<Workshop> shop_;
-  std::vector<Record> records_;
-  bool recorded_ = false;
+  Plan plan_;
+  ScanInput input_;                     // as used: types and strides
+  std::vector<c10::ScalarType> types_;  // of the fields as they came
+  int64_t group_ = 1;                   // heads that run as one
+  std::vector<std::unique_ptr<HeadScan>> scans_;
 };
 
 /// Tokens [begin, end), where negative numbers lie in the open chunk.

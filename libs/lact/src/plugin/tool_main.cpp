@@ -27,19 +27,35 @@ std::string table(const std::string& title, const std::vector<Verb>& rows) {
   return text;
 }
 
+bool is_before(const ToolInfo& tool, const std::string& name) {
+  return std::any_of(tool.before.begin(), tool.before.end(),
+                     [&](const Verb& verb) { return verb.name == name; });
+}
+
+/// What a modality has behind its name, or (`before`) the one verb of that name before it.
+std::vector<OwnVerb> verbs_of(const ToolInfo& tool, const std::shared_ptr<Modality>& modality,
+                              const std::string& before) {
+  auto verbs = tool.verbs(modality);
+  std::erase_if(verbs, [&](const OwnVerb& one) {
+    return before.empty() ? is_before(tool, one.verb.name) : one.verb.name != before;
+  });
+  return verbs;
+}
+
 /// A modality that was found and the verbs it has for a tool.
 struct Serving {
   Verb modality;
   std::vector<OwnVerb> verbs;
 };
 
-/// The modalities on the search path that have something for this tool.
-std::vector<Serving> modalities(const ToolInfo& tool, const std::filesystem::path& folder) {
+/// The modalities on the search path that have something for this tool, or a verb before them.
+std::vector<Serving> modalities(const ToolInfo& tool, const std::filesystem::path& folder,
+                                const std::string& before = {}) {
   std::vector<Serving> all;
   for (const auto& found : list(folder)) {
     if (!found.refusal.empty()) continue;
     try {
-      auto verbs = tool.verbs(load(found.name, folder));
+      auto verbs = verbs_of(tool, load(found.name, folder), before);
       if (!verbs.empty()) all.push_back({{found.name, found.summary}, std::move(verbs)});
     } catch (const std::exception&) {  // merely found: passed over
     }
@@ -150,10 +166,27 @@ void run_command(Command& command, const std::string& program, const std::string
     for (const auto& one : modalities(tool, folder)) found.push_back(one.modality);
     page += found.empty() ? "\nNo modality was found; see lact-bench plugins.\n"
                           : table("Modalities", found);
+    if (!tool.before.empty()) page += table("Verbs before a modality", tool.before);
     if (!tool.own.empty()) page += table("Verbs of its own", without_makers(tool.own));
     page += options_text();
   }
   explain(args, tool.program, use, page);
+}
+
+/// `lact-bench quality`, without a modality.
+[[noreturn]] void explain_before(const ToolInfo& tool, const Verb& verb, const cli::Args& args,
+                                 const std::filesystem::path& folder) {
+  const auto program = concat(tool.program, " ", verb.name);
+  const auto use = program + " MODALITY [OPTIONS]";
+  std::vector<Verb> found;
+  if (asks_for_help(args))
+    for (const auto& one : modalities(tool, folder, verb.name))
+      found.push_back({one.modality.name, one.verbs[0].verb.summary});
+  explain(args, program, use,
+          concat(sentence(verb.summary), "\n\nUsage: ", use, "\n",
+                 found.empty() ? "\nNo modality has it; see lact-bench plugins.\n"
+                               : table("Modalities", found),
+                 options_text()));
 }
 
 // --- completion ----------------------------------------------------------------------------------
@@ -188,6 +221,15 @@ std::string completion(const ToolInfo& tool, const std::string& shell,
   cli::common_options(common, context);
   cli::WordHint hint{tool.program, tool.summary, {}, cli::option_hints(common), {}};
   for (const auto& found : modalities(tool, folder)) hint.next.push_back(modality_hint(found));
+  for (const auto& verb : tool.before) {
+    cli::WordHint word{
+        verb.name, verb.summary, {}, {{{"-h", "--help"}, "list the modalities", {}, true}}, {}};
+    for (const auto& found : modalities(tool, folder, verb.name)) {
+      word.next.push_back(command_hint(found.verbs[0]));
+      word.next.back().name = found.modality.name;
+    }
+    hint.next.push_back(std::move(word));
+  }
   for (const auto& verb : tool.own) hint.next.push_back(command_hint(verb));
   return cli::completion_script(shell, hint);
 }
@@ -196,7 +238,9 @@ std::string completion(const ToolInfo& tool, const std::string& shell,
 
 void run_modality(const ToolInfo& tool, const std::string& name,
                   const std::filesystem::path& folder, cli::Args& args) {
-  const auto verbs = tool.verbs(load(name, folder, names_of(tool.own)));
+  auto others = names_of(tool.own);
+  for (const auto& verb : tool.before) others.push_back(verb.name);
+  const auto verbs = verbs_of(tool, load(name, folder, others), "");
   if (verbs.empty()) throw Error(Exit::unavailable, "'", name, "' has nothing for ", tool.program);
   const auto program = concat(tool.program, " ", name);
   const auto verb = choose_verb(args, program, tool.summary, verbs);
@@ -208,6 +252,18 @@ void run_modality(const ToolInfo& tool, const std::string& name,
               verb.verb.summary, args);
 }
 
+/// `lact-bench quality text`
+void run_before(const ToolInfo& tool, const Verb& verb, const std::filesystem::path& folder,
+                cli::Args& args) {
+  const auto name = take_word(args);
+  if (name.empty()) explain_before(tool, verb, args, folder);
+  const auto verbs = verbs_of(tool, load(name, folder), verb.name);
+  if (verbs.empty())
+    throw Error(Exit::unavailable, "'", name, "' has no ", verb.name, " for ", tool.program);
+  run_command(*verbs[0].make(), concat(tool.program, " ", verb.name, " ", name),
+              verbs[0].verb.summary, args);
+}
+
 void run_tool(const ToolInfo& tool, cli::Args& args) {
   const auto folder = plugin_dir(args);
   if (const auto shell = cli::completion_shell(args.rest); !shell.empty())
@@ -217,6 +273,8 @@ void run_tool(const ToolInfo& tool, cli::Args& args) {
   for (const auto& one : tool.own)
     if (one.verb.name == name)
       return run_command(*one.make(), concat(tool.program, " ", name), one.verb.summary, args);
+  for (const auto& verb : tool.before)
+    if (verb.name == name) return run_before(tool, verb, folder, args);
   run_modality(tool, name, folder, args);
 }
 
@@ -227,14 +285,14 @@ int tool_main(const ToolInfo& tool, int argc, char** argv) {
 }
 
 int tool_main(Tool tool, const char* program, const char* summary, int argc, char** argv,
-              const std::vector<OwnVerb>& own) {
+              const std::vector<OwnVerb>& own, const std::vector<Verb>& before) {
   const auto verbs = [tool](const std::shared_ptr<Modality>& modality) {
     std::vector<OwnVerb> all;
     for (const auto& verb : modality->verbs(tool))
       all.push_back({verb, [modality, tool, verb] { return modality->command(tool, verb.name); }});
     return all;
   };
-  return tool_main(ToolInfo{program, summary, verbs, own}, argc, argv);
+  return tool_main(ToolInfo{program, summary, verbs, own, before}, argc, argv);
 }
 
 }  // namespace lact::plugin

@@ -36,7 +36,8 @@ using verify::GoldenKind;
 class Modality {
  public:
   virtual ~Modality();
-  /// A tool with a single unnamed verb returns {{"", summary}}.
+  /// A tool with a single unnamed verb returns {{"", summary}}. Of lact-bench, verbs named
+  /// `quality` stand before the modality: `lact-bench quality text`.
   virtual std::vector<Verb> verbs(Tool tool) const = 0;
   virtual std::unique_ptr<Command> command(Tool tool, std::string_view verb) = 0;
   /// What lact-train drives: its data, model and loss options are declared by Task::declare.

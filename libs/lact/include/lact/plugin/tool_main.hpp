@@ -24,6 +24,9 @@ struct ToolInfo {
   std::function<std::vector<OwnVerb>(const std::shared_ptr<Modality>&)> verbs;
   /// Verbs of the tool itself, beside those of the modalities.
   std::vector<OwnVerb> own = {};
+  /// Verbs that stand before the modality ("lact-bench quality text"), which has them under the
+  /// same name.
+  std::vector<Verb> before = {};
   /// Called before the options of a modality's verb are parsed, if it is there.
   std::function<void(cli::Args&)> prepare = {};
 };
@@ -34,6 +37,6 @@ int tool_main(const ToolInfo& tool, int argc, char** argv);
 
 /// The same, the verbs being those that Modality::verbs names for that tool.
 int tool_main(Tool tool, const char* program, const char* summary, int argc, char** argv,
-              const std::vector<OwnVerb>& own = {});
+              const std::vector<OwnVerb>& own = {}, const std::vector<Verb>& before = {});
 
 }  // namespace lact::plugin
