@@ -205,6 +205,7 @@ ops::NewtonSchulz repeated(const Golden& file, int64_t count) {
   if (file.has_option("coefficients"))
     triple = file.option("coefficients").get<std::array<double, 3>>();
   how.steps.assign(static_cast<size_t>(count), triple);
+  how.square_first = true;
   if (file.settings().dtype == at::kBFloat16) how.dtype = at::kBFloat16;
   return how;
 }

@@ -16,6 +16,9 @@ struct NewtonSchulz {
   std::vector<std::array<double, 3>> steps = language_model();
   double epsilon = 1e-7;                 ///< added to the Frobenius norm
   std::optional<c10::ScalarType> dtype;  ///< of the iteration; none: the gradient's
+  /// t (S S) instead of (t S) S: in bfloat16 they round otherwise (views and video; language
+  /// model).
+  bool square_first = false;
 
   static std::vector<std::array<double, 3>> language_model();  ///< five different triples
   static std::vector<std::array<double, 3>>

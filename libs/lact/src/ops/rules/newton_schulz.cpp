@@ -70,26 +70,38 @@ struct Squares {
   Tensor s, t, a, b;
 };
 
+/// Coefficients of a step.
+struct Step {
+  double p, q, t;
+  bool square_first;
+};
+
+Step step_of(const NewtonSchulz& how, int64_t i) {
+  const auto& [p, q, t] = how.steps[static_cast<size_t>(i)];
+  return {p, q, t, how.square_first};
+}
+
 /// s <- x x^T, t <- p I + q s + t s s: a step is x <- t x.
-void polynomial(const Tensor& x, const std::array<double, 3>& pqt, const Squares& square) {
-  const auto& [p, q, t] = pqt;
+void polynomial(const Tensor& x, const Step& step, const Squares& square) {
+  const auto& [p, q, t, square_first] = step;
   if (by_blocks(x)) {
     symmetric_product(square.s, x, x.mT());
     symmetric_product(square.t, square.s, square.s, t, square.s, q);
   } else {
     multiply(square.s, x, x.mT());
-    // (t S) S in this order: a bfloat16 run then equals the authors' bit for bit.
-    square.t.copy_(q * square.s + at::matmul(t * square.s, square.s));
+    // In the order of the published system: a bfloat16 run then equals its own bit for bit.
+    const auto squared =
+        square_first ? t * at::matmul(square.s, square.s) : at::matmul(t * square.s, square.s);
+    square.t.copy_(q * square.s + squared);
   }
   if (!narrow(x)) square.t.diagonal(0, 1, 2).add_(p);
 }
 
 /// next <- one step from x; all [n, rows, columns].
-void forward_step(const Tensor& x, const Tensor& next, const std::array<double, 3>& pqt,
-                  const Squares& square) {
-  polynomial(x, pqt, square);
+void forward_step(const Tensor& x, const Tensor& next, const Step& step, const Squares& square) {
+  polynomial(x, step, square);
   if (narrow(x))
-    next.copy_(pqt[0] * x + at::matmul(square.t, x));
+    next.copy_(step.p * x + at::matmul(square.t, x));
   else
     multiply(next, square.t, x);
 }
@@ -97,10 +109,10 @@ void forward_step(const Tensor& x, const Tensor& next, const std::array<double, 
 /// x_ <- gradient by x, from next_ that by the step's result.
 /// With T = p I + q S + t S S and S = x x^T:  T_ = next_ x^T, A = T_ + T_^T,
 /// x_ = T next_ + (q A + t (A S + S A)) x.
-void backward_step(const Tensor& x, const Tensor& next_, const Tensor& x_,
-                   const std::array<double, 3>& pqt, const Squares& square) {
-  const auto& [p, q, t] = pqt;
-  polynomial(x, pqt, square);
+void backward_step(const Tensor& x, const Tensor& next_, const Tensor& x_, const Step& step,
+                   const Squares& square) {
+  const auto& [p, q, t, square_first] = step;
+  polynomial(x, step, square);
   multiply(square.a, next_, x.mT());
   symmetrize(square.a);
   at::baddbmm_out(const_cast<Tensor&>(square.b), square.a, square.a, square.s, q / 2, t);
@@ -197,7 +209,7 @@ class NewtonSchulzTransform final : public Transform {
       over_matrices(first, [&](int64_t begin, int64_t count, const Squares& squares) {
         for (int64_t i = 0; i < steps; ++i)
           forward_step(x[place(i)].narrow(0, begin, count), x[place(i + 1)].narrow(0, begin, count),
-                       how.steps[static_cast<size_t>(i)], squares);
+                       step_of(how, i), squares);
       });
       scatter(x[place(steps)], group, g, out);
       if (kept == nullptr) continue;
@@ -222,8 +234,7 @@ class NewtonSchulzTransform final : public Transform {
       over_matrices(x_, [&](int64_t begin, int64_t count, const Squares& squares) {
         auto from = x_.narrow(0, begin, count), to = other.narrow(0, begin, count);
         for (int64_t i = steps - 1; i >= 0; --i, std::swap(from, to))
-          backward_step(x[i].narrow(0, begin, count), from, to, how.steps[static_cast<size_t>(i)],
-                        squares);
+          backward_step(x[i].narrow(0, begin, count), from, to, step_of(how, i), squares);
       });
       if (steps % 2 == 1) std::swap(x_, other);
       // Through the division by the norm, which a matrix of zeros does not feel.
