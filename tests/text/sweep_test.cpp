@@ -70,6 +70,28 @@ TEST_CASE("states of an experiment are as large as they are called") {
   }
 }
 
+TEST_CASE("every member of every experiment is a model that can be") {
+  for (const char* preset : {"tiny", "60m", "760m", "3b"}) {
+    const auto base = text::Config::preset(preset);
+    for (const auto& name : text::sweep_names()) {
+      std::set<std::string> models;
+      const auto experiment = text::sweep_experiment(name, base);
+      for (const auto& member : experiment.members) {
+        auto values = base.to_json();
+        for (const auto& [key, text] : member.overrides) {
+          const auto value = nlohmann::json::parse(text, nullptr, /*exceptions=*/false);
+          values[key] = value.is_discarded() ? nlohmann::json(text) : value;
+        }
+        CAPTURE(preset, member.name);
+        const auto config = text::Config::from_json(values, "test");
+        CHECK_NOTHROW(config.check("test"));
+        models.insert(config.to_json().dump());
+      }
+      CHECK(models.size() == experiment.members.size());
+    }
+  }
+}
+
 TEST_CASE("an experiment changes what it compares and nothing else") {
   const auto base = text::Config::preset("tiny");
   const auto rules = text::sweep_experiment("rule", base);
