@@ -45,8 +45,8 @@ struct Fixture {
     all.insert(all.end(), more.begin(), more.end());
     return test::run(all);
   }
-  nlohmann::json curves() const {
-    return nlohmann::json::parse(io::read_text((out / "sweep.json").string()));
+  nlohmann::json curves(const std::string& experiment) const {
+    return nlohmann::json::parse(io::read_text((out / (experiment + ".json")).string()));
   }
   std::filesystem::file_time_type written(const std::string& name) const {
     return std::filesystem::last_write_time(out / name);
@@ -108,7 +108,7 @@ TEST_CASE("members are ordinary runs; who asks again gets the same curves withou
   const Fixture f;
   const auto first = f.sweep("fast-weights");
   REQUIRE(first.exit == 0);
-  const auto rows = f.curves();
+  const auto rows = f.curves("fast-weights");
   std::set<std::string> members;
   for (const auto& row : rows) members.insert(row.at("member").get<std::string>());
   CHECK(members == std::set<std::string>{"on", "off"});
@@ -136,7 +136,7 @@ TEST_CASE("members are ordinary runs; who asks again gets the same curves withou
   const auto second = f.sweep("fast-weights");
   CHECK(second.exit == 0);
   CHECK(second.out == first.out);
-  CHECK(f.curves() == rows);
+  CHECK(f.curves("fast-weights") == rows);
   CHECK(f.written("on/checkpoints/step-3") == trained);
   CHECK(f.written("off/quality.json") == measured);
 
@@ -145,9 +145,9 @@ TEST_CASE("members are ordinary runs; who asks again gets the same curves withou
                    "--threads", "1"})
             .exit == 0);
   CHECK(f.sweep("fast-weights", {"--set", "steps=4"}).exit == 0);
-  CHECK(f.curves() != rows);
+  CHECK(f.curves("fast-weights") != rows);
 
-  const auto svg = test::run({"lact-bench", "plot", (f.out / "sweep.json").string()}).out;
+  const auto svg = test::run({"lact-bench", "plot", (f.out / "fast-weights.json").string()}).out;
   for (const char* text : {">position (tokens)<", ">loss (nats per token)<", ">on<", ">off<"})
     CHECK_THAT(svg, Catch::Contains(text));
 }
@@ -156,7 +156,7 @@ TEST_CASE("chunks are those of the evaluation: one model, a curve for each") {
   const Fixture f;
   REQUIRE(f.sweep("chunk").exit == 0);
   std::set<std::pair<std::string, int64_t>> seen;
-  for (const auto& row : f.curves())
+  for (const auto& row : f.curves("chunk"))
     seen.emplace(row.at("member").get<std::string>(), row.at("chunk_size").get<int64_t>());
   CHECK(seen.size() == 5);
   CHECK(seen.begin()->first == "chunk-8");
