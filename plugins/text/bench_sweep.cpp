@@ -67,9 +67,8 @@ class SweepText final : public plugin::Command {
         "off),\n"
         "chunk (at evaluation). Each member is trained in DIR/MEMBER as lact-train text does it, "
         "with\n"
-        "the same data in the same order, then evaluated by position. DIR/sweep.json has all "
-        "curves;\n"
-        "lact-bench plot draws them. The same command goes on where it was stopped.");
+        "the same data in the same order, then evaluated by position. DIR/EXPERIMENT.json has all\n"
+        "curves; lact-bench plot draws them. The same command goes on where it was stopped.");
     app.add_option("EXPERIMENT", experiment_, "what is compared")
         ->required()
         ->check(CLI::IsMember(sweep_names()));
@@ -78,7 +77,7 @@ class SweepText final : public plugin::Command {
                    "validation.safetensors, tokenizer.model")
         ->type_name("DIR")
         ->required();
-    app.add_option("-o,--output", output_, "folder of the run directories and of sweep.json")
+    app.add_option("-o,--output", output_, "folder of the run directories and of EXPERIMENT.json")
         ->type_name("DIR")
         ->required();
     app.add_option("--set", sets_,
@@ -120,7 +119,8 @@ class SweepText final : public plugin::Command {
         if (row.at("test") == "text") table.row(full, cells(full));
       }
       // After each member: who looks early sees what there is.
-      io::write_text((fs::path(output_) / "sweep.json").string(), curves.dump(1) + "\n");
+      io::write_text((fs::path(output_) / (experiment.name + ".json")).string(),
+                     curves.dump(1) + "\n");
     }
     table.finish();
   }

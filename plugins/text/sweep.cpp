@@ -1,6 +1,7 @@
 #include "sweep.hpp"
 
 #include <lact/error.hpp>
+#include <lact/ops/rule.hpp>
 
 #include <algorithm>
 #include <functional>
@@ -20,36 +21,30 @@ SweepExperiment state(const Config& base) {
 
 SweepExperiment rule(const Config&) {
   SweepExperiment all{"rule", "update rules", {}, {}};
-  for (const bool muon : {false, true})
-    for (const bool momentum : {false, true}) {
-      const std::string name = muon       ? momentum ? "muon_momentum" : "muon"
-                               : momentum ? "momentum"
-                                          : "gd";
-      const auto word = [](bool on) { return on ? "true" : "false"; };
-      all.members.push_back({name, {{"use_muon", word(muon)}, {"use_momentum", word(momentum)}}});
-    }
+  for (const auto& name : ops::Rule::names())
+    all.members.push_back({name, {{"update_rule", name}}});
   return all;
 }
 
-/// One member for each word that a key may have.
-SweepExperiment words(const char* name, const char* summary, const char* key,
-                      const std::vector<SweepMember>& members) {
-  SweepExperiment all{name, summary, members, {}};
-  for (auto& member : all.members) member.overrides[0].first = key;
+/// One member for each value of a key, with its name.
+SweepExperiment values(const char* name, const char* summary, const char* key,
+                       const std::vector<std::pair<const char*, const char*>>& members) {
+  SweepExperiment all{name, summary, {}, {}};
+  for (const auto& [member, value] : members) all.members.push_back({member, {{key, value}}});
   return all;
 }
 
 SweepExperiment function(const Config&) {
-  return words("function", "what the fast weights compute", "fast_weight",
-               {{"linear", {{"", "linear"}}}, {"swiglu", {{"", "swiglu"}}}});
+  return values("function", "what the fast weights compute", "fast_weight",
+                {{"linear", "linear"}, {"swiglu", "swiglu"}});
 }
 SweepExperiment learn(const Config&) {
-  return words("learn", "all fast weights learn, or the last matrix alone", "learn",
-               {{"all", {{"", "all"}}}, {"last", {{"", "last"}}}});
+  return values("learn", "all fast weights learn, or the last matrix alone", "learn",
+                {{"all", "all"}, {"last", "last"}});
 }
 SweepExperiment fast_weights(const Config&) {
-  return words("fast-weights", "with fast weights, or the window's attention alone",
-               "use_fast_weights", {{"on", {{"", "true"}}}, {"off", {{"", "false"}}}});
+  return values("fast-weights", "with fast weights, or the window's attention alone",
+                "use_fast_weights", {{"on", "true"}, {"off", "false"}});
 }
 
 SweepExperiment chunk(const Config& base) {
@@ -71,11 +66,6 @@ const std::vector<std::pair<std::string, Make>>& experiments() {
   return all;
 }
 
-bool is_key(const std::string& name) {
-  const auto keys = Config::keys();
-  return std::any_of(keys.begin(), keys.end(), [&](const auto& key) { return key.first == name; });
-}
-
 }  // namespace
 
 std::vector<std::string> sweep_names() {
@@ -85,16 +75,8 @@ std::vector<std::string> sweep_names() {
 }
 
 SweepExperiment sweep_experiment(const std::string& name, const Config& base) {
-  for (const auto& [known, make] : experiments()) {
-    if (known != name) continue;
-    auto experiment = make(base);
-    for (const auto& member : experiment.members)
-      for (const auto& [key, value] : member.overrides)
-        if (!is_key(key))
-          throw Error(Exit::unavailable, "experiment ", name, ": models of this build have no ",
-                      key);
-    return experiment;
-  }
+  for (const auto& [known, make] : experiments())
+    if (known == name) return make(base);
   throw Error(Exit::usage, "no experiment ", name);
 }
 

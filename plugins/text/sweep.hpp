@@ -26,7 +26,7 @@ struct SweepExperiment {
 std::vector<std::string> sweep_names();
 
 /// An experiment with models like `base`, of which each member changes what is compared.
-/// Errors   64 if there is none of that name; 69 if models of this build have no such key
+/// Errors   64 if there is none of that name
 SweepExperiment sweep_experiment(const std::string& name, const Config& base);
 
 }  // namespace lact::text

@@ -45,8 +45,8 @@ struct Fixture {
     all.insert(all.end(), more.begin(), more.end());
     return test::run(all);
   }
-  nlohmann::json curves() const {
-    return nlohmann::json::parse(io::read_text((out / "sweep.json").string()));
+  nlohmann::json curves(const std::string& experiment) const {
+    return nlohmann::json::parse(io::read_text((out / (experiment + ".json")).string()));
   }
   std::filesystem::file_time_type written(const std::string& name) const {
     return std::filesystem::last_write_time(out / name);
@@ -70,6 +70,28 @@ TEST_CASE("states of an experiment are as large as they are called") {
   }
 }
 
+TEST_CASE("every member of every experiment is a model that can be") {
+  for (const char* preset : {"tiny", "60m", "760m", "3b"}) {
+    const auto base = text::Config::preset(preset);
+    for (const auto& name : text::sweep_names()) {
+      std::set<std::string> models;
+      const auto experiment = text::sweep_experiment(name, base);
+      for (const auto& member : experiment.members) {
+        auto values = base.to_json();
+        for (const auto& [key, text] : member.overrides) {
+          const auto value = nlohmann::json::parse(text, nullptr, /*exceptions=*/false);
+          values[key] = value.is_discarded() ? nlohmann::json(text) : value;
+        }
+        CAPTURE(preset, member.name);
+        const auto config = text::Config::from_json(values, "test");
+        CHECK_NOTHROW(config.check("test"));
+        models.insert(config.to_json().dump());
+      }
+      CHECK(models.size() == experiment.members.size());
+    }
+  }
+}
+
 TEST_CASE("an experiment changes what it compares and nothing else") {
   const auto base = text::Config::preset("tiny");
   const auto rules = text::sweep_experiment("rule", base);
@@ -86,7 +108,7 @@ TEST_CASE("members are ordinary runs; who asks again gets the same curves withou
   const Fixture f;
   const auto first = f.sweep("fast-weights");
   REQUIRE(first.exit == 0);
-  const auto rows = f.curves();
+  const auto rows = f.curves("fast-weights");
   std::set<std::string> members;
   for (const auto& row : rows) members.insert(row.at("member").get<std::string>());
   CHECK(members == std::set<std::string>{"on", "off"});
@@ -114,7 +136,7 @@ TEST_CASE("members are ordinary runs; who asks again gets the same curves withou
   const auto second = f.sweep("fast-weights");
   CHECK(second.exit == 0);
   CHECK(second.out == first.out);
-  CHECK(f.curves() == rows);
+  CHECK(f.curves("fast-weights") == rows);
   CHECK(f.written("on/checkpoints/step-3") == trained);
   CHECK(f.written("off/quality.json") == measured);
 
@@ -123,9 +145,9 @@ TEST_CASE("members are ordinary runs; who asks again gets the same curves withou
                    "--threads", "1"})
             .exit == 0);
   CHECK(f.sweep("fast-weights", {"--set", "steps=4"}).exit == 0);
-  CHECK(f.curves() != rows);
+  CHECK(f.curves("fast-weights") != rows);
 
-  const auto svg = test::run({"lact-bench", "plot", (f.out / "sweep.json").string()}).out;
+  const auto svg = test::run({"lact-bench", "plot", (f.out / "fast-weights.json").string()}).out;
   for (const char* text : {">position (tokens)<", ">loss (nats per token)<", ">on<", ">off<"})
     CHECK_THAT(svg, Catch::Contains(text));
 }
@@ -134,7 +156,7 @@ TEST_CASE("chunks are those of the evaluation: one model, a curve for each") {
   const Fixture f;
   REQUIRE(f.sweep("chunk").exit == 0);
   std::set<std::pair<std::string, int64_t>> seen;
-  for (const auto& row : f.curves())
+  for (const auto& row : f.curves("chunk"))
     seen.emplace(row.at("member").get<std::string>(), row.at("chunk_size").get<int64_t>());
   CHECK(seen.size() == 5);
   CHECK(seen.begin()->first == "chunk-8");

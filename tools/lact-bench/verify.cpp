@@ -22,6 +22,19 @@ namespace lact::bench {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+/// A row's values for people.
+std::vector<std::string> cells(const Json& row, std::initializer_list<const char*> keys) {
+  std::vector<std::string> texts;
+  for (const char* key : keys) {
+    const auto& value = row.at(key);
+    texts.push_back(value.is_null()     ? ""
+                    : value.is_string() ? value.get<std::string>()
+                                        : cli::number_text(value.get<double>(), "%.1e"));
+  }
+  return texts;
+}
+
 using verify::Verdict;
 
 /// Kinds of the published golden files and the modality that replays them: what to say where the
@@ -67,50 +80,6 @@ Json number(double value) {
   return std::isfinite(value) ? Json(value) : Json(nullptr);
 }
 
-/// Rows with verdicts, and how many of each there were.
-class Report {
- public:
-  /// `keys` of a row are the cells of the Markdown columns.
-  Report(const std::string& format, std::vector<cli::Column> columns, std::vector<std::string> keys)
-      : markdown_(format == "md"), table_(format, std::move(columns)), keys_(std::move(keys)) {}
-
-  void row(const Json& values) {
-    std::vector<std::string> cells;
-    for (const auto& key : keys_) {
-      const auto& value = values.at(key);
-      cells.push_back(value.is_string()   ? value.get<std::string>()
-                      : value.is_number() ? cli::number_text(value.get<double>(), "%.1e")
-                                          : "");
-    }
-    table_.row(values, cells);
-  }
-
-  void count(Verdict verdict, const std::string& failure) {
-    ++(verdict == Verdict::pass ? passed_ : verdict == Verdict::fail ? failed_ : skipped_);
-    if (verdict == Verdict::fail && first_failure_.empty()) first_failure_ = failure;
-  }
-  void count_malformed() { ++malformed_; }
-
-  void finish(const char* what) {
-    table_.finish();
-    if (!markdown_) return;
-    cli::out(concat("\n", what, ": ", passed_, " PASS, ", failed_, " FAIL, ", skipped_, " skipped",
-                    malformed_ > 0 ? concat(", ", malformed_, " malformed") : "", "\n"));
-  }
-  /// Errors: 1 if anything failed.
-  void judge() const {
-    if (failed_ > 0)
-      throw Error(Exit::no, failed_, failed_ == 1 ? " fails: " : " fail; first: ", first_failure_);
-  }
-
- private:
-  bool markdown_;
-  cli::Table table_;
-  std::vector<std::string> keys_;
-  int passed_ = 0, failed_ = 0, skipped_ = 0, malformed_ = 0;
-  std::string first_failure_;
-};
-
 class Verify final : public plugin::Command {
  public:
   void declare(CLI::App& app) override {
@@ -144,35 +113,53 @@ class Verify final : public plugin::Command {
   }
 
  private:
+  struct Tally {
+    int passed = 0, failed = 0, skipped = 0, unreadable = 0;
+    std::string first_failure;
+
+    void add(Verdict verdict, const std::string& failure) {
+      ++(verdict == Verdict::pass ? passed : verdict == Verdict::fail ? failed : skipped);
+      if (verdict == Verdict::fail && first_failure.empty()) first_failure = failure;
+    }
+    std::string text(const char* what) const {
+      std::string line =
+          concat(what, ": ", passed, " PASS, ", failed, " FAIL, ", skipped, " skipped");
+      return unreadable > 0 ? concat(line, ", ", unreadable, " malformed") : line;
+    }
+    void end() const {
+      if (failed > 0)
+        throw Error(Exit::no, failed, failed == 1 ? " fails: " : " fail; first: ", first_failure);
+    }
+  };
+
   // --- files -------------------------------------------------------------------------------------
 
   void run_files() {
     const auto files = all_files();
-    Report report(format_,
-                  {{"file", widest(files)},
-                   {all_ ? "tensor" : "worst tensor", 12},
-                   {"error", 9, true},
-                   {"tolerance", 9, true},
-                   {"result", 7},
-                   {"note"}},
-                  {"file", "tensor", "error", "tolerance", "result", "note"});
+    cli::Table table(format_, {{"file", widest(files)},
+                               {all_ ? "tensor" : "worst tensor", 12},
+                               {"error", 9, true},
+                               {"tolerance", 9, true},
+                               {"result", 7},
+                               {"note"}});
+    Tally tally;
     std::optional<Error> broken;
     for (const auto& file : files) {
       if (cli::stop_requested()) throw cli::Interrupted();
       try {
         const auto result = verify::replay(file, known_->kinds, settings_);
-        print(report, result);
-        report.count(result.verdict(), failure(result));
+        print(table, result);
+        tally.add(result.verdict(), failure(result));
       } catch (const Error& error) {  // the others are replayed all the same
         if (error.code() != Exit::data && error.code() != Exit::no_input) throw;
         if (broken) log::write(log::Level::error, concat("error: ", broken->what()));
         broken = error;
-        report.count_malformed();
+        ++tally.unreadable;
       }
     }
-    report.finish("files");
+    table.finish(tally.text("files"));
     if (broken) throw *broken;
-    report.judge();
+    tally.end();
   }
 
   std::vector<std::filesystem::path> all_files() const {
@@ -188,13 +175,16 @@ class Verify final : public plugin::Command {
     return std::min<size_t>(width, 80);
   }
 
-  void print(Report& report, const verify::FileResult& result) const {
-    if (result.tensors.empty())
-      return report.row(line(result, {"", NAN, NAN, Verdict::skipped, why(result)}));
+  void print(cli::Table& table, const verify::FileResult& result) const {
+    const auto put = [&](const verify::TensorResult& one) {
+      const auto row = line(result, one);
+      table.row(row, cells(row, {"file", "tensor", "error", "tolerance", "result", "note"}));
+    };
+    if (result.tensors.empty()) return put({"", NAN, NAN, Verdict::skipped, why(result)});
     if (all_)
-      for (const auto& one : result.tensors) report.row(line(result, one));
+      for (const auto& one : result.tensors) put(one);
     else
-      report.row(line(result, worst(result)));
+      put(worst(result));
   }
 
   /// The worst tensor, for the whole file.
@@ -240,9 +230,9 @@ class Verify final : public plugin::Command {
   // --- checks ------------------------------------------------------------------------------------
 
   void run_checks() {
-    Report report(format_,
-                  {{"check", 67}, {"seen", 7, true}, {"bound", 7, true}, {"result", 7}, {"note"}},
-                  {"check", "seen", "bound", "result", "note"});
+    cli::Table table(
+        format_, {{"check", 67}, {"seen", 7, true}, {"bound", 7, true}, {"result", 7}, {"note"}});
+    Tally tally;
     for (const auto& check : known_->checks) {
       if (cli::stop_requested()) throw cli::Interrupted();
       const auto seen = check.run(settings_);
@@ -250,16 +240,17 @@ class Verify final : public plugin::Command {
       const auto verdict = skipped                   ? Verdict::skipped
                            : seen.seen <= seen.bound ? Verdict::pass
                                                      : Verdict::fail;
-      report.row({{"check", check.name},
-                  {"device", settings_.device.str()},
-                  {"seen", skipped ? Json(nullptr) : number(seen.seen)},
-                  {"bound", seen.bound},
-                  {"result", word(verdict)},
-                  {"note", seen.skipped}});
-      report.count(verdict, concat(check.name, ": ", seen.seen, ", at most ", seen.bound));
+      const Json row{{"check", check.name},
+                     {"device", settings_.device.str()},
+                     {"seen", skipped ? Json(nullptr) : number(seen.seen)},
+                     {"bound", seen.bound},
+                     {"result", word(verdict)},
+                     {"note", seen.skipped}};
+      table.row(row, cells(row, {"check", "seen", "bound", "result", "note"}));
+      tally.add(verdict, concat(check.name, ": ", seen.seen, ", at most ", seen.bound));
     }
-    report.finish("checks");
-    report.judge();
+    table.finish(tally.text("checks"));
+    tally.end();
   }
 
   CLI::App* app_ = nullptr;

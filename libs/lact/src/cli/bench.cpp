@@ -227,8 +227,9 @@ void Table::row(const Json& values, const std::vector<std::string>& cells) {
   begun_ = true;
 }
 
-void Table::finish() {
-  if (format_ == "json") out("[\n" + json_ + "\n]\n");
+void Table::finish(const std::string& summary) {
+  if (format_ == "json") out(begun_ ? "[\n" + json_ + "\n]\n" : "[]\n");
+  if (format_ == "md" && !summary.empty()) out((begun_ ? "\n" : "") + summary + "\n");
 }
 
 }  // namespace lact::cli

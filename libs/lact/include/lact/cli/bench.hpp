@@ -68,7 +68,8 @@ class Table {
   /// `values` is a flat object of all that was measured; its arrays (samples) are for JSON alone.
   /// `cells` stand below the Markdown columns.
   void row(const nlohmann::ordered_json& values, const std::vector<std::string>& cells);
-  void finish();
+  /// Ends the table; `summary` is a line below it, for people (md) alone.
+  void finish(const std::string& summary = {});
 
  private:
   std::string format_;
