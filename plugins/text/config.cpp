@@ -2,7 +2,9 @@
 
 #include <lact/error.hpp>
 
+#include <algorithm>
 #include <cmath>
+#include <map>
 #include <utility>
 #include <variant>
 
@@ -11,7 +13,8 @@ namespace {
 
 using nlohmann::json;
 using Member = std::variant<int64_t Config::*, double Config::*, bool Config::*,
-                            std::optional<int64_t> Config::*, std::optional<double> Config::*>;
+                            std::optional<int64_t> Config::*, std::optional<double> Config::*,
+                            std::string Config::*>;
 
 /// The published keys, in the order of the published files.
 const std::vector<std::pair<std::string, Member>>& fields() {
@@ -49,8 +52,35 @@ const std::vector<std::pair<std::string, Member>>& fields() {
       {"bos_token_id", &Config::bos_token_id},
       {"eos_token_id", &Config::eos_token_id},
       {"use_fast_weights", &Config::use_fast_weights},
+      {"update_rule", &Config::update_rule},
+      {"ns_coefficients", &Config::ns_coefficients},
+      {"ns_steps", &Config::ns_steps},
+      {"ns_stacked", &Config::ns_stacked},
+      {"weight_norm", &Config::weight_norm},
+      {"learn", &Config::learn},
+      {"fast_weight", &Config::fast_weight},
   };
   return table;
+}
+
+/// Where ours begin: published readers need not see them while they say nothing.
+constexpr const char* kFirstOfOurs = "use_fast_weights";
+
+/// The words that a key can be.
+const std::map<std::string, std::vector<std::string>>& words() {
+  static const std::map<std::string, std::vector<std::string>> table = {
+      {"ns_coefficients", {"language_model", "keller_jordan"}},
+      {"weight_norm", {"on", "off", "detached"}},
+      {"learn", {"all", "last"}},
+      {"fast_weight", {"swiglu", "linear"}},
+  };
+  return table;
+}
+
+std::string joined(const std::vector<std::string>& all) {
+  std::string line;
+  for (const auto& word : all) line += (line.empty() ? "" : "|") + word;
+  return line;
 }
 
 /// Widths and counts: the product of two, in bytes, is a number that exists.
@@ -73,6 +103,9 @@ void read(const json& value, double& into) {
   // The library takes true for 1.
   if (!value.is_number()) throw json::type_error::create(302, "not a number", &value);
   into = value.get<double>();
+}
+void read(const json& value, std::string& into) {
+  into = value.get<std::string>();
 }
 void read(const json& value, int64_t& into) {
   // 16.0 is how some writers spell 16; 16.5 is a mistake.
@@ -133,10 +166,16 @@ json Config::to_json() const {
   out["architectures"] = {"LaCTForCausalLM"};
   if (!out.contains("hidden_act")) out["hidden_act"] = "swish";
   if (!out.contains("lr_parameterization")) out["lr_parameterization"] = "mamba";
-  for (const auto& [key, member] : fields())
-    std::visit([&, &key = key](auto field) { out[key] = write(this->*field); }, member);
-  // Ours, and the default: published readers need not see it.
-  if (use_fast_weights) out.erase("use_fast_weights");
+  const Config plain;
+  bool ours = false;
+  for (const auto& [key, member] : fields()) {
+    ours = ours || key == kFirstOfOurs;
+    std::visit(
+        [&, &key = key](auto field) {
+          if (!ours || this->*field != plain.*field) out[key] = write(this->*field);
+        },
+        member);
+  }
   return out;
 }
 
@@ -144,9 +183,12 @@ std::vector<std::pair<std::string, std::string>> Config::keys() {
   std::vector<std::pair<std::string, std::string>> names;
   for (const auto& [key, member] : fields()) {
     const bool yes_no = std::holds_alternative<bool Config::*>(member);
+    const bool text = std::holds_alternative<std::string Config::*>(member);
     const bool number = std::holds_alternative<int64_t Config::*>(member) ||
                         std::holds_alternative<double Config::*>(member);
-    names.emplace_back(key, yes_no ? "true|false" : number ? "N" : "N|null");
+    const auto choice = words().find(key);
+    const std::string word = choice == words().end() ? "NAME" : joined(choice->second);
+    names.emplace_back(key, text ? word : yes_no ? "true|false" : number ? "N" : "N|null");
   }
   return names;
 }
@@ -192,6 +234,18 @@ void Config::check(const std::string& what) const {
     refuse("lr_dim ", lr_dim, " must be 1, or the width ", fast_width(), " and the hidden width ",
            fast_hidden(), " of a fast-weight head");
   if (lr_dim > 1 && use_fused_kernel) refuse("use_fused_kernel takes lr_dim 1 only, not ", lr_dim);
+  for (const auto& [key, member] : fields()) {
+    const auto choice = words().find(key);
+    if (choice == words().end()) continue;
+    const auto& word = this->*std::get<std::string Config::*>(member);
+    if (std::find(choice->second.begin(), choice->second.end(), word) == choice->second.end())
+      refuse(key, ": must be one of ", joined(choice->second), ", not ", shown(word));
+  }
+  constexpr int64_t kMostSteps = 100;
+  if (ns_steps < 0 || ns_steps > kMostSteps)
+    refuse("ns_steps: must be 0 to ", kMostSteps, ", not ", ns_steps);
+  if (linear() && (lr_dim > 1 || learn == "last"))
+    refuse("fast_weight linear takes lr_dim 1 and learn all: it has one matrix");
   if (!(norm_eps > 0)) refuse("norm_eps: must be above 0");
   if (!(rope_theta > 0)) refuse("rope_theta: must be above 0");
   is("hidden_act", "swish");

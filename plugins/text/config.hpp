@@ -48,6 +48,14 @@ struct Config {
   int64_t max_position_embeddings = 2048;
   /// Ours: false switches the fast-weight path off (the comparison the method is measured against).
   bool use_fast_weights = true;
+  // Ours too: what the published keys cannot say of the operator (ops/rule.hpp).
+  std::string update_rule;                         ///< by name; empty: by use_muon, use_momentum
+  std::string ns_coefficients = "language_model";  ///< or "keller_jordan" (views, video)
+  int64_t ns_steps = 5;     ///< beyond the coefficients, the last is repeated; 0: only scaling
+  bool ns_stacked = false;  ///< gate and up orthogonalized as one matrix
+  std::string weight_norm = "on";      ///< "off", "detached"
+  std::string learn = "all";           ///< "last": only down (w1) learns
+  std::string fast_weight = "swiglu";  ///< "linear": one matrix (w1), and one rate
 
   nlohmann::json other = nlohmann::json::object();
 
@@ -57,6 +65,7 @@ struct Config {
     return static_cast<int64_t>(static_cast<double>(fast_width()) * inter_multi);
   }
   int64_t mlp_hidden() const;
+  bool linear() const { return fast_weight == "linear"; }
 
   /// Errors   65 naming `what` and the key: a wrong type, a value that cannot work
   static Config from_json(const nlohmann::json& values, const std::string& what);

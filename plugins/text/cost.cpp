@@ -2,6 +2,8 @@
 
 #include "model.hpp"
 
+#include <lact/ops/scan.hpp>
+
 #include <algorithm>
 
 namespace lact::text {
@@ -19,20 +21,20 @@ double attention_pairs(const Config& c, double length) {
 double forward_flops(const Config& c, int64_t tokens, bool head) {
   const double L = static_cast<double>(tokens), d = static_cast<double>(c.hidden_size);
   const double N = static_cast<double>(c.num_lact_heads), D = static_cast<double>(c.fast_width());
-  const double H = static_cast<double>(c.fast_hidden()), C = static_cast<double>(c.lact_chunk_size);
-  const double updates =
-      static_cast<double>((tokens + c.lact_chunk_size - 1) / c.lact_chunk_size - 1);
+  const double H = static_cast<double>(c.fast_hidden());
   double layer = 8 * L * d * d + 4 * d * attention_pairs(c, L);
   layer += 6 * L * d * static_cast<double>(c.mlp_hidden());
   if (c.use_fast_weights) {
-    const double projections = 3.0 * static_cast<double>(c.lr_dim) + (c.use_momentum ? 1 : 0) +
-                               (c.learnable_ttt_scale ? 1 : 0);
+    const auto rule = text::rule(c);
+    const double projections = (c.linear() ? 1.0 : 3.0) * static_cast<double>(c.lr_dim) +
+                               (rule.momentum ? 1 : 0) + (c.learnable_ttt_scale ? 1 : 0);
     layer += 2 * L * d * N * projections;
-    layer += 6 * D * H * N * L;             // reading
-    layer += 12 * D * H * N * C * updates;  // learning
-    const double x = std::min(D, H), y = std::max(D, H);
-    if (c.use_muon) layer += 15 * (4 * x * x * y + 2 * x * x * x) * N * updates;
-    if (c.w0_w2_low_rank > 0) layer += 4 * N * H * static_cast<double>(c.w0_w2_low_rank) * D;
+    const auto scan = ops::scan_cost(ops::shifted_block_causal(tokens, c.lact_chunk_size), rule,
+                                     c.num_lact_heads, c.fast_width(), c.fast_width(),
+                                     c.linear() ? 0 : c.fast_hidden(), at::kFloat);
+    layer += scan.products + scan.orthogonalize;
+    if (c.w0_w2_low_rank > 0 && !c.linear())
+      layer += 4 * N * H * static_cast<double>(c.w0_w2_low_rank) * D;
   }
   const double output = head ? 2 * L * d * static_cast<double>(c.vocab_size) : 0;
   return layer * static_cast<double>(c.num_hidden_layers) + output;
@@ -52,11 +54,14 @@ int64_t state_bytes(const Config& c, int64_t activation_bytes) {
   int64_t layer = 0;
   if (c.window_size) layer += 2 * (*c.window_size - 1) * c.hidden_size * activation_bytes;
   if (c.use_fast_weights) {
-    const int64_t weights = 3 * c.num_lact_heads * c.fast_width() * c.fast_hidden();
-    const int64_t copies = 1 + (c.use_momentum ? 1 : 0) + (c.ttt_prenorm ? 1 : 0);
-    layer += 4 * (weights * copies + c.num_lact_heads * (2 * c.fast_hidden() + c.fast_width()));
+    const int64_t matrices = c.linear() ? 1 : 3, momentum = rule(c).momentum ? 1 : 0;
+    const int64_t hidden = c.linear() ? c.fast_width() : c.fast_hidden();
+    const int64_t weights = matrices * c.num_lact_heads * c.fast_width() * hidden;
+    const int64_t norms = c.num_lact_heads * ((matrices - 1) * hidden + c.fast_width());
+    const int64_t copies = 1 + momentum + (c.ttt_prenorm ? 1 : 0);
+    layer += 4 * (weights * copies + (c.weight_norm == "off" ? 0 : norms));
     layer += c.lact_chunk_size * (2 * c.hidden_size * activation_bytes +
-                                  4 * c.num_lact_heads * (3 * c.lr_dim + (c.use_momentum ? 1 : 0)));
+                                  4 * c.num_lact_heads * (matrices * c.lr_dim + momentum));
   }
   return layer * c.num_hidden_layers;
 }

@@ -22,38 +22,6 @@ using at::Tensor;
 
 constexpr int64_t kIgnore = -100;  // a label that is not scored
 
-nn::LactLayerOptions layer_options(const Config& c, at::ScalarType compute) {
-  nn::LactLayerOptions o;
-  o.width = c.hidden_size;
-  o.attention_heads = c.num_attn_heads;
-  o.fast_heads = c.num_lact_heads;
-  o.fast_hidden = c.fast_hidden();
-  o.chunk = c.lact_chunk_size;
-  o.window = c.window_size;
-  o.rope_theta = c.rope_theta;
-  o.rate_channels = c.lr_dim;
-  o.low_rank = c.w0_w2_low_rank;
-  o.qkv_bias = c.qkv_bias;
-  o.qk_norm = c.attn_qk_norm;
-  o.silu = c.qkv_silu;
-  o.silu_v = !c.no_v_silu;
-  o.scale = c.learnable_ttt_scale;
-  o.rotate_fast = !c.ttt_nope;
-  o.fast_weights = c.use_fast_weights;
-  o.rule = ops::Rule::from_name(c.use_muon       ? c.use_momentum ? "muon_momentum" : "muon"
-                                : c.use_momentum ? "momentum"
-                                                 : "gd");
-  o.rule.prenorm = c.ttt_prenorm;
-  // The fused kernels' arithmetic (spec 3).
-  o.rule.stacked = c.use_fused_kernel;
-  o.rule.epsilon_inside = c.use_fused_kernel && !c.ttt_prenorm;
-  if (compute == at::kBFloat16) {
-    o.rule.product = at::kBFloat16;
-    o.rule.orthogonalize.dtype = at::kBFloat16;
-  }
-  return o;
-}
-
 /// Names and shapes of one block, relative to "model.layers.I.".
 std::vector<std::pair<std::string, std::vector<int64_t>>> block_shapes(const Config& c) {
   const int64_t d = c.hidden_size, mlp = c.mlp_hidden();
@@ -98,6 +66,51 @@ std::string layer_name(size_t layer) {
 }
 
 }  // namespace
+
+ops::Rule rule(const Config& c) {
+  const char* published = c.use_muon ? (c.use_momentum ? "muon_momentum" : "muon")
+                                     : (c.use_momentum ? "momentum" : "gd");
+  auto rule = ops::Rule::from_name(c.update_rule.empty() ? published : c.update_rule);
+  rule.prenorm = c.ttt_prenorm;
+  rule.learn = c.learn == "last" ? ops::Learn::last : ops::Learn::all;
+  // The fused kernels' arithmetic (spec 3).
+  rule.stacked = c.use_fused_kernel || c.ns_stacked;
+  rule.epsilon_inside = c.use_fused_kernel && !c.ttt_prenorm;
+  rule.weight_norm = c.weight_norm != "off";
+  rule.detach_norms = c.weight_norm == "detached";
+  auto& steps = rule.orthogonalize.steps;
+  if (c.ns_coefficients == "keller_jordan") steps = ops::NewtonSchulz::keller_jordan();
+  const auto last = steps.back();
+  steps.resize(static_cast<size_t>(c.ns_steps), last);
+  return rule;
+}
+
+nn::LactLayerOptions layer_options(const Config& c, at::ScalarType compute) {
+  nn::LactLayerOptions o;
+  o.width = c.hidden_size;
+  o.attention_heads = c.num_attn_heads;
+  o.fast_heads = c.num_lact_heads;
+  o.fast_hidden = c.fast_hidden();
+  o.chunk = c.lact_chunk_size;
+  o.window = c.window_size;
+  o.rope_theta = c.rope_theta;
+  o.rate_channels = c.lr_dim;
+  o.low_rank = c.w0_w2_low_rank;
+  o.qkv_bias = c.qkv_bias;
+  o.qk_norm = c.attn_qk_norm;
+  o.silu = c.qkv_silu;
+  o.silu_v = !c.no_v_silu;
+  o.scale = c.learnable_ttt_scale;
+  o.rotate_fast = !c.ttt_nope;
+  o.fast_weights = c.use_fast_weights;
+  o.linear = c.linear();
+  o.rule = rule(c);
+  if (compute == at::kBFloat16) {
+    o.rule.product = at::kBFloat16;
+    o.rule.orthogonalize.dtype = at::kBFloat16;
+  }
+  return o;
+}
 
 std::vector<std::pair<std::string, std::vector<int64_t>>> parameter_shapes(const Config& c) {
   std::vector<std::pair<std::string, std::vector<int64_t>>> shapes = {
@@ -327,6 +340,7 @@ void LanguageModel::save(const Stream& stream, io::State& state) const {
 LanguageModel::Stream LanguageModel::restore(const io::State& state) const {
   const at::NoGradGuard no_grad;
   Stream stream = start(1);
+  const auto options = layer_options(config_, compute_);
   const auto& tokens = state.value("tokens");
   int64_t position = -1;
   try {
@@ -371,7 +385,8 @@ LanguageModel::Stream LanguageModel::restore(const io::State& state) const {
       return name.rfind("open.rate", 0) == 0 ? m : config_.fast_width();
     };
     visit_open(layer.open, [&](const std::string& name, Tensor& x) {
-      if (name == "open.momentum" && !config_.use_momentum) return;
+      if (name == "open.momentum" && !options.rule.momentum) return;
+      if (config_.linear() && (name == "open.rate.gate" || name == "open.rate.up")) return;
       const auto stored = take(name, {n, open, shape(name)});
       // Room for the whole chunk, as a stream that was never saved has.
       x = at::empty({n, config_.lact_chunk_size, shape(name)}, stored.options());

@@ -25,8 +25,17 @@ enum class Reset { none, attention, all };
 /// Published names and shapes of all parameters, in the order of the specification's table.
 std::vector<std::pair<std::string, std::vector<int64_t>>> parameter_shapes(const Config& config);
 
+/// What a layer is made of, for products in `compute`.
+/// How the fast weights are updated, in full precision.
+ops::Rule rule(const Config& config);
+nn::LactLayerOptions layer_options(const Config& config, at::ScalarType compute);
+
 class LanguageModel {
  public:
+  /// The parameter of that published name and shape.
+  using Values = std::function<at::Tensor(const std::string&, const std::vector<int64_t>&)>;
+  /// Parameters as given, in the order of parameter_shapes().
+  LanguageModel(const Config& config, const Values& value);
   /// Fresh parameters in float32, drawn from `seed`: the same on every device (spec 8).
   static LanguageModel fresh(const Config& config, uint64_t seed, at::Device device);
   /// Config and parameters of a model directory, for products in `products`: large matrices are
@@ -81,9 +90,6 @@ class LanguageModel {
     at::Tensor attn_norm, mlp_norm, gate_proj, up_proj, down_proj;
     nn::LactLayerParameters mixing;
   };
-  using Values = std::function<at::Tensor(const std::string&, const std::vector<int64_t>&)>;
-
-  LanguageModel(const Config& config, const Values& value);
   static at::Tensor checked(const io::Checkpoint& checkpoint, const std::string& name,
                             const std::vector<int64_t>& shape);
   /// Where the parameter of that published name is kept.

@@ -49,8 +49,24 @@ const std::map<std::string, std::string>& descriptions() {
       {"bos_token_id", "begins a document"},
       {"eos_token_id", "ends a document"},
       {"use_fast_weights", "false: window attention alone (the comparison)"},
+      {"update_rule",
+       "how fast weights are updated, by name; stands above --use-muon and --use-momentum"},
+      {"ns_coefficients", "of orthogonalization"},
+      {"ns_steps", "of orthogonalization; 0: only scaled to norm 1"},
+      {"ns_stacked", "orthogonalize gate and up as one matrix"},
+      {"weight_norm",
+       "rows of fast weights keep their initial norms; detached: these are constants"},
+      {"learn", "last: only the last matrix learns, gate and up stay"},
+      {"fast_weight", "linear: one matrix (the comparison)"},
   };
   return table;
+}
+
+/// Whether the key's value is a word, not JSON.
+bool is_word(const std::string& key) {
+  for (const auto& [name, kind] : Config::keys())
+    if (name == key) return kind != "true|false" && kind != "N" && kind != "N|null";
+  return false;
 }
 
 }  // namespace
@@ -75,11 +91,11 @@ Config ConfigOptions::resolve(const Config* base) const {
   auto values = (base != nullptr ? *base : Config::preset(preset_)).to_json();
   for (const auto& [key, text] : values_) {
     if (text.empty()) continue;
-    const auto value =
-        nlohmann::json::parse(text == "none" ? "null" : text, nullptr, /*exceptions=*/false);
-    if (value.is_discarded() || value.is_structured())
+    values[key] = is_word(key) ? nlohmann::json(text)
+                               : nlohmann::json::parse(text == "none" ? "null" : text, nullptr,
+                                                       /*exceptions=*/false);
+    if (values[key].is_discarded() || values[key].is_structured())
       throw Error(Exit::usage, flag(key), ": expected a number, true, false or null, found ", text);
-    values[key] = value;
   }
   return Config::from_json(values, "model options");
 }

@@ -1,6 +1,7 @@
 // The text modality: language models over SentencePiece tokens.
 
 #include "commands.hpp"
+#include "golden.hpp"
 #include "task.hpp"
 
 #include <array>
@@ -42,7 +43,8 @@ class Text final : public plugin::Modality {
     return nullptr;
   }
   std::unique_ptr<train::Task> task() override { return make_task(); }
-  std::vector<plugin::GoldenKind> verifiers() override { return {}; }
+  std::vector<plugin::GoldenKind> verifiers() override { return golden_kinds(); }
+  std::vector<plugin::Check> checks() override { return model_checks(); }
 };
 
 }  // namespace

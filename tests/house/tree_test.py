@@ -16,10 +16,11 @@ ROOMS = {
     "ops": {"", "ops"},
     "nn": {"", "ops", "nn"},
     "io": {"", "io"},
+    "verify": {"", "ops", "nn", "io", "verify"},
     "dist": {"", "dist"},
     "cli": {"", "io", "cli"},
     "train": {"", "ops", "nn", "io", "dist", "cli", "train"},
-    "plugin": {"", "ops", "nn", "io", "dist", "cli", "train", "plugin"},
+    "plugin": {"", "ops", "nn", "io", "verify", "dist", "cli", "train", "plugin"},
 }
 STAMP = "plugin/stamp.h"  # one string that the build makes: anyone may print it
 CODE = ("*.cpp", "*.hpp", "*.h", "*.cu", "*.cuh")

@@ -2,15 +2,14 @@
 
 #include "tensors.hpp"
 
-#include "support/golden.hpp"
-
 #include <ATen/ops/arange.h>
 #include <ATen/ops/complex.h>
 #include <ATen/ops/full.h>
 
+#include <nlohmann/json.hpp>
+
 #include <algorithm>
 #include <cstring>
-#include <set>
 
 using namespace lact;
 using namespace lact::test;
@@ -243,23 +242,15 @@ TEST_CASE("a failing write is an error that names the file", "[io]") {
 }
 
 TEST_CASE("every golden file of the language model is read", "[io]") {
-  size_t files = 0, loaded = 0;
-  std::set<std::string> kinds;
+  size_t files = 0;
   for (const auto& item : std::filesystem::directory_iterator(source_root() / "tests/golden/llm")) {
     if (item.path().extension() != ".safetensors") continue;
     ++files;
     const auto file = SafeTensors::open(item.path());
-    const auto options = nlohmann::json::parse(file.metadata().at("case"));
-    kinds.insert(options.at("kind").get<std::string>());
+    CHECK(nlohmann::json::parse(file.metadata().at("case")).contains("kind"));
+    CHECK_FALSE(file.entries().empty());
+    for (const auto& entry : file.entries())
+      CHECK(file.tensor(entry.name).sizes() == at::IntArrayRef(entry.shape));
   }
-  for (const auto& kind : kinds)
-    for (const auto& one : golden("llm", kind)) {
-      CAPTURE(one.name);
-      ++loaded;
-      CHECK_FALSE(one.tensors.empty());
-      CHECK(one.result_tolerance > 0);
-      CHECK(one.result_tolerance < 1e-2);
-    }
-  CHECK(files >= 50);
-  CHECK(loaded == files);
+  CHECK(files == 59);
 }

@@ -1,4 +1,3 @@
-#include "support/golden.hpp"
 #include "support/test.hpp"
 
 #include <lact/nn/lact_layer.hpp>
@@ -17,32 +16,6 @@ using namespace lact;
 using at::Tensor;
 
 namespace {
-
-nn::LactLayerOptions options_of(const nlohmann::json& c) {
-  nn::LactLayerOptions o;
-  o.width = c.at("hidden_size");
-  o.attention_heads = c.at("num_attn_heads");
-  o.fast_heads = c.at("num_lact_heads");
-  o.fast_hidden = static_cast<int64_t>(static_cast<double>(o.width / o.fast_heads) *
-                                       c.at("inter_multi").get<double>());
-  o.chunk = c.at("lact_chunk_size");
-  if (!c.at("window_size").is_null()) o.window = c.at("window_size");
-  o.rope_theta = c.at("rope_theta");
-  o.rate_channels = c.at("lr_dim");
-  o.low_rank = c.at("w0_w2_low_rank");
-  o.qkv_bias = c.at("qkv_bias");
-  o.qk_norm = c.at("attn_qk_norm");
-  o.silu = c.at("qkv_silu");
-  o.silu_v = !c.at("no_v_silu").get<bool>();
-  o.scale = c.at("learnable_ttt_scale");
-  o.rotate_fast = !c.at("ttt_nope").get<bool>();
-  const bool muon = c.at("use_muon"), momentum = c.at("use_momentum");
-  o.rule = ops::Rule::from_name(muon       ? momentum ? "muon_momentum" : "muon"
-                                : momentum ? "momentum"
-                                           : "gd");
-  o.rule.prenorm = c.at("ttt_prenorm");
-  return o;
-}
 
 nn::LactLayerParameters random_parameters(const nn::LactLayerOptions& o, at::ScalarType type) {
   nn::LactLayerParameters p;
@@ -67,40 +40,6 @@ nn::LactLayerOptions small_options() {
 }
 
 }  // namespace
-
-TEST_CASE("every layer of the golden values matches, intermediates and gradients too", "[golden]") {
-  const auto files = test::golden("llm", "layer");
-  CHECK(files.size() == 8);
-  for (const auto& file : files) {
-    CAPTURE(file.name);
-    const auto options = options_of(file.options.at("config"));
-    nn::LactLayerParameters parameters;
-    for (const auto& [name, shape] : nn::lact_layer_shapes(options)) {
-      CHECK(file.at(name).sizes() == at::IntArrayRef(shape));
-      parameters[name] = file.at(name).clone().requires_grad_(true);
-    }
-    const auto x = file.at("x").clone().requires_grad_(true);
-    std::map<std::string, Tensor> taps;
-    const auto out = nn::lact_layer(options, parameters, x,
-                                    nn::whole_rows(x.size(0), x.size(1), x.device()), &taps);
-    CHECK(test::scaled_error(out, file.at("out")) <= file.result_tolerance);
-    int compared = 0;
-    for (const auto& [name, want] : file.tensors) {
-      if (name.rfind("tap.", 0) != 0) continue;
-      CAPTURE(name);
-      CHECK(test::scaled_error(taps.at(name.substr(4)), want) <= file.result_tolerance);
-      ++compared;
-    }
-    CHECK(compared >= 11);
-    (out * file.at("probe")).sum().backward();
-    CHECK(test::scaled_error(x.grad(), file.at("grad.x")) <= file.gradient_tolerance);
-    for (const auto& [name, parameter] : parameters) {
-      CAPTURE(name);
-      const auto got = parameter.grad().defined() ? parameter.grad() : parameter.detach() * 0;
-      CHECK(test::scaled_error(got, file.at("grad." + name)) <= file.gradient_tolerance);
-    }
-  }
-}
 
 TEST_CASE("a row with documents equals each document alone, gradients too") {
   at::manual_seed(2);

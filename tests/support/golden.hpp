@@ -1,28 +1,22 @@
 #pragma once
-// Recorded outside values: tests/golden, written by the reference program (tests/golden/README.md).
+// Recorded outside values, tests/golden, replayed by the library (lact/verify/golden.hpp).
 
-#include <lact/io/safetensors.hpp>
+#include <lact/verify/golden.hpp>
 
-#include <nlohmann/json.hpp>
-
-#include <filesystem>
-#include <map>
 #include <string>
 #include <vector>
 
 namespace lact::test {
 
-struct Golden {
-  std::string name;
-  nlohmann::json options;                               ///< the "case" of the file
-  double result_tolerance = 0, gradient_tolerance = 0;  ///< float32
-  std::map<std::string, at::Tensor> tensors;            ///< copies
+/// Every file of tests/golden/FOLDER of one of these kinds, replayed on the tests' device.
+std::vector<verify::FileResult> replay_golden(const std::string& folder,
+                                              const std::vector<verify::GoldenKind>& kinds,
+                                              c10::ScalarType dtype = c10::ScalarType::Float);
 
-  const at::Tensor& at(const std::string& key) const;
-  bool has(const std::string& key) const { return tensors.count(key) > 0; }
-};
+/// How many of the files are of that kind.
+size_t count_kind(const std::vector<verify::FileResult>& results, const std::string& kind);
 
-/// Files of tests/golden/FOLDER whose case has this kind, by name.
-std::vector<Golden> golden(const std::string& folder, const std::string& kind);
+/// "FILE: tensor NAME: error, tolerance, note" for each tensor with that verdict, a line each.
+std::string tensors_with(verify::Verdict verdict, const std::vector<verify::FileResult>& results);
 
 }  // namespace lact::test

@@ -11,5 +11,6 @@ std::unique_ptr<plugin::Command> plugins_command();
 std::unique_ptr<plugin::Command> ceiling_command();
 std::unique_ptr<plugin::Command> op_command();
 std::unique_ptr<plugin::Command> plot_command();
+std::unique_ptr<plugin::Command> verify_command();
 
 }  // namespace lact::bench

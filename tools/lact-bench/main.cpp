@@ -11,6 +11,8 @@ extern "C" int lact_bench_main(int argc, char** argv) {
        {{"ceiling", "matrix product rate and memory bandwidth of this machine"},
         bench::ceiling_command},
        {{"op", "speed and memory of the operator alone, over its axes"}, bench::op_command},
-       {{"plot", "metrics.jsonl or bench JSON to an SVG picture"}, bench::plot_command}},
+       {{"plot", "metrics.jsonl or bench JSON to an SVG picture"}, bench::plot_command},
+       {{"verify", "golden files against their tolerances, or built-in checks"},
+        bench::verify_command}},
       {{"quality", "how good a model is: loss by position, what it finds again"}});
 }

@@ -81,11 +81,16 @@ Tensor fast_input(const Layer& layer, const Tensor& x, int64_t column, const Rot
   return y.to(x.dtype());
 }
 
+/// A head's rates of a token: one for each matrix.
+int64_t rate_count(const LactLayerOptions& o) {
+  return o.linear ? 1 : 3;
+}
+
 Tensor rates(const Layer& layer, const Tensor& x) {
   auto z = affine(x, layer.at("lr_proj.weight"), layer.at("lr_proj.bias"));
   if (z.scalar_type() == at::kBFloat16 || z.scalar_type() == at::kHalf) z = z.to(at::kFloat);
   static const double offset = kBaseRate + std::log(-std::expm1(-kBaseRate));
-  return at::softplus(z + offset, 1, kSoftplusThreshold);  // [B, L, N * 3 * channels]
+  return at::softplus(z + offset, 1, kSoftplusThreshold);  // [B, L, N * rates * channels]
 }
 
 Projected project(const Layer& layer, const Tensor& x, const Tensor& positions) {
@@ -106,11 +111,14 @@ Projected project(const Layer& layer, const Tensor& x, const Tensor& positions) 
   out.fast_q = fast_input(layer, q, 0, table);
   out.fast.k = fast_input(layer, k, 1, table);
   out.fast.v = o.silu && o.silu_v ? at::silu(v) : v.contiguous();
-  const auto rate = rates(layer, x).unflatten(-1, {o.fast_heads, 3, o.rate_channels});
+  const auto rate = rates(layer, x).unflatten(-1, {o.fast_heads, rate_count(o), o.rate_channels});
   const auto one = [&](int64_t i) {
     return rate.select(-2, i).flatten(-2);
-  };                                         // [B, L, N * channels]
-  out.fast.rate = {one(0), one(2), one(1)};  // published order: gate, down, up
+  };  // [B, L, N * channels]
+  if (o.linear)
+    out.fast.rate = {{}, {}, one(0)};
+  else
+    out.fast.rate = {one(0), one(2), one(1)};  // published order: gate, down, up
   if (o.rule.momentum)
     out.fast.momentum = at::sigmoid(
         affine(x, layer.at("momentum_proj.0.weight"), layer.at("momentum_proj.0.bias")));
@@ -138,6 +146,7 @@ ops::FastWeights initial_weights(const Layer& layer, int64_t batch) {
     return w + 0.5 * at::eye(w.size(1), w.size(2), w.options());
   };
   const auto repeat = [&](const Tensor& w) { return w.repeat({batch, 1, 1}); };
+  if (layer.o.linear) return {{}, {}, repeat(layer.at("w1"))};
   return {repeat(one("w0")), repeat(one("w2")), repeat(layer.at("w1"))};
 }
 
@@ -236,6 +245,7 @@ Tensor joined(const std::vector<Tensor*>& rows) {
 /// The fast weights of all streams, [B * N, ., .].
 ops::FastWeights joined_weights(const std::vector<LactLayerStream*>& streams, bool prenorm) {
   const auto of = [&](Tensor ops::FastWeights::*member) {
+    if (!(streams[0]->fast.w.*member).defined()) return Tensor();
     std::vector<Tensor*> rows;
     for (auto* stream : streams) rows.push_back(&(stream->fast.w.*member));
     return joined(rows);
@@ -282,6 +292,7 @@ std::vector<std::pair<std::string, std::vector<int64_t>>> lact_layer_shapes(
     add("qk_scale", {d, 2});
     add("qk_offset", {d, 2});
     for (const std::string name : {"w0", "w2"}) {
+      if (o.linear) continue;
       if (o.low_rank > 0) {
         add(name + ".w_left", {n, f, o.low_rank});
         add(name + ".w_right", {n, o.low_rank, k});
@@ -289,9 +300,9 @@ std::vector<std::pair<std::string, std::vector<int64_t>>> lact_layer_shapes(
         add(name, {n, f, k});
       }
     }
-    add("w1", {n, k, f});
-    add("lr_proj.weight", {3 * n * o.rate_channels, d});
-    add("lr_proj.bias", {3 * n * o.rate_channels});
+    add("w1", {n, k, o.linear ? k : f});
+    add("lr_proj.weight", {rate_count(o) * n * o.rate_channels, d});
+    add("lr_proj.bias", {rate_count(o) * n * o.rate_channels});
     if (o.rule.momentum) {
       add("momentum_proj.0.weight", {n, d});
       add("momentum_proj.0.bias", {n});

@@ -32,6 +32,7 @@ struct LactLayerOptions {
   bool scale = true;         ///< learned output scale per token and head
   bool rotate_fast = true;   ///< rotary embedding on fast queries and keys too
   bool fast_weights = true;  ///< false: window attention alone
+  bool linear = false;       ///< fast weights are one matrix "w1" [N, d / N, d / N], with one rate
   ops::Rule rule;
 };
 

@@ -5,8 +5,8 @@
 #include <lact/plugin/stamp.h>
 #include <lact/cli/run.hpp>
 #include <lact/train/task.hpp>
+#include <lact/verify/kind.hpp>
 
-#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -30,12 +30,8 @@ class Command {
   virtual void run(cli::Context& context) = 0;
 };
 
-/// A kind of golden file the modality can replay: the "kind" in the file's metadata, and a function
-/// from a file to the largest error relative to its tolerance (1 = just within).
-struct GoldenKind {
-  std::string kind;
-  std::function<double(const std::string& file, const cli::Context&)> replay;
-};
+using verify::Check;
+using verify::GoldenKind;
 
 class Modality {
  public:
@@ -47,7 +43,10 @@ class Modality {
   /// What lact-train drives: its data, model and loss options are declared by Task::declare.
   /// Null if the modality does not train.
   virtual std::unique_ptr<train::Task> task() = 0;
+  /// Golden files that it can replay, for lact-bench verify.
   virtual std::vector<GoldenKind> verifiers() = 0;
+  /// What must hold on every machine, for lact-bench verify without files.
+  virtual std::vector<Check> checks() { return {}; }
 };
 
 }  // namespace lact::plugin
