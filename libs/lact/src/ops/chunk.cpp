@@ -38,7 +38,7 @@ Workshop::Workshop(const FastWeights& w, c10::ScalarType type, int64_t longest, 
   tile_ = std::min(tile_, std::max<int64_t>(longest, 1));
   const auto options = w.down.options().dtype(type);
   slots_ = at::empty({kSlots, at_once_, tile_, hidden}, options);
-  if (type != w.down.scalar_type())
+  if (type != w.down.scalar_type() && !widening(w.down, slots_))
     product_ = at::empty({at_once_ * hidden * std::max(key, value)}, options);
 }
 

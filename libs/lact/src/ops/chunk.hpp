@@ -46,7 +46,7 @@ class Workshop {
  private:
   int64_t heads_, at_once_, tile_;
   at::Tensor slots_;    // [6, heads at once, tile, F]
-  at::Tensor product_;  // a matrix of the largest size; undefined if types are equal
+  at::Tensor product_;  // a matrix of the largest size; undefined where products add themselves
 };
 
 /// Below this many tokens one product over all heads is better than one head at a time.

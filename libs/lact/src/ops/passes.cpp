@@ -189,16 +189,20 @@ void rescale_backward(const Tensor& u, const Tensor& norm, double epsilon, bool 
 }
 
 void symmetrize(const Tensor& x) {
+  if constexpr (kCuda)
+    if (x.is_cuda()) return cuda::symmetrize(x);
   by_wide_type(x, [&](const auto& passes, auto computed) {
     using A = decltype(computed);
-    passes.symmetrize(x.size(0), static_cast<A*>(x.data_ptr()));
+    for (int64_t i = 0; i < x.size(0); ++i) passes.symmetrize(x.size(1), data<A>(x, i));
   });
 }
 
 void mirror(const Tensor& x, int64_t block) {
+  if constexpr (kCuda)
+    if (x.is_cuda()) return cuda::mirror(x, block);
   by_wide_type(x, [&](const auto& passes, auto computed) {
     using A = decltype(computed);
-    passes.mirror(x.size(0), block, static_cast<A*>(x.data_ptr()));
+    for (int64_t i = 0; i < x.size(0); ++i) passes.mirror(x.size(1), block, data<A>(x, i));
   });
 }
 

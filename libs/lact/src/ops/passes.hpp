@@ -33,9 +33,10 @@ void rescale(const at::Tensor& base, const at::Tensor& move, const at::Tensor& n
 /// w_ becomes u's gradient; norm's is added to norm_.
 void rescale_backward(const at::Tensor& u, const at::Tensor& norm, double epsilon, bool inside,
                       const at::Tensor& w_, const at::Tensor& norm_);
-/// The lower blocks of x [n, n] are copied to above the diagonal. CPU only.
+/// The lower blocks of x [n, rows, rows], contiguous, are copied to above the diagonal. bfloat16 on
+/// CUDA only.
 void mirror(const at::Tensor& x, int64_t block);
-/// x [n, n] <- x + x^T. CPU only.
+/// x <- x + x^T, as above.
 void symmetrize(const at::Tensor& x);
 
 }  // namespace lact::ops::passes

@@ -20,5 +20,7 @@ void rescale(const at::Tensor& base, const at::Tensor& move, const at::Tensor& n
              bool inside, const at::Tensor& u, const at::Tensor& w);
 void rescale_backward(const at::Tensor& u, const at::Tensor& norm, double epsilon, bool inside,
                       const at::Tensor& w_, const at::Tensor& norm_);
+void mirror(const at::Tensor& x, int64_t block);
+void symmetrize(const at::Tensor& x);
 
 }  // namespace lact::ops::passes::cuda

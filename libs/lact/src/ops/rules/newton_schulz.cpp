@@ -24,38 +24,48 @@ bool narrow(const Tensor& x) {
   return x.scalar_type() == at::kBFloat16 || x.scalar_type() == at::kHalf;
 }
 
-/// Only on the CPU, and not where products are so fast that halving them does not pay.
+/// Where ops/passes.hpp has passes for squares: no float16, and bfloat16 on CUDA only.
+bool has_passes(const Tensor& x) {
+  return x.scalar_type() != at::kHalf && (x.is_cuda() || !narrow(x));
+}
+
+/// Not where products are so fast that halving them does not pay. cuBLAS has no batched symmetric
+/// product: several smaller ones must each fill the device with tiles of 128 x 128, about a hundred
+/// at a time.
 bool by_blocks(const Tensor& x) {
-  return x.is_cpu() && x.size(0) == 1 && !narrow(x);
+  if (x.is_cpu()) return x.size(0) == 1 && !narrow(x);
+  constexpr int64_t kTile = 128, kTiles = 2048;  // reckoned, not measured
+  const int64_t side = x.size(1) / kTile;
+  return has_passes(x) && side >= 2 && x.size(0) * side * side >= kTiles;
 }
 
 /// Rows of a block of a symmetric product: a quarter of the matrix saves 3/8 of the work.
-int64_t block_rows(int64_t n) {
-  constexpr int64_t kSmallest = 64;  // below, products lose more than symmetry gains
-  return std::max(kSmallest, (n / 4 + 15) / 16 * 16);
+int64_t block_rows(const Tensor& x) {
+  // Smaller, products lose more than symmetry gains; CUDA's come in tiles of 128.
+  const int64_t smallest = x.is_cpu() ? 64 : 128, step = x.is_cpu() ? 16 : 128;
+  return std::max(smallest, (x.size(1) / 4 + step - 1) / step * step);
 }
 
-/// out <- alpha x y + beta c, which is known to be symmetric; [1, n, n]. c undefined: none.
+/// out <- alpha x y + beta c, which is known to be symmetric; [count, n, n]. c undefined: x y.
 void symmetric_product(const Tensor& out, const Tensor& x, const Tensor& y, double alpha = 1,
                        const Tensor& c = {}, double beta = 0) {
-  const auto to = out.select(0, 0), left = x.select(0, 0), right = y.select(0, 0);
-  const int64_t n = to.size(0), block = block_rows(n);
+  const int64_t n = out.size(1), block = block_rows(out);
   for (int64_t i = 0; i < n; i += block) {
     const int64_t end = std::min(i + block, n);
-    auto part = to.slice(0, i, end).slice(1, 0, end);
-    const auto a = left.slice(0, i, end), b = right.slice(1, 0, end);
+    const auto corner = [&](const Tensor& z) { return z.slice(1, i, end).slice(2, 0, end); };
+    const auto a = x.slice(1, i, end), b = y.slice(2, 0, end);
     if (c.defined())
-      at::addmm_out(part, c.select(0, 0).slice(0, i, end).slice(1, 0, end), a, b, beta, alpha);
+      combine(corner(out), corner(c), beta, a, b, alpha);
     else
-      at::mm_out(part, a, b);
+      multiply(corner(out), a, b);
   }
-  passes::mirror(to, block);
+  passes::mirror(out, block);
 }
 
 /// x <- x + x^T
 void symmetrize(const Tensor& x) {
-  if (x.is_cpu() && x.size(0) == 1 && !narrow(x))
-    passes::symmetrize(x.select(0, 0));
+  if (has_passes(x))
+    passes::symmetrize(x);
   else
     x.copy_(x + x.mT());
 }
@@ -87,6 +97,9 @@ void polynomial(const Tensor& x, const Step& step, const Squares& square) {
   if (by_blocks(x)) {
     symmetric_product(square.s, x, x.mT());
     symmetric_product(square.t, square.s, square.s, t, square.s, q);
+  } else if (x.is_cuda()) {
+    multiply(square.s, x, x.mT());
+    combine(square.t, square.s, q, square.s, square.s, t);
   } else {
     multiply(square.s, x, x.mT());
     // In the order of the published system: a bfloat16 run then equals its own bit for bit.
@@ -100,7 +113,9 @@ void polynomial(const Tensor& x, const Step& step, const Squares& square) {
 /// next <- one step from x; all [n, rows, columns].
 void forward_step(const Tensor& x, const Tensor& next, const Step& step, const Squares& square) {
   polynomial(x, step, square);
-  if (narrow(x))
+  if (narrow(x) && x.is_cuda())
+    combine(next, x, step.p, square.t, x, 1);
+  else if (narrow(x))
     next.copy_(step.p * x + at::matmul(square.t, x));
   else
     multiply(next, square.t, x);
@@ -115,7 +130,7 @@ void backward_step(const Tensor& x, const Tensor& next_, const Tensor& x_, const
   polynomial(x, step, square);
   multiply(square.a, next_, x.mT());
   symmetrize(square.a);
-  at::baddbmm_out(const_cast<Tensor&>(square.b), square.a, square.a, square.s, q / 2, t);
+  combine(square.b, square.a, q / 2, square.a, square.s, t);
   symmetrize(square.b);
   multiply(x_, square.t, next_);
   multiply(x_, square.b, x, /*add=*/true);
