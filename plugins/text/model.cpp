@@ -7,7 +7,6 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/ones.h>
@@ -19,8 +18,6 @@ namespace lact::text {
 namespace {
 
 using at::Tensor;
-
-constexpr int64_t kIgnore = -100;  // a label that is not scored
 
 /// Names and shapes of one block, relative to "model.layers.I.".
 std::vector<std::pair<std::string, std::vector<int64_t>>> block_shapes(const Config& c) {
@@ -206,8 +203,7 @@ Tensor LanguageModel::embed(const Tensor& ids) const {
 }
 
 Tensor LanguageModel::head(const Tensor& x) const {
-  const auto& weight = config_.tie_word_embeddings ? embeddings_ : lm_head_;
-  return nn::affine(nn::rms_norm(x, norm_, config_.norm_eps), weight);
+  return nn::affine(nn::rms_norm(x, norm_, config_.norm_eps), output_embeddings());
 }
 
 template <class Mix>
@@ -243,10 +239,8 @@ Tensor LanguageModel::loss(const Tensor& ids, const Tensor& labels, const Tensor
                            Reset reset) const {
   const int64_t length = ids.size(1);
   const auto x = hidden(ids, documents, reset).slice(1, 0, length - 1);
-  const auto logits = head(x).flatten(0, 1);
-  const auto wanted = labels.slice(1, 1, length).flatten();
-  const auto wide = logits.scalar_type() == at::kBFloat16 ? logits.to(at::kFloat) : logits;
-  return at::cross_entropy_loss(wide, wanted, {}, at::Reduction::Mean, kIgnore);
+  return nn::linear_cross_entropy(nn::rms_norm(x, norm_, config_.norm_eps).flatten(0, 1),
+                                  output_embeddings(), labels.slice(1, 1, length).flatten());
 }
 
 LanguageModel::Stream LanguageModel::start(int64_t batch) const {

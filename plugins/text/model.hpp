@@ -95,6 +95,9 @@ class LanguageModel {
   /// Where the parameter of that published name is kept.
   at::Tensor& slot(const std::string& name);
   at::Tensor embed(const at::Tensor& ids) const;  // [B, L] -> [B, L, d]
+  const at::Tensor& output_embeddings() const {
+    return config_.tie_word_embeddings ? embeddings_ : lm_head_;
+  }
   at::Tensor head(const at::Tensor& x) const;     // [B, L, d] -> [B, L, vocab_size]
   template <class Mix>
   at::Tensor block(const Layer& layer, const at::Tensor& x, const Mix& mix) const;

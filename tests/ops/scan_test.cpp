@@ -318,6 +318,26 @@ TEST_CASE("the backward pass written by hand is autograd's of the plain pieces")
   }
 }
 
+TEST_CASE("a graph that is never run backward gives its memory back") {
+  for (const auto& name : ops::Rule::names())
+    for (const bool recompute : {false, true}) {
+      CAPTURE(name, recompute);
+      const auto rule = ops::Rule::from_name(name);
+      auto w = weights();
+      auto q = normal({kN, kLength, kK}).requires_grad_(true);
+      const c10::weak_intrusive_ptr<c10::TensorImpl> seen(q.getIntrusivePtr());
+      ops::ScanOptions options;
+      options.recompute = recompute;
+      auto done = ops::scan(ops::initial_state(w, rule), {}, q, tokens(kLength, rule),
+                            ops::shifted_block_causal(kLength, 5), rule, options);
+      CHECK(done.out.requires_grad());
+      q.reset();
+      CHECK_FALSE(seen.expired());
+      done = ops::ScanResult();
+      CHECK(seen.expired());
+    }
+}
+
 TEST_CASE("a chunk split over processes that add up their sums is the same chunk") {
   at::manual_seed(23);
   const std::string name = GENERATE("momentum", "muon_momentum");

@@ -1,20 +1,38 @@
+#include <lact/error.hpp>
 #include <lact/nn/functional.hpp>
 
+#include "../ops/passes.hpp"
+#include "passes.hpp"
+
+#include <ATen/OpMathType.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/linear.h>
-#include <ATen/ops/outer.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/ones_like.h>
 #include <ATen/ops/pow.h>
+#include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/silu.h>
+#include <ATen/ops/zeros.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <optional>
 
 namespace lact::nn {
+namespace {
 
 using at::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
 
-Tensor affine(const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  return at::linear(x, weight.to(x.dtype()), bias.defined() ? bias.to(x.dtype()) : Tensor());
-}
+// --- without passes of our own -------------------------------------------------------------------
+
+namespace composed {
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon) {
   const auto type = x.scalar_type();
@@ -24,23 +42,249 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon) {
   return (wide * scale * weight).to(type);
 }
 
+Tensor rotate(const Tensor& x, const Rotary& table) {
+  const auto cos = table.cos.to(x.scalar_type()).unsqueeze(-2),  // [..., L, 1, a / 2]
+      sin = table.sin.to(x.scalar_type()).unsqueeze(-2);
+  const auto halves = x.chunk(2, -1);
+  return at::cat({halves[0] * cos - halves[1] * sin, halves[0] * sin + halves[1] * cos}, -1);
+}
+
+Tensor fast_input(const Tensor& x, const FastInput& how) {
+  auto y = x;
+  if (how.scale.defined()) y = y * how.scale.to(x.dtype()) + how.offset.to(x.dtype());
+  if (how.silu) y = at::silu(y);
+  auto heads = y.unflatten(-1, {how.heads, -1});
+  if (how.unit_epsilon >= 0)
+    heads = heads / (heads.norm(2, {-1}, /*keepdim=*/true) + how.unit_epsilon);
+  if (!how.table.cos.defined()) return heads;
+  const auto sizes = heads.sizes();
+  const auto blocks = heads.flatten(-2).unflatten(-1, {-1, 2 * how.table.cos.size(-1)});
+  return composed::rotate(blocks, how.table).reshape(sizes).to(x.dtype());
+}
+
+Tensor mix(const Tensor& attention, const Tensor& fast, const Tensor& weight, double epsilon,
+           const Tensor& z) {
+  auto y = rms_norm(fast, weight, epsilon);
+  if (z.defined()) y = y * at::silu(z).unsqueeze(-1);
+  return attention.flatten(-2) + y.flatten(-2);
+}
+
+}  // namespace composed
+
+// --- nodes ---------------------------------------------------------------------------------------
+
+/// An input of a node that may be undefined.
+using Parameter = std::optional<Tensor>;
+
+struct RmsNorm : torch::autograd::Function<RmsNorm> {
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight,
+                        double epsilon) {
+    context->save_for_backward({x, weight});
+    context->saved_data["epsilon"] = epsilon;
+    return passes::rms_norm(x, weight, epsilon);
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& y_) {
+    const auto saved = context->get_saved_variables();
+    const auto found = passes::rms_norm_backward(saved[0], saved[1],
+                                                 context->saved_data["epsilon"].toDouble(), y_[0]);
+    return {found.x_, found.weight_.to(saved[1].scalar_type()), {}};
+  }
+};
+
+struct Rotate : torch::autograd::Function<Rotate> {
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& cos,
+                        const Tensor& sin) {
+    context->save_for_backward({cos, sin});
+    return passes::rotate(x, {cos, sin}, /*back=*/false);
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& y_) {
+    const auto saved = context->get_saved_variables();
+    return {passes::rotate(y_[0], {saved[0], saved[1]}, /*back=*/true), {}, {}};
+  }
+};
+
+struct FastInputNode : torch::autograd::Function<FastInputNode> {
+  static Tensor forward(AutogradContext* context, const Tensor& x, const FastInput& how,
+                        const Parameter&, const Parameter&) {
+    context->save_for_backward({x, how.scale, how.offset, how.table.cos, how.table.sin});
+    context->saved_data["heads"] = how.heads;
+    context->saved_data["silu"] = how.silu;
+    context->saved_data["epsilon"] = how.unit_epsilon;
+    return passes::fast_input(x, how);
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& y_) {
+    const auto saved = context->get_saved_variables();
+    auto& data = context->saved_data;
+    const FastInput how{data["heads"].toInt(),
+                        saved[1],
+                        saved[2],
+                        data["silu"].toBool(),
+                        data["epsilon"].toDouble(),
+                        {saved[3], saved[4]}};
+    const auto found = passes::fast_input_backward(saved[0], how, y_[0]);
+    if (!how.scale.defined()) return {found.x_, {}, {}, {}};
+    return {found.x_,
+            {},
+            found.scale_.to(how.scale.scalar_type()),
+            found.offset_.to(how.offset.scalar_type())};
+  }
+};
+
+struct Mix : torch::autograd::Function<Mix> {
+  static Tensor forward(AutogradContext* context, const Tensor& attention, const Tensor& fast,
+                        const Tensor& weight, double epsilon, const Parameter& given) {
+    const auto z = given.value_or(Tensor());
+    context->save_for_backward({fast, weight, z});
+    context->saved_data["epsilon"] = epsilon;
+    context->saved_data["heads"] = attention.size(2);
+    return passes::mix(attention, fast, weight, epsilon, z);
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& y_) {
+    const auto saved = context->get_saved_variables();
+    const auto found = passes::mix_backward(
+        saved[0], saved[1], context->saved_data["epsilon"].toDouble(), saved[2], y_[0]);
+    const int64_t heads = context->saved_data["heads"].toInt();
+    return {y_[0].unflatten(-1, {heads, -1}),
+            found.fast_,
+            found.weight_.to(saved[1].scalar_type()),
+            {},
+            found.z_};
+  }
+};
+
+struct Swiglu : torch::autograd::Function<Swiglu> {
+  static Tensor hidden(const Tensor& a, const Tensor& b) {
+    const auto h = at::empty_like(a);
+    ops::passes::gate(a.unsqueeze(0), b.unsqueeze(0), h.unsqueeze(0));
+    return h;
+  }
+  /// x [tokens, d]
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& gate,
+                        const Tensor& up, const Tensor& down) {
+    const auto a = at::linear(x, gate), b = at::linear(x, up);
+    context->save_for_backward({x, gate, up, down, a, b});
+    return at::linear(hidden(a, b), down);
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& y_) {
+    const auto saved = context->get_saved_variables();
+    const Tensor &x = saved[0], &gate = saved[1], &up = saved[2], &down = saved[3];
+    const auto [a_, b_, h] = passes::gate_backward(saved[4], saved[5], y_[0].mm(down));
+    return {a_.mm(gate).addmm_(b_, up), a_.mT().mm(x), b_.mT().mm(x), y_[0].mT().mm(h)};
+  }
+};
+
+/// Sum of cross entropies of x weight^T where labels are not negative; those of the gradients that
+/// are wanted are formed at once, scaled by `factor`.
+struct Entropy {
+  Entropy(const Tensor& x, const Tensor& weight, const Tensor& labels, double factor, bool wanted) {
+    constexpr int64_t kNumbers = int64_t{1} << 23;  // of logits at a time
+    const int64_t tokens = x.size(0), classes = weight.size(0);
+    const int64_t tile = std::clamp<int64_t>(kNumbers / classes, 64, 2048);
+    if (wanted) {
+      x_ = at::empty_like(x);
+      weight_ = at::zeros(weight.sizes(), x.options().dtype(at::toOpMathType(x.scalar_type())));
+    }
+    const auto room = at::empty({std::min(tile, tokens), classes}, x.options());
+    for (int64_t begin = 0; begin < tokens; begin += tile) {
+      const int64_t end = std::min(begin + tile, tokens);
+      const auto rows = x.slice(0, begin, end);
+      auto logits = room.slice(0, 0, end - begin);
+      at::mm_out(logits, rows, weight.mT());
+      sum += score(logits, labels.slice(0, begin, end), wanted ? factor : 0);
+      if (!wanted) continue;
+      x_.slice(0, begin, end).copy_(logits.mm(weight));
+      if (weight_.scalar_type() == x.scalar_type())
+        weight_.addmm_(logits.mT(), rows);
+      else  // sums of bfloat16 products are float32
+        weight_.add_(logits.mT().mm(rows));
+    }
+  }
+
+  static double score(const Tensor& logits, const Tensor& labels, double factor) {
+    if (passes::fit(logits)) return passes::entropy(logits, labels, factor);
+    const auto wide = logits.to(at::kFloat), most = wide.logsumexp({-1}, /*keepdim=*/true);
+    const auto scored = labels.ge(0).unsqueeze(1), index = labels.clamp_min(0).unsqueeze(1);
+    if (factor != 0)
+      logits.copy_((wide - most).exp().scatter_add(1, index, -at::ones_like(most)) * scored *
+                   factor);
+    return ((most - wide.gather(1, index)) * scored).sum().item<double>();
+  }
+
+  Tensor x_, weight_;
+  double sum = 0;
+};
+
+double scored(const Tensor& labels) {
+  return static_cast<double>(labels.ge(0).sum().item<int64_t>());
+}
+
+Tensor mean(const Entropy& done, double count, const Tensor& like) {
+  return at::scalar_tensor(done.sum / count,
+                           like.options().dtype(at::toOpMathType(like.scalar_type())));
+}
+
+struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight,
+                        const Tensor& labels) {
+    const auto count = scored(labels);
+    const Entropy done(x, weight, labels, 1 / count, true);
+    context->save_for_backward({done.x_, done.weight_});
+    return mean(done, count, x);
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& mean_) {
+    const auto saved = context->get_saved_variables();
+    const auto type = saved[0].scalar_type();
+    return {(saved[0] * mean_[0]).to(type), (saved[1] * mean_[0]).to(type), {}};
+  }
+};
+
+}  // namespace
+
+Tensor affine(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  return at::linear(x, weight.to(x.dtype()), bias.defined() ? bias.to(x.dtype()) : Tensor());
+}
+
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon) {
+  return passes::fit(x) ? RmsNorm::apply(x, weight, epsilon)
+                        : composed::rms_norm(x, weight, epsilon);
+}
+
 Rotary rotary(const Tensor& positions, int64_t width, double theta, at::ScalarType dtype) {
   const auto exact = dtype == at::kDouble ? at::kDouble : at::kFloat;
   const auto options = positions.options().dtype(exact);
   const auto exponent = at::arange(0, width, 2, options) / static_cast<double>(width);
   const auto frequency = at::pow(theta, exponent).reciprocal();      // [a / 2]
   const auto angle = positions.to(exact).unsqueeze(-1) * frequency;  // [..., L, a / 2]
-  return {angle.cos().to(dtype), angle.sin().to(dtype)};
+  return {angle.cos().to(dtype).to(exact), angle.sin().to(dtype).to(exact)};
 }
 
 Tensor rotate(const Tensor& x, const Rotary& table) {
-  const auto cos = table.cos.unsqueeze(-2), sin = table.sin.unsqueeze(-2);  // [..., L, 1, a / 2]
-  const auto halves = x.chunk(2, -1);
-  return at::cat({halves[0] * cos - halves[1] * sin, halves[0] * sin + halves[1] * cos}, -1);
+  return passes::fit(x) ? Rotate::apply(x, table.cos, table.sin) : composed::rotate(x, table);
+}
+
+Tensor fast_input(const Tensor& x, const FastInput& how) {
+  return passes::fit(x) ? FastInputNode::apply(x, how, Parameter(how.scale), Parameter(how.offset))
+                        : composed::fast_input(x, how);
+}
+
+Tensor mix(const Tensor& attention, const Tensor& fast, const Tensor& weight, double epsilon,
+           const Tensor& z) {
+  return passes::fit(fast) ? Mix::apply(attention, fast, weight, epsilon, Parameter(z))
+                           : composed::mix(attention, fast, weight, epsilon, z);
 }
 
 Tensor swiglu(const Tensor& x, const Tensor& gate, const Tensor& up, const Tensor& down) {
-  return affine(at::silu(affine(x, gate)) * affine(x, up), down);
+  const auto type = x.scalar_type();
+  if (!passes::fit(x)) return affine(at::silu(affine(x, gate)) * affine(x, up), down);
+  return Swiglu::apply(x.reshape({-1, x.size(-1)}), gate.to(type), up.to(type), down.to(type))
+      .view(x.sizes());
+}
+
+Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor& labels) {
+  const auto w = weight.to(x.dtype());
+  if (at::GradMode::is_enabled() && (x.requires_grad() || w.requires_grad()))
+    return LinearCrossEntropy::apply(x, w, labels);
+  return mean(Entropy(x, w, labels, 0, /*wanted=*/false), scored(labels), x);
 }
 
 }  // namespace lact::nn

@@ -10,7 +10,6 @@
 #include <ATen/ops/eye.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/sigmoid.h>
-#include <ATen/ops/silu.h>
 #include <ATen/ops/softplus.h>
 #include <ATen/ops/tensor.h>
 
@@ -43,16 +42,13 @@ struct Layer {
     return found == p.end() ? Tensor() : found->second;
   }
 
-  /// [B, L, heads * channels] -> [B * heads, L, channels], head fastest.
+  /// [B, L, heads, channels] -> [B * heads, L, channels], head fastest; a view of what fast_input
+  /// makes.
   Tensor fold(const Tensor& x) const {
-    const int64_t batch = x.size(0), length = x.size(1);
-    return x.view({batch, length, o.fast_heads, -1})
-        .transpose(1, 2)
-        .reshape({batch * o.fast_heads, length, -1});
+    return x.transpose(1, 2).reshape({x.size(0) * x.size(2), x.size(1), x.size(3)});
   }
   Tensor unfold(const Tensor& x) const {
-    const int64_t batch = x.size(0) / o.fast_heads, length = x.size(1);
-    return x.view({batch, o.fast_heads, length, -1}).transpose(1, 2).reshape({batch, length, -1});
+    return x.unflatten(0, {-1, o.fast_heads}).transpose(1, 2);
   }
   Tensor attention_heads(const Tensor& x) const {  // [B, L, A, a]
     return x.view({x.size(0), x.size(1), o.attention_heads, -1});
@@ -61,24 +57,17 @@ struct Layer {
 
 struct Projected {
   Tensor q, k, v;    // [B, L, A, a], q and k rotated
-  Tensor fast_q;     // [B, L, d]
-  ops::Tokens fast;  // k, v [B, L, d], rates and momentum [B, L, N * channels]: not folded yet
+  Tensor fast_q;     // [B, L, N, K]
+  ops::Tokens fast;  // [B, L, N, K], or [B, L, N, channels]: not folded yet
 
   Projected row(int64_t i) const;
 };
 
-/// silu, unit length per fast head, rotation in blocks of an attention head (spec 5.4).
-Tensor fast_input(const Layer& layer, const Tensor& x, int64_t column, const Rotary& table) {
-  const auto scale = layer.at("qk_scale").select(1, column),
-             offset = layer.at("qk_offset").select(1, column);
-  auto y = x * scale.to(x.dtype()) + offset.to(x.dtype());
-  if (layer.o.silu) y = at::silu(y);
-  const auto sizes = y.sizes().vec();
-  auto heads = y.view({sizes[0], sizes[1], layer.o.fast_heads, -1});  // [B, L, N, K]
-  heads = heads / (heads.norm(2, {-1}, /*keepdim=*/true) + kUnitEpsilon);
-  y = heads.view(sizes);
-  if (layer.o.rotate_fast) y = rotate(layer.attention_heads(y), table).view(sizes);
-  return y.to(x.dtype());
+Tensor fast_queries(const Layer& layer, const Tensor& x, int64_t column, const Rotary& table) {
+  const auto& o = layer.o;
+  return fast_input(x, {o.fast_heads, layer.at("qk_scale").select(1, column),
+                        layer.at("qk_offset").select(1, column), o.silu, kUnitEpsilon,
+                        o.rotate_fast ? table : Rotary()});
 }
 
 /// A head's rates of a token: one for each matrix.
@@ -108,20 +97,19 @@ Projected project(const Layer& layer, const Tensor& x, const Tensor& positions) 
   out.k = rotate(layer.attention_heads(k), table);
   out.v = layer.attention_heads(v);
   if (!o.fast_weights) return out;
-  out.fast_q = fast_input(layer, q, 0, table);
-  out.fast.k = fast_input(layer, k, 1, table);
-  out.fast.v = o.silu && o.silu_v ? at::silu(v) : v.contiguous();
+  out.fast_q = fast_queries(layer, q, 0, table);
+  out.fast.k = fast_queries(layer, k, 1, table);
+  out.fast.v = fast_input(v, {.heads = o.fast_heads, .silu = o.silu && o.silu_v});
   const auto rate = rates(layer, x).unflatten(-1, {o.fast_heads, rate_count(o), o.rate_channels});
-  const auto one = [&](int64_t i) {
-    return rate.select(-2, i).flatten(-2);
-  };  // [B, L, N * channels]
+  const auto one = [&](int64_t i) { return rate.select(-2, i); };
   if (o.linear)
     out.fast.rate = {{}, {}, one(0)};
   else
     out.fast.rate = {one(0), one(2), one(1)};  // published order: gate, down, up
   if (o.rule.momentum)
-    out.fast.momentum = at::sigmoid(
-        affine(x, layer.at("momentum_proj.0.weight"), layer.at("momentum_proj.0.bias")));
+    out.fast.momentum =
+        at::sigmoid(affine(x, layer.at("momentum_proj.0.weight"), layer.at("momentum_proj.0.bias")))
+            .unsqueeze(-1);
   return out;
 }
 
@@ -150,30 +138,26 @@ ops::FastWeights initial_weights(const Layer& layer, int64_t batch) {
   return {repeat(one("w0")), repeat(one("w2")), repeat(layer.at("w1"))};
 }
 
-/// Norm, scale, sum with the attention output, projection (spec 5.6). fast [B, L, d] or undefined.
+/// Norm, scale, sum with the attention output, projection (spec 5.6). fast [B, L, N, K] or
+/// undefined.
 Tensor output(const Layer& layer, const Tensor& x, const Tensor& attention, const Tensor& fast) {
-  Tensor sum = attention.flatten(-2);  // [B, L, d]
-  if (fast.defined()) {
-    auto y = fast.view({x.size(0), x.size(1), layer.o.fast_heads, -1});
-    y = rms_norm(y, layer.at("ttt_norm.weight"), kInnerNormEpsilon);
-    if (layer.o.scale) {
-      const auto z = affine(x, layer.at("ttt_scale_proj.weight"), layer.at("ttt_scale_proj.bias"));
-      y = y * at::silu(z).unsqueeze(-1);
-    }
-    sum = sum + y.flatten(-2);
-  }
-  return affine(sum, layer.at("o_proj.weight"));
+  if (!fast.defined()) return affine(attention.flatten(-2), layer.at("o_proj.weight"));
+  Tensor z;
+  if (layer.o.scale)
+    z = affine(x, layer.at("ttt_scale_proj.weight"), layer.at("ttt_scale_proj.bias"));
+  return affine(mix(attention, fast, layer.at("ttt_norm.weight"), kInnerNormEpsilon, z),
+                layer.at("o_proj.weight"));
 }
 
-/// All fast-weight work of a batch of rows; returns [B, L, d].
+/// All fast-weight work of a batch of rows; returns [B, L, N, K].
 Tensor fast_rows(const Layer& layer, const Projected& in, const Rows& rows, Taps* taps) {
   const auto& o = layer.o;
   std::vector<Tensor> pieces;
   for (const auto& group : rows.groups) {
     const auto take = [&](const Tensor& x) {
       if (!group.index.defined()) return layer.fold(x);
-      const auto flat = x.reshape({-1, x.size(-1)}).index_select(0, group.index.flatten());
-      return layer.fold(flat.view({group.index.size(0), group.index.size(1), -1}));
+      const auto some = x.flatten(0, 1).index_select(0, group.index.flatten());
+      return layer.fold(some.unflatten(0, group.index.sizes()));
     };
     const auto q = take(in.fast_q);
     const auto tokens = map_tokens(in.fast, take);
@@ -194,8 +178,8 @@ Tensor fast_rows(const Layer& layer, const Projected& in, const Rows& rows, Taps
     pieces.push_back(layer.unfold(done.out));
   }
   if (!rows.inverse.defined()) return pieces.at(0);
-  for (auto& piece : pieces) piece = piece.reshape({-1, o.width});
-  return at::cat(pieces, 0).index_select(0, rows.inverse).view({rows.batch, rows.length, o.width});
+  for (auto& piece : pieces) piece = piece.flatten(0, 1);
+  return at::cat(pieces, 0).index_select(0, rows.inverse).unflatten(0, {rows.batch, rows.length});
 }
 
 /// What the next tokens see through the window, which they join. [B, T, A, a]
@@ -208,7 +192,7 @@ Tensor attend(const Layer& layer, const Projected& in, LactLayerStream& stream) 
   return out.transpose(1, 2);
 }
 
-/// What they read from the fast weights, which learn them. [B, T, d]
+/// What they read from the fast weights, which learn them. [B, T, N, K]
 Tensor scan_on(const Layer& layer, const Projected& in, LactLayerStream& stream,
                const ops::Schedule& schedule) {
   const auto fold = [&](const Tensor& y) { return layer.fold(y); };
@@ -258,7 +242,7 @@ ops::FastWeights joined_weights(const std::vector<LactLayerStream*>& streams, bo
 }
 
 /// The fast weights' part of one token of each stream, x [B, 1, d]: all are read together, each
-/// learns its own. [B, 1, d]
+/// learns its own. [B, 1, N, K]
 Tensor fast_together(const Layer& layer, const Projected& in,
                      const std::vector<LactLayerStream*>& streams) {
   const auto& o = layer.o;

@@ -17,6 +17,10 @@ struct Holder : torch::CustomClassHolder {
   T value;
 };
 
+// Outputs are new tensors over the memory of what was computed: what a node keeps, or the base of a
+// view it keeps, must not lead back to the node, or a graph that is never run backward is never
+// freed.
+
 template <class T>
 T& held(AutogradContext* context) {
   return static_cast<Holder<T>&>(*context->saved_data["held"].toCapsule()).value;
@@ -34,6 +38,7 @@ struct TransformFunction : torch::autograd::Function<TransformFunction> {
     auto holder = c10::make_intrusive<Holder<Transformed>>(Transformed{*transform, rule, {}});
     auto out = transform->forward(g.vec(), rule, &holder->value.kept);
     context->saved_data["held"] = c10::IValue::make_capsule(std::move(holder));
+    for (auto& x : out) x = x.detach();
     return out;
   }
 
@@ -77,7 +82,7 @@ struct ScanFunction : torch::autograd::Function<ScanFunction> {
     const auto add = [&](Tensor& x) {
       for (size_t i = 0; i < after.size(); ++i)
         if (after[i] == &x) scan.outputs.push_back(i);
-      out.push_back(x);
+      out.push_back(x.detach());
     };
     for (const auto which : learned) {
       add(result.state.w.*which);

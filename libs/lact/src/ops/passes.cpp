@@ -1,15 +1,14 @@
 #include "passes.hpp"
 
+#include "../simd/best.hpp"
 #include "cpu/passes.hpp"
 #include "cuda/passes.hpp"
 
 #include <lact/error.hpp>
 
 #include <ATen/Parallel.h>
-#include <ATen/Version.h>
 
 #include <algorithm>
-#include <string>
 
 namespace lact::ops::passes {
 namespace {
@@ -18,12 +17,10 @@ using at::Tensor;
 
 const cpu::AllPasses& best() {
 #ifdef __x86_64__
-  // LibTorch's own choice, so that ATEN_CPU_CAPABILITY rules both.
-  static const std::string can = at::get_cpu_capability();
-  if (can.rfind("AVX512", 0) == 0) return cpu::avx512::passes();
-  if (can == "AVX2") return cpu::avx2::passes();
-#endif
+  return simd::best(cpu::base::passes, cpu::avx2::passes, cpu::avx512::passes);
+#else
   return cpu::base::passes();
+#endif
 }
 
 template <class T>

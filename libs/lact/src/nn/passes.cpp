@@ -1,0 +1,293 @@
+#include "passes.hpp"
+
+#include "../simd/best.hpp"
+#include "cpu/passes.hpp"
+
+#include <lact/error.hpp>
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+namespace lact::nn::passes {
+namespace {
+
+using at::Tensor;
+
+const cpu::AllPasses& best() {
+#ifdef __x86_64__
+  return simd::best(cpu::base::passes, cpu::avx2::passes, cpu::avx512::passes);
+#else
+  return cpu::base::passes();
+#endif
+}
+
+/// f(the passes of x's type)
+template <class F>
+void by_type(const Tensor& x, const F& f) {
+  if (x.scalar_type() == at::kDouble) return f(best().f64);
+  if (x.scalar_type() == at::kBFloat16) return f(best().bf16);
+  f(best().f32);
+}
+
+/// What passes compute in.
+at::ScalarType wide_type(const Tensor& x) {
+  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+}
+
+/// A parameter or a table in that type.
+Tensor wide(const Tensor& parameter, const Tensor& x) {
+  return parameter.defined() ? parameter.to(wide_type(x)).contiguous() : Tensor();
+}
+
+template <class T>
+T* data(const Tensor& x) {
+  return x.defined() ? static_cast<T*>(x.data_ptr()) : nullptr;
+}
+
+/// f(begin, end) over rows of `width` numbers, shared out to the cores.
+template <class F>
+void over_rows(int64_t rows, int64_t width, const F& f) {
+  constexpr int64_t kNumbers = 16384;  // worth a core of their own
+  at::parallel_for(0, rows, std::max<int64_t>(1, kNumbers / std::max<int64_t>(width, 1)), f);
+}
+
+/// Gradients of a parameter of `width` numbers, a row for each thread.
+struct Sums {
+  Sums(const Tensor& like, int64_t width)
+      : rows(at::zeros({at::get_num_threads(), width}, like.options().dtype(wide_type(like)))) {}
+  template <class A>
+  A* mine() const {
+    return data<A>(rows) + at::get_thread_num() * rows.size(1);
+  }
+  Tensor sum() const { return rows.sum(0); }
+  Tensor rows;
+};
+
+/// Last dimension without gaps.
+Tensor dense(const Tensor& x) {
+  return x.stride(-1) == 1 || x.size(-1) == 1 ? x : x.contiguous();
+}
+
+/// Rows of the last dimension, any distance apart.
+Tensor rows_of(const Tensor& x) {
+  return dense(x.reshape({-1, x.size(-1)}));
+}
+
+/// [B, L, heads, width] token by token.
+struct Tokens {
+  explicit Tokens(const Tensor& given) : x(dense(given)) {}
+  int64_t count() const { return x.size(0) * x.size(1); }
+  template <class T>
+  T* at(int64_t token) const {
+    const int64_t length = x.size(1);
+    return data<T>(x) + token / length * x.stride(0) + token % length * x.stride(1);
+  }
+  cpu::Heads heads() const { return {x.size(2), x.size(3), x.stride(2)}; }
+  Tensor x;
+};
+
+/// A rotary table's rows for the tokens of [B, L, ...].
+struct Turns {
+  Turns(const Rotary& table, const Tensor& x)
+      : cos(wide(table.cos, x)), sin(wide(table.sin, x)), length(x.size(1)) {}
+  template <class A>
+  cpu::Turn<A> at(int64_t token) const {
+    if (!cos.defined()) return {nullptr, nullptr, 0};
+    const int64_t half = cos.size(-1), row = (cos.dim() == 2 ? token % length : token) * half;
+    return {data<A>(cos) + row, data<A>(sin) + row, half};
+  }
+  Tensor cos, sin;
+  int64_t length;
+};
+
+/// Room for [B, L, heads, width], in memory as [B, heads, L, width].
+Tensor heads_first(const Tensor& x, int64_t heads, int64_t width) {
+  return at::empty({x.size(0), heads, x.size(1), width}, x.options()).transpose(1, 2);
+}
+
+}  // namespace
+
+bool fit(const Tensor& x) {
+  return x.is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kDouble ||
+                        x.scalar_type() == at::kBFloat16);
+}
+
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon) {
+  const auto in = rows_of(x), w = wide(weight, x);
+  const auto y = at::empty(x.sizes(), x.options());
+  const int64_t width = in.size(1);
+  by_type(x, [&]<class T, class A>(const cpu::Passes<T, A>& passes) {
+    over_rows(in.size(0), width, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i)
+        passes.rms_norm(width, data<T>(in) + i * in.stride(0), data<A>(w), static_cast<A>(epsilon),
+                        data<T>(y) + i * width);
+    });
+  });
+  return y;
+}
+
+NormGradient rms_norm_backward(const Tensor& x, const Tensor& weight, double epsilon,
+                               const Tensor& y_) {
+  const auto in = rows_of(x), w = wide(weight, x), g = y_.contiguous();
+  const auto x_ = at::empty(x.sizes(), x.options());
+  const int64_t width = in.size(1);
+  const Sums weight_(x, width);
+  by_type(x, [&]<class T, class A>(const cpu::Passes<T, A>& passes) {
+    over_rows(in.size(0), width, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i)
+        passes.rms_norm_backward(width, data<T>(in) + i * in.stride(0), data<A>(w),
+                                 static_cast<A>(epsilon), data<T>(g) + i * width,
+                                 data<T>(x_) + i * width, weight_.mine<A>());
+    });
+  });
+  return {x_, weight_.sum()};
+}
+
+Tensor rotate(const Tensor& x, const Rotary& table, bool back) {
+  const Tokens in(x);
+  const Turns turns(table, x);
+  const auto y = at::empty(x.sizes(), x.options());
+  const int64_t width = x.size(2) * x.size(3);
+  by_type(x, [&]<class T, class A>(const cpu::Passes<T, A>& passes) {
+    over_rows(in.count(), width, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i)
+        passes.rotate(in.heads(), in.at<T>(i), turns.at<A>(i), back, data<T>(y) + i * width);
+    });
+  });
+  return y;
+}
+
+namespace {
+
+template <class A>
+cpu::FastShape<A> shape_of(const FastInput& how, int64_t width, const Tensor& scale,
+                           const Tensor& offset) {
+  return {how.heads,       width / how.heads, data<A>(scale),
+          data<A>(offset), how.silu,          static_cast<A>(how.unit_epsilon)};
+}
+
+}  // namespace
+
+Tensor fast_input(const Tensor& x, const FastInput& how) {
+  const int64_t width = x.size(2);
+  const Tokens in(x.unsqueeze(2)), out(heads_first(x, how.heads, width / how.heads));
+  const Turns turns(how.table, x);
+  const auto scale = wide(how.scale, x), offset = wide(how.offset, x);
+  by_type(x, [&]<class T, class A>(const cpu::Passes<T, A>& passes) {
+    const auto shape = shape_of<A>(how, width, scale, offset);
+    over_rows(in.count(), width, [&](int64_t begin, int64_t end) {
+      std::vector<A> scratch(static_cast<size_t>(width));
+      for (int64_t i = begin; i < end; ++i)
+        passes.fast_input(shape, in.at<T>(i), turns.at<A>(i), scratch.data(), out.at<T>(i),
+                          out.heads().stride);
+    });
+  });
+  return out.x;
+}
+
+FastInputGradient fast_input_backward(const Tensor& x, const FastInput& how, const Tensor& y_) {
+  const int64_t width = x.size(2);
+  const Tokens in(x.unsqueeze(2)), g(y_);
+  const Turns turns(how.table, x);
+  const auto scale = wide(how.scale, x), offset = wide(how.offset, x);
+  const auto x_ = at::empty(x.sizes(), x.options());
+  const Sums scale_(x, width), offset_(x, width);
+  by_type(x, [&]<class T, class A>(const cpu::Passes<T, A>& passes) {
+    const auto shape = shape_of<A>(how, width, scale, offset);
+    over_rows(in.count(), width, [&](int64_t begin, int64_t end) {
+      std::vector<A> scratch(static_cast<size_t>(3 * width));
+      for (int64_t i = begin; i < end; ++i)
+        passes.fast_input_backward(shape, in.at<T>(i), turns.at<A>(i), g.at<T>(i), g.heads().stride,
+                                   scratch.data(), data<T>(x_) + i * width, scale_.mine<A>(),
+                                   offset_.mine<A>());
+    });
+  });
+  if (!scale.defined()) return {x_, {}, {}};
+  return {x_, scale_.sum(), offset_.sum()};
+}
+
+Tensor mix(const Tensor& attention, const Tensor& fast, const Tensor& weight, double epsilon,
+           const Tensor& z) {
+  const Tokens seen(attention), read(fast);
+  const int64_t heads = fast.size(2), width = heads * fast.size(3);
+  const auto w = wide(weight, fast), gain = z.defined() ? z.contiguous() : Tensor();
+  const auto y = at::empty({fast.size(0), fast.size(1), width}, attention.options());
+  by_type(fast, [&]<class T, class A>(const cpu::Passes<T, A>& passes) {
+    over_rows(read.count(), width, [&](int64_t begin, int64_t end) {
+      std::vector<A> scratch(static_cast<size_t>(width));
+      for (int64_t i = begin; i < end; ++i)
+        passes.mix(seen.heads(), seen.at<T>(i), read.heads(), read.at<T>(i), data<A>(w),
+                   static_cast<A>(epsilon), gain.defined() ? data<T>(gain) + i * heads : nullptr,
+                   scratch.data(), data<T>(y) + i * width);
+    });
+  });
+  return y;
+}
+
+MixGradient mix_backward(const Tensor& fast, const Tensor& weight, double epsilon, const Tensor& z,
+                         const Tensor& y_) {
+  const int64_t heads = fast.size(2), width = heads * fast.size(3);
+  const Tokens read(fast), fast_(heads_first(fast, heads, fast.size(3)));
+  const auto w = wide(weight, fast), gain = z.defined() ? z.contiguous() : Tensor();
+  const auto g = y_.contiguous(), z_ = z.defined() ? at::empty_like(gain) : Tensor();
+  const Sums weight_(fast, fast.size(3));
+  by_type(fast, [&]<class T, class A>(const cpu::Passes<T, A>& passes) {
+    const auto of = [&](const Tensor& x, int64_t i) {
+      return x.defined() ? data<T>(x) + i * heads : nullptr;
+    };
+    over_rows(read.count(), width, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i)
+        passes.mix_backward(read.heads(), read.at<T>(i), data<A>(w), static_cast<A>(epsilon),
+                            of(gain, i), data<T>(g) + i * width, fast_.at<T>(i),
+                            fast_.heads().stride, weight_.mine<A>(), of(z_, i));
+    });
+  });
+  return {fast_.x, weight_.sum(), z_};
+}
+
+GateGradient gate_backward(const Tensor& a, const Tensor& b, const Tensor& h_) {
+  const auto x = a.contiguous(), y = b.contiguous(), g = h_.contiguous();
+  const GateGradient out{at::empty_like(x), at::empty_like(x), at::empty_like(x)};
+  by_type(a, [&]<class T, class A>(const cpu::Passes<T, A>& passes) {
+    over_rows(x.numel(), 1, [&](int64_t begin, int64_t end) {
+      passes.gate_backward(end - begin, data<T>(x) + begin, data<T>(y) + begin, data<T>(g) + begin,
+                           data<T>(out.a_) + begin, data<T>(out.b_) + begin,
+                           data<T>(out.h) + begin);
+    });
+  });
+  return out;
+}
+
+double entropy(const Tensor& logits, const Tensor& labels, double factor) {
+  const auto label = labels.contiguous();
+  const int64_t rows = logits.size(0), classes = logits.size(1);
+  const auto* wanted = label.const_data_ptr<int64_t>();
+  for (int64_t i = 0; i < rows; ++i)
+    if (wanted[i] >= classes)
+      throw Error(Exit::data, "label ", wanted[i], " is none of ", classes, " classes");
+  std::vector<double> each(static_cast<size_t>(rows));
+  by_type(logits, [&]<class T, class A>(const cpu::Passes<T, A>& passes) {
+    const A scale = static_cast<A>(factor);
+    over_rows(rows, classes, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        T* row = data<T>(logits) + i * classes;
+        if (wanted[i] >= 0)
+          each[static_cast<size_t>(i)] =
+              passes.entropy(classes, row, wanted[i], factor != 0 ? &scale : nullptr);
+        else if (factor != 0)
+          std::fill(row, row + classes, T(0));
+      }
+    });
+  });
+  double sum = 0;
+  for (const double one : each) sum += one;
+  return sum;
+}
+
+}  // namespace lact::nn::passes

@@ -1,0 +1,17 @@
+#pragma once
+// Which of the passes that were built once per instruction set this machine runs.
+
+#include <ATen/Version.h>
+
+#include <string>
+
+namespace lact::simd {
+
+/// What one of three functions returns, by LibTorch's own choice: ATEN_CPU_CAPABILITY rules both.
+template <class Passes>
+const Passes& best(const Passes& (*base)(), const Passes& (*avx2)(), const Passes& (*avx512)()) {
+  static const std::string can = at::get_cpu_capability();
+  return can.rfind("AVX512", 0) == 0 ? avx512() : can == "AVX2" ? avx2() : base();
+}
+
+}  // namespace lact::simd
