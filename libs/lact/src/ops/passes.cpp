@@ -203,4 +203,45 @@ void mirror(const Tensor& x, int64_t block) {
   });
 }
 
+namespace {
+
+/// f(score passes, compute type)
+template <class F>
+void by_score_type(const Tensor& x, const F& f) {
+  if (x.scalar_type() == at::kFloat) return f(best().scores32, float{});
+  f(best().scores64, double{});
+}
+
+/// Row `one` of scores, with zeros where its query sees nothing.
+template <class A>
+A* seen_row(const Tensor& scores, const Seen& one) {
+  A* row = static_cast<A*>(scores.data_ptr()) + one.row * scores.size(1);
+  std::fill(row, row + one.first, A(0));
+  std::fill(row + one.last, row + scores.size(1), A(0));
+  return row + one.first;
+}
+
+}  // namespace
+
+void softmax(const Tensor& scores, const std::vector<Seen>& seen, double scale,
+             const Tensor& sums) {
+  by_score_type(scores, [&](const auto& passes, auto computed) {
+    using A = decltype(computed);
+    for (const auto& one : seen)
+      static_cast<A*>(sums.data_ptr())[one.row] =
+          passes.softmax(one.last - one.first, static_cast<A>(scale), seen_row<A>(scores, one));
+  });
+}
+
+void softmax_backward(const Tensor& scores, const std::vector<Seen>& seen, double scale,
+                      const Tensor& sums, const Tensor& gradients) {
+  by_score_type(scores, [&](const auto& passes, auto computed) {
+    using A = decltype(computed);
+    for (const auto& one : seen)
+      passes.softmax_backward(one.last - one.first, static_cast<A>(scale),
+                              static_cast<const A*>(sums.const_data_ptr())[one.row],
+                              seen_row<A>(scores, one), seen_row<A>(gradients, one));
+  });
+}
+
 }  // namespace lact::ops::passes

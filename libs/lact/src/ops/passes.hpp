@@ -3,6 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <vector>
+
 namespace lact::ops::passes {
 
 /// Rates of the tokens of a tile, [n, T, 1] each.
@@ -38,5 +40,17 @@ void rescale_backward(const at::Tensor& u, const at::Tensor& norm, double epsilo
 void mirror(const at::Tensor& x, int64_t block);
 /// x <- x + x^T, as above.
 void symmetrize(const at::Tensor& x);
+
+/// Some keys of a block of scores: what query `row` sees.
+struct Seen {
+  int64_t row, first, last;
+};
+/// Scores [queries, keys], contiguous, float32 or float64 on a CPU, of which each query sees some:
+/// they become probabilities, those not seen 0. `sums` [queries] receives the logarithms of sums.
+void softmax(const at::Tensor& scores, const std::vector<Seen>& seen, double scale,
+             const at::Tensor& sums);
+/// Scores become probabilities, gradients of these the gradients of q . k.
+void softmax_backward(const at::Tensor& scores, const std::vector<Seen>& seen, double scale,
+                      const at::Tensor& sums, const at::Tensor& gradients);
 
 }  // namespace lact::ops::passes

@@ -187,6 +187,35 @@ void mirror(int64_t n, int64_t block, A* x) {
   }
 }
 
+template <class A>
+A softmax(int64_t keys, A scale, A* scores) {
+  A most = scores[0], sum = 0;
+#pragma omp simd reduction(max : most)
+  for (int64_t i = 0; i < keys; ++i) most = scores[i] > most ? scores[i] : most;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < keys; ++i) {
+    scores[i] = exp_of_negative(A((scores[i] - most) * scale));
+    sum += scores[i];
+  }
+  const A share = 1 / sum;
+#pragma omp simd
+  for (int64_t i = 0; i < keys; ++i) scores[i] *= share;
+  return most * scale + std::log(sum);
+}
+
+template <class A>
+void softmax_backward(int64_t keys, A scale, A log_sum, A* scores, A* gradients) {
+  A along = 0;
+#pragma omp simd reduction(+ : along)
+  for (int64_t i = 0; i < keys; ++i) {
+    const A x = scores[i] * scale - log_sum;
+    scores[i] = exp_of_negative(x < 0 ? x : A(0));  // rounding may have left it above
+    along += scores[i] * gradients[i];
+  }
+#pragma omp simd
+  for (int64_t i = 0; i < keys; ++i) gradients[i] = scale * scores[i] * (gradients[i] - along);
+}
+
 template <class T, class A>
 constexpr Passes<T, A> token_passes() {
   return {gate<T, A>,       gate_backward<T, A>,  learn<T, A>,
@@ -201,9 +230,13 @@ constexpr RowPasses<A> row_passes() {
 }  // namespace
 
 const AllPasses& passes() {
-  static const AllPasses all{token_passes<float, float>(), token_passes<double, double>(),
-                             token_passes<uint16_t, float>(), row_passes<float>(),
-                             row_passes<double>()};
+  static const AllPasses all{token_passes<float, float>(),
+                             token_passes<double, double>(),
+                             token_passes<uint16_t, float>(),
+                             row_passes<float>(),
+                             row_passes<double>(),
+                             {softmax<float>, softmax_backward<float>},
+                             {softmax<double>, softmax_backward<double>}};
   return all;
 }
 

@@ -52,12 +52,24 @@ struct RowPasses {
   void (*symmetrize)(int64_t n, A* x);
 };
 
+/// What attention does to the scores of one query with the keys that it sees; in place.
+template <class A>
+struct ScorePasses {
+  /// Returns the logarithm of the sum of exp(scale scores), which become the probabilities.
+  A (*softmax)(int64_t keys, A scale, A* scores);
+  /// In: scores and the gradients of the probabilities. Out, in the same places: the probabilities,
+  /// and the gradients of q . k.
+  void (*softmax_backward)(int64_t keys, A scale, A log_sum, A* scores, A* gradients);
+};
+
 struct AllPasses {
   Passes<float, float> f32;
   Passes<double, double> f64;
   Passes<uint16_t, float> bf16;  // bfloat16 by its bits
   RowPasses<float> rows32;
   RowPasses<double> rows64;
+  ScorePasses<float> scores32;
+  ScorePasses<double> scores64;
 };
 
 namespace base {
