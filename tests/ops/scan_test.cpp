@@ -7,9 +7,13 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/linalg_qr.h>
+#include <ATen/ops/lt.h>
+#include <ATen/ops/pow.h>
 #include <ATen/ops/rand.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/randn_like.h>
+#include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 
 #include <ATen/Context.h>
@@ -385,6 +389,135 @@ TEST_CASE("a chunk split over processes that add up their sums is the same chunk
         by_token ? at::cat({parts[0][leaf], parts[1][leaf]}, 1) : parts[0][leaf] + parts[1][leaf];
     CHECK(test::scaled_error(got, want) < 1e-10);
   }
+}
+
+namespace {
+
+/// Newton-Schulz step by step as spec 2.5 writes it, which autograd can follow.
+Tensor step_by_step(const Tensor& g, const ops::NewtonSchulz& how) {
+  const bool tall = g.size(1) > g.size(2);
+  Tensor x = tall ? g.mT() : g;
+  x = x / (x.norm(2, {1, 2}, /*keepdim=*/true) + how.epsilon);
+  for (const auto& [p, q, t] : how.steps) {
+    const auto s = x.matmul(x.mT());
+    x = p * x + (q * s + t * s.matmul(s)).matmul(x);
+  }
+  return tall ? x.mT() : x;
+}
+
+/// `count` steps of one of the published sets, from its beginning again when it ends.
+ops::NewtonSchulz published(const std::string& set, size_t count) {
+  ops::NewtonSchulz how;
+  const auto triples =
+      set == "views" ? ops::NewtonSchulz::keller_jordan() : ops::NewtonSchulz::language_model();
+  how.steps.clear();
+  for (size_t i = 0; i < count; ++i) how.steps.push_back(triples[i % triples.size()]);
+  return how;
+}
+
+/// Result and gradient.
+template <typename F>
+std::pair<Tensor, Tensor> both(const F& f, const Tensor& g, const Tensor& out_) {
+  const auto leaf = g.detach().clone().requires_grad_(true);
+  const auto out = f(leaf);
+  (out * out_).sum().backward();
+  return {out.detach(), leaf.grad()};
+}
+
+}  // namespace
+
+TEST_CASE("Newton-Schulz in rounds is Newton-Schulz step by step, gradients too") {
+  at::manual_seed(31);
+  const std::string set = GENERATE("language model", "views");
+  const size_t count = GENERATE(0, 1, 2, 3, 5, 10);
+  const auto how = published(set, count);
+  // Wide and tall, far from square and not; the last ones in blocks.
+  for (const auto& [rows, columns] : std::vector<std::pair<int64_t, int64_t>>{
+           {6, 14}, {21, 8}, {1, 5}, {9, 9}, {9, 12}, {70, 150}, {330, 130}}) {
+    CAPTURE(set, count, rows, columns);
+    const auto g = normal({2, rows, columns}), out_ = normal({2, rows, columns});
+    const auto got = both([&](const Tensor& x) { return ops::orthogonalize(x, how); }, g, out_);
+    const auto want = both([&](const Tensor& x) { return step_by_step(x, how); }, g, out_);
+    CHECK(test::scaled_error(got.first, want.first) < 1e-10);
+    CHECK(test::scaled_error(got.second, want.second) < 1e-10);
+  }
+}
+
+TEST_CASE("the gradient of Newton-Schulz far from square agrees with differences in float64") {
+  at::manual_seed(32);
+  const std::string set = GENERATE("language model", "views");
+  const auto how = published(set, 5);
+  const bool tall = GENERATE(false, true);
+  CAPTURE(set, tall);
+  const auto g = tall ? normal({2, 17, 4}) : normal({2, 4, 17}), direction = at::randn_like(g);
+  const auto weight = at::randn_like(g);
+  const auto gradient =
+      both([&](const Tensor& x) { return ops::orthogonalize(x, how); }, g, weight).second;
+  const double step = 1e-4;
+  const auto at_offset = [&](double scale) {
+    return (ops::orthogonalize(g + scale * step * direction, how) * weight).sum().item<double>();
+  };
+  // Four points: what is left out is of the fourth order in the step.
+  const double want =
+      (8 * (at_offset(1) - at_offset(-1)) - (at_offset(2) - at_offset(-2))) / (12 * step);
+  CHECK((gradient * direction).sum().item<double>() == Approx(want).epsilon(1e-6));
+}
+
+TEST_CASE("rounds of Newton-Schulz lose no accuracy in float32, however small singular values") {
+  at::manual_seed(33);
+  const std::string set = GENERATE("language model", "views");
+  const size_t count = GENERATE(5, 10);
+  const std::string spectrum = GENERATE("1 to 1e-6", "half 0", "one and 3e-3", "one and 1e-4");
+  CAPTURE(set, count, spectrum);
+  const auto how = published(set, count);
+  const int64_t rows = 96, columns = 288;
+  const auto basis = [](int64_t n, int64_t k) {
+    return std::get<0>(at::linalg_qr(at::randn({1, n, k}, at::kDouble)));
+  };
+  const auto place = at::arange(rows, at::kDouble) / (rows - 1);
+  Tensor values = at::pow(10.0, -6 * place);
+  if (spectrum == "half 0") values = at::lt(place, 0.5).to(at::kDouble);
+  if (spectrum == "one and 3e-3") values = at::where(place == 0, 1.0, 3e-3).to(at::kDouble);
+  if (spectrum == "one and 1e-4") values = at::where(place == 0, 1.0, 1e-4).to(at::kDouble);
+  const auto g = (basis(rows, rows) * values).matmul(basis(columns, rows).mT()).to(at::kFloat);
+  const auto out_ = at::randn_like(g);
+  const auto plain = [&](const Tensor& x) { return step_by_step(x, how); };
+  const auto exact = both(plain, g.to(at::kDouble), out_.to(at::kDouble));
+  const auto one_by_one = both(plain, g, out_);
+  const auto got = both([&](const Tensor& x) { return ops::orthogonalize(x, how); }, g, out_);
+  const auto error = [](const Tensor& x, const Tensor& want) {
+    return ((x.to(at::kDouble) - want).norm() / want.norm()).item<double>();
+  };
+  // Rounding differs by machine; a round of all five steps is off by 1e-3, one of ten by 1e7.
+  CHECK(error(got.first, exact.first) < 3 * error(one_by_one.first, exact.first) + 5e-5);
+  CHECK(error(got.second, exact.second) < 3 * error(one_by_one.second, exact.second) + 5e-5);
+}
+
+TEST_CASE("matrices of many shapes are orthogonalized together as each alone") {
+  at::manual_seed(34);
+  const auto rule = ops::Rule::from_name("muon");
+  const std::vector<Tensor> g{normal({2, 3, 11}), normal({1, 5, 5}),
+                              normal({3, 11, 3}), normal({2, 5, 7}),
+                              normal({1, 7, 5}),  at::zeros({1, 3, 11}, at::kDouble)};
+  std::vector<Tensor> out_, kept;
+  for (const auto& x : g) out_.push_back(at::randn_like(x));
+  const auto out = rule.transform->forward(g, rule, &kept);
+  const auto g_ = rule.transform->backward(out_, kept, rule);
+  const auto unkept = rule.transform->forward(g, rule, nullptr);
+  for (size_t i = 0; i < g.size(); ++i) {
+    CAPTURE(i);
+    CHECK(test::same_bytes(unkept[i], out[i]));
+    const auto alone = [&](const Tensor& x) { return step_by_step(x, rule.orthogonalize); };
+    const auto want = both(alone, g[i], out_[i]);
+    CHECK(test::scaled_error(out[i], want.first) < 1e-10);
+    if (i + 1 < g.size()) CHECK(test::scaled_error(g_[i], want.second) < 1e-10);
+  }
+  CHECK(out.back().abs().max().item<double>() == 0);
+  // The norm of zeros has no derivative; the division by epsilon has.
+  const double epsilon = rule.orthogonalize.epsilon;
+  double slope = 1 / epsilon;
+  for (const auto& step : rule.orthogonalize.steps) slope *= step[0];
+  CHECK(test::scaled_error(g_.back(), slope * out_.back()) < 1e-10);
 }
 
 TEST_CASE("an unknown rule is refused with the list of rules") {
