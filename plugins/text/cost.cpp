@@ -70,15 +70,17 @@ double activation_bytes(const Config& c, int64_t batch, int64_t length, int64_t 
                         bool recompute) {
   const double tokens = static_cast<double>(batch * length), d = static_cast<double>(c.hidden_size);
   const double mlp = static_cast<double>(c.mlp_hidden());
-  // Tensors of a token that autograd keeps, counted in the layer's code: projections, rotation and
-  // norms of width d, the feed-forward network's four of its hidden width.
-  double layer = 22 * d + 4 * mlp;
-  if (c.use_fast_weights)
-    layer += 16 * d + 12 * static_cast<double>(c.num_lact_heads * c.fast_hidden());
+  // Tensors of a token that the graph keeps, counted in the layer's code: inputs of norms and of
+  // products of width d, queries, keys and values; two of the feed-forward network's hidden width.
+  double layer = 14 * d + 2 * mlp;
+  if (c.use_fast_weights) {
+    const auto scan = ops::scan_cost({}, rule(c), c.num_lact_heads, c.fast_width(), c.fast_width(),
+                                     c.linear() ? 0 : c.fast_hidden(), at::kFloat);
+    layer += 5 * d + scan.kept_per_token / 4;
+  }
   const double layers = static_cast<double>(c.num_hidden_layers);
   const double kept = recompute ? layers * d + layer : layers * layer;
-  // Logits, their float32 copy and its gradient.
-  return tokens * (kept * static_cast<double>(bytes) + 12.0 * static_cast<double>(c.vocab_size));
+  return tokens * kept * static_cast<double>(bytes);
 }
 
 }  // namespace lact::text

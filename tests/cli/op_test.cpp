@@ -139,6 +139,20 @@ TEST_CASE("what a pass asked for is not extra memory, what it needs meanwhile is
   CHECK_FALSE(bench::OpInputs(learning, at::kCPU, at::kFloat, 1).run(false).extra_bytes);
 }
 
+TEST_CASE("a chunk is learned in memory that does not grow with it, when nothing is kept") {
+  const std::string rule = GENERATE("momentum", "muon");
+  const auto extra_of = [&](const char* mode, int64_t chunk) {
+    const OpCase one{rule, "swiglu", "all", "bidirectional", "both", mode, 1, 64, 64, chunk, chunk};
+    return bench::OpInputs(one, at::kCPU, at::kFloat, 1).run(true).extra_bytes.value();
+  };
+  const auto small = extra_of("recompute", 8192), large = extra_of("recompute", 65536);
+  CAPTURE(rule, small, large);
+  CHECK(large - small < 1 << 16);
+  CHECK(small < 16 << 20);
+  // The other mode keeps five vectors of the hidden width for each token.
+  CHECK(extra_of("keep", 65536) - extra_of("keep", 8192) >= (65536 - 8192) * 5 * 64 * 4);
+}
+
 TEST_CASE("every combination of the axes has a row, and its figures follow from its samples") {
   const auto rows =
       rows_of(op({"--rule", "gd,muon", "--pass", "forward", "--pass", "both", "--chunk", "8,32",

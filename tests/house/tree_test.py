@@ -13,8 +13,9 @@ from sentences import SOURCE, expect, main, matches, tracked
 # The rooms of liblact, and what each may include (HACKING.md). "" is the top: errors, log.
 ROOMS = {
     "": {""},
-    "ops": {"", "ops"},
-    "nn": {"", "ops", "nn"},
+    "simd": {"simd"},
+    "ops": {"", "simd", "ops"},
+    "nn": {"", "simd", "ops", "nn"},
     "io": {"", "io"},
     "verify": {"", "ops", "nn", "io", "verify"},
     "dist": {"", "dist"},
@@ -62,10 +63,13 @@ def rooms_include_upwards():
             if file.suffix not in (".cpp", ".hpp", ".h", ".cu", ".cuh"):
                 continue
             name = str(file.relative_to(SOURCE / base))
-            for other in re.findall(r'#\s*include\s*[<"]lact/([^>"]+)[>"]', file.read_text()):
+            others = re.findall(r'#\s*include\s*[<"]lact/([^>"]+)[>"]', file.read_text())
+            beside = re.findall(r'#\s*include\s*"(\.\./[^"]+)"', file.read_text())
+            others += [os.path.relpath((file.parent / path).resolve(), SOURCE / base) for path in beside]
+            for other in others:
                 seen += 1
                 if other != STAMP and room_of(other) not in ROOMS[room_of(name)]:
-                    found.append(f"{base}{name} includes lact/{other}")
+                    found.append(f"{base}{name} includes {other}")
     expect(not found, *found)
     expect(seen > 10, f"only {seen} includes seen: the search is wrong")
 

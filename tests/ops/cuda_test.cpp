@@ -250,7 +250,7 @@ void compare(const std::vector<Tensor>& got, const std::vector<Tensor>& want, do
 }  // namespace
 
 TEST_CASE("a scan and its gradients are the CPU's, for every rule") {
-  const std::string name = GENERATE("gd", "momentum", "muon", "muon_momentum");
+  const std::string name = GENERATE(from_range(ops::Rule::names()));
   const bool recompute = GENERATE(false, true);
   CAPTURE(name, recompute);
   compare(Case(name, at::kDouble, test::device()).run(recompute),

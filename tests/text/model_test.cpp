@@ -14,6 +14,8 @@
 #include <ATen/ops/randint.h>
 #include <ATen/ops/zeros.h>
 
+#include <cmath>
+
 using namespace lact;
 using at::Tensor;
 using test::count_kind;
@@ -87,6 +89,51 @@ TEST_CASE("decoding token by token equals the full forward pass") {
   std::vector<Tensor> logits;
   for (int64_t t = 0; t < 45; ++t) logits.push_back(model.feed(stream, ids.slice(1, t, t + 1)));
   CHECK(test::scaled_error(at::cat(logits, 1), want) < (config.use_muon ? 1e-3 : 2e-5));
+}
+
+TEST_CASE("every word of the operator's menu changes the model, whose stream is the whole") {
+  at::manual_seed(3);
+  struct Change {
+    const char* name;
+    void (*apply)(text::Config&);
+  };
+  const auto change = GENERATE(
+      Change{"update_rule muon", [](text::Config& c) { c.update_rule = "muon"; }},
+      Change{"ns_coefficients", [](text::Config& c) { c.ns_coefficients = "keller_jordan"; }},
+      Change{"ns_steps", [](text::Config& c) { c.ns_steps = 3; }},
+      Change{"ns_stacked", [](text::Config& c) { c.ns_stacked = true; }},
+      Change{"weight_norm off", [](text::Config& c) { c.weight_norm = "off"; }},
+      Change{"weight_norm detached", [](text::Config& c) { c.weight_norm = "detached"; }},
+      Change{"learn", [](text::Config& c) { c.learn = "last"; }},
+      Change{"fast_weight", [](text::Config& c) { c.fast_weight = "linear"; }});
+  CAPTURE(change.name);
+  auto config = test::small_config();
+  config.update_rule = "muon_momentum";
+  const auto ids = random_ids(2, 45);
+  const auto run = [&](const text::Config& c) {
+    const auto model = text::LanguageModel::fresh(c, 5, at::kCPU);
+    for (auto& [name, parameter] : model.parameters()) parameter.requires_grad_(true);
+    model.loss(ids, ids).backward();
+    Tensor size;  // of a gradient that every variant has
+    for (auto& [name, parameter] : model.parameters())
+      if (name == "model.layers.0.attn.w1") size = parameter.grad().norm();
+    const at::NoGradGuard no_grad;
+    auto stream = model.start(2);
+    const std::vector<int64_t> pieces{1, 9, 20, 15};
+    std::vector<Tensor> logits;
+    int64_t at = 0;
+    for (const int64_t count : pieces) {
+      logits.push_back(model.feed(stream, ids.slice(1, at, at + count), /*all=*/true));
+      at += count;
+    }
+    CHECK(test::scaled_error(at::cat(logits, 1), model.forward(ids)) < 1e-3);
+    return size.item<double>();
+  };
+  const double before = run(config);
+  change.apply(config);
+  CHECK(std::abs(run(config) / before - 1) > 1e-4);
+  // What the model was made with is what its file says.
+  CHECK(text::Config::from_json(config.to_json(), "x").to_json() == config.to_json());
 }
 
 TEST_CASE("a stream that was saved and restored goes on with the same bytes") {

@@ -168,8 +168,7 @@ ScanCost scan_cost(const Schedule& schedule, const Rule& rule, int64_t heads, in
   cost.recomputed = n * (linear ? 0 : applied * 2 * gate + learned * forward);
   if (rule.transform != nullptr) {
     const auto iteration = [&](double rows, double columns) {
-      const double x = std::min(rows, columns), y = std::max(rows, columns);
-      return static_cast<double>(rule.orthogonalize.steps.size()) * (4 * x * x * y + 2 * x * x * x);
+      return rule.transform->flops(rows, columns, rule);
     };
     const double gates = rule.stacked ? iteration(2 * f, k) : 2 * iteration(f, k);
     const double each = linear ? iteration(v, k) : (last ? 0 : gates) + iteration(v, f);

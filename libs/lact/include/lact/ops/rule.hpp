@@ -40,6 +40,8 @@ class Transform {
   virtual std::vector<at::Tensor> backward(const std::vector<at::Tensor>& gradients,
                                            const std::vector<at::Tensor>& kept,
                                            const Rule& rule) const = 0;
+  /// What `forward` does to one matrix in products, in FLOPs.
+  virtual double flops(double /*rows*/, double /*columns*/, const Rule&) const { return 0; }
 };
 
 /// Which matrices an update changes. `last`: only `down`, as fast weights of a fixed feature map.

@@ -327,6 +327,12 @@ class NewtonSchulzTransform final : public Transform {
   static int64_t starts(const std::vector<Round>& rounds) {
     return std::max<int64_t>(static_cast<int64_t>(rounds.size()), 1);
   }
+
+  /// As the plain iteration counts (spec 13), whatever symmetry and the Gram form save.
+  double flops(double rows, double columns, const Rule& rule) const override {
+    const double x = std::min(rows, columns), y = std::max(rows, columns);
+    return static_cast<double>(rule.orthogonalize.steps.size()) * (4 * x * x * y + 2 * x * x * x);
+  }
 };
 
 }  // namespace
