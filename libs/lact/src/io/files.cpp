@@ -297,8 +297,11 @@ bool is_utf8(std::string_view text) {
 }
 
 bool is_plain_name(std::string_view name) {
-  return !name.empty() && name != "." && name != ".." && name.find('/') == name.npos &&
-         name.find('\0') == name.npos;
+  const auto in_a_line = [](char c) {
+    return static_cast<unsigned char>(c) >= 0x20 && c != 0x7F && c != '/';
+  };
+  return !name.empty() && name != "." && name != ".." &&
+         std::all_of(name.begin(), name.end(), in_a_line);
 }
 
 std::string printable(std::string_view text) {
