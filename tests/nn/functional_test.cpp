@@ -3,6 +3,7 @@
 #include <lact/error.hpp>
 #include <lact/nn/functional.hpp>
 
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
@@ -180,7 +181,12 @@ TEST_CASE("cross entropy of no labels is not a number, and a label that is no cl
 
 namespace {
 
-/// The most memory this process ever had, in bytes.
+/// From now on, peak_memory() is of what follows.
+void forget_peak() {
+  std::ofstream("/proc/self/clear_refs") << "5";
+}
+
+/// The most memory this process had, in bytes.
 double peak_memory() {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);)
@@ -190,11 +196,52 @@ double peak_memory() {
 
 }  // namespace
 
+TEST_CASE("gradients of parameters have the same bits on one core and on two") {
+  at::manual_seed(8);
+  const auto x = leaf({3, 500, 96}, at::kFloat), weight = leaf({32}, at::kFloat),
+             scale = leaf({32}, at::kFloat), offset = leaf({32}, at::kFloat);
+  const int threads = at::get_num_threads();
+  std::vector<std::vector<Tensor>> gradients;
+  for (const int count : {1, 2}) {
+    at::set_num_threads(count);
+    const auto y = nn::rms_norm(part(x), weight, 1e-5);
+    nn::fast_input(y, {.heads = 2, .scale = scale, .offset = offset, .unit_epsilon = 1e-5})
+        .square()
+        .sum()
+        .backward();
+    gradients.emplace_back();
+    for (const auto& one : {x, weight, scale, offset}) {
+      gradients.back().push_back(one.grad().clone());
+      one.mutable_grad() = Tensor();
+    }
+  }
+  at::set_num_threads(threads);
+  for (size_t i = 0; i < 4; ++i) CHECK(at::equal(gradients[0][i], gradients[1][i]));
+}
+
+TEST_CASE("a second derivative is refused, not wrong") {
+  const auto x = leaf({2, 8}), weight = leaf({8});
+  const auto y = nn::rms_norm(x, weight, 1e-5).square().sum();
+  CHECK_THROWS_WITH(y.backward({}, /*retain_graph=*/true, /*create_graph=*/true),
+                    Catch::Contains("differentiable once"));
+}
+
+TEST_CASE("what does not fit is refused before memory is read") {
+  const auto x = at::randn({2, 7, 12}), weight = at::randn({1});
+  CHECK_THROWS_WITH(nn::rms_norm(x, weight, 1e-5), Catch::Contains("weight of rms_norm"));
+  const auto labels = at::zeros({5}, at::kLong);
+  CHECK_THROWS_WITH(nn::linear_cross_entropy(at::randn({6, 3}), at::randn({9, 3}), labels),
+                    Catch::Contains("labels does not fit: [5]"));
+  const auto table = nn::rotary(at::arange(6, at::kLong), 4, 100, at::kFloat);
+  CHECK_THROWS_WITH(nn::rotate(x.unflatten(-1, {3, 4}), table), Catch::Contains("rotary table"));
+}
+
 TEST_CASE("the logits of a long text never exist") {
   if (test::instrumented()) return;
   const int64_t tokens = 16384, classes = 16384;  // 1 GiB of them
   const auto x = leaf({tokens, 4}, at::kFloat), weight = leaf({classes, 4}, at::kFloat);
   const auto labels = at::randint(0, classes, {tokens}, at::kLong);
+  forget_peak();
   const double before = peak_memory();
   nn::linear_cross_entropy(x, weight, labels).backward();
   CHECK(before > 0);

@@ -17,6 +17,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <ATen/Context.h>
+#include <ATen/Parallel.h>
 
 #include <condition_variable>
 #include <map>
@@ -340,6 +341,35 @@ TEST_CASE("a graph that is never run backward gives its memory back") {
       done = ops::ScanResult();
       CHECK(seen.expired());
     }
+}
+
+TEST_CASE("heads on cores of their own give what one core gives, gradients too") {
+  const std::string name = GENERATE(from_range(ops::Rule::names()));
+  const bool recompute = GENERATE(false, true);
+  CAPTURE(name, recompute);
+  const auto rule = ops::Rule::from_name(name);
+  const int64_t length = 600;
+  at::manual_seed(31);
+  const auto w = weights();
+  const auto q = normal({kN, length, kK});
+  const auto t = tokens(length, rule);
+  const int threads = at::get_num_threads();
+  const auto gradients = [&](int count) {
+    at::set_num_threads(count);
+    Leaves in{w, q, t};
+    for (auto& [leaf, x] : in.named()) *x = x->detach().clone().requires_grad_(true);
+    scan_loss(in, ops::shifted_block_causal(length, 256), rule, {.recompute = recompute})
+        .backward();
+    std::map<std::string, Tensor> all;
+    for (auto& [leaf, x] : in.named()) all[leaf] = x->grad();
+    return all;
+  };
+  const auto one = gradients(1), two = gradients(2);
+  at::set_num_threads(threads);
+  for (const auto& [leaf, gradient] : one) {
+    CAPTURE(leaf);
+    CHECK(test::scaled_error(two.at(leaf), gradient) < 1e-9);
+  }
 }
 
 TEST_CASE("a chunk split over processes that add up their sums is the same chunk") {

@@ -73,6 +73,11 @@ Tensor mix(const Tensor& attention, const Tensor& fast, const Tensor& weight, do
 
 // --- nodes ---------------------------------------------------------------------------------------
 
+/// What is computed by hand has no graph: a second derivative would silently lack it.
+void once() {
+  if (at::GradMode::is_enabled()) throw Error(Exit::internal, "a layer is differentiable once");
+}
+
 /// An input of a node that may be undefined.
 using Parameter = std::optional<Tensor>;
 
@@ -84,6 +89,7 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
     return passes::rms_norm(x, weight, epsilon);
   }
   static variable_list backward(AutogradContext* context, const variable_list& y_) {
+    once();
     const auto saved = context->get_saved_variables();
     const auto found = passes::rms_norm_backward(saved[0], saved[1],
                                                  context->saved_data["epsilon"].toDouble(), y_[0]);
@@ -98,6 +104,7 @@ struct Rotate : torch::autograd::Function<Rotate> {
     return passes::rotate(x, {cos, sin}, /*back=*/false);
   }
   static variable_list backward(AutogradContext* context, const variable_list& y_) {
+    once();
     const auto saved = context->get_saved_variables();
     return {passes::rotate(y_[0], {saved[0], saved[1]}, /*back=*/true), {}, {}};
   }
@@ -113,6 +120,7 @@ struct FastInputNode : torch::autograd::Function<FastInputNode> {
     return passes::fast_input(x, how);
   }
   static variable_list backward(AutogradContext* context, const variable_list& y_) {
+    once();
     const auto saved = context->get_saved_variables();
     auto& data = context->saved_data;
     const FastInput how{data["heads"].toInt(),
@@ -140,6 +148,7 @@ struct Mix : torch::autograd::Function<Mix> {
     return passes::mix(attention, fast, weight, epsilon, z);
   }
   static variable_list backward(AutogradContext* context, const variable_list& y_) {
+    once();
     const auto saved = context->get_saved_variables();
     const auto found = passes::mix_backward(
         saved[0], saved[1], context->saved_data["epsilon"].toDouble(), saved[2], y_[0]);
@@ -166,6 +175,7 @@ struct Swiglu : torch::autograd::Function<Swiglu> {
     return at::linear(hidden(a, b), down);
   }
   static variable_list backward(AutogradContext* context, const variable_list& y_) {
+    once();
     const auto saved = context->get_saved_variables();
     const Tensor &x = saved[0], &gate = saved[1], &up = saved[2], &down = saved[3];
     const auto [a_, b_, h] = passes::gate_backward(saved[4], saved[5], y_[0].mm(down));
@@ -173,8 +183,8 @@ struct Swiglu : torch::autograd::Function<Swiglu> {
   }
 };
 
-/// Sum of cross entropies of x weight^T where labels are not negative; those of the gradients that
-/// are wanted are formed at once, scaled by `factor`.
+/// Sum of cross entropies of x weight^T where labels are not negative; if they are wanted, the
+/// gradients by x and weight, scaled by `factor`.
 struct Entropy {
   Entropy(const Tensor& x, const Tensor& weight, const Tensor& labels, double factor, bool wanted) {
     constexpr int64_t kNumbers = int64_t{1} << 23;  // of logits at a time
@@ -195,14 +205,15 @@ struct Entropy {
       x_.slice(0, begin, end).copy_(logits.mm(weight));
       if (weight_.scalar_type() == x.scalar_type())
         weight_.addmm_(logits.mT(), rows);
-      else  // sums of bfloat16 products are float32
+      else  // a tile is rounded to bfloat16, the sum of tiles is not
         weight_.add_(logits.mT().mm(rows));
     }
   }
 
   static double score(const Tensor& logits, const Tensor& labels, double factor) {
     if (passes::fit(logits)) return passes::entropy(logits, labels, factor);
-    const auto wide = logits.to(at::kFloat), most = wide.logsumexp({-1}, /*keepdim=*/true);
+    const auto wide = logits.to(at::toOpMathType(logits.scalar_type())),
+               most = wide.logsumexp({-1}, /*keepdim=*/true);
     const auto scored = labels.ge(0).unsqueeze(1), index = labels.clamp_min(0).unsqueeze(1);
     if (factor != 0)
       logits.copy_((wide - most).exp().scatter_add(1, index, -at::ones_like(most)) * scored *
@@ -227,11 +238,12 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
   static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight,
                         const Tensor& labels) {
     const auto count = scored(labels);
-    const Entropy done(x, weight, labels, 1 / count, true);
+    const Entropy done(x, weight, labels, 1 / std::max(count, 1.0), true);
     context->save_for_backward({done.x_, done.weight_});
     return mean(done, count, x);
   }
   static variable_list backward(AutogradContext* context, const variable_list& mean_) {
+    once();
     const auto saved = context->get_saved_variables();
     const auto type = saved[0].scalar_type();
     return {(saved[0] * mean_[0]).to(type), (saved[1] * mean_[0]).to(type), {}};
@@ -240,11 +252,35 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
 
 }  // namespace
 
+namespace {
+
+/// Passes read memory by these sizes.
+void require(bool fits, const char* name, const Tensor& x) {
+  if (!fits)
+    throw Error(Exit::internal, "layer: ", name, " does not fit: ", x.sizes(), " ",
+                x.dtype().name());
+}
+
+bool is_vector(const Tensor& x, int64_t size) {
+  return x.dim() == 1 && x.size(0) == size;
+}
+
+/// A row of the table for each token of x [B, L, ...].
+void require_table(const Rotary& table, const Tensor& x) {
+  for (const auto* one : {&table.cos, &table.sin})
+    require((one->dim() == 2 || (one->dim() == 3 && one->size(0) == x.size(0))) &&
+                one->size(-2) == x.size(1),
+            "rotary table", *one);
+}
+
+}  // namespace
+
 Tensor affine(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   return at::linear(x, weight.to(x.dtype()), bias.defined() ? bias.to(x.dtype()) : Tensor());
 }
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon) {
+  require(is_vector(weight, x.size(-1)), "weight of rms_norm", weight);
   return passes::fit(x) ? RmsNorm::apply(x, weight, epsilon)
                         : composed::rms_norm(x, weight, epsilon);
 }
@@ -259,16 +295,34 @@ Rotary rotary(const Tensor& positions, int64_t width, double theta, at::ScalarTy
 }
 
 Tensor rotate(const Tensor& x, const Rotary& table) {
+  require(x.dim() == 4 && x.size(3) == 2 * table.cos.size(-1), "input of rotate", x);
+  require_table(table, x);
   return passes::fit(x) ? Rotate::apply(x, table.cos, table.sin) : composed::rotate(x, table);
 }
 
 Tensor fast_input(const Tensor& x, const FastInput& how) {
+  require(x.dim() == 3 && x.size(2) % how.heads == 0, "fast input", x);
+  require(how.scale.defined() == how.offset.defined(), "scale without offset:", x);
+  for (const auto* one : {&how.scale, &how.offset})
+    if (one->defined()) require(is_vector(*one, x.size(2)), "scale or offset of fast input", *one);
+  if (how.table.cos.defined()) {
+    require(x.size(2) % (2 * how.table.cos.size(-1)) == 0, "rotation of fast input", x);
+    require_table(how.table, x);
+  }
   return passes::fit(x) ? FastInputNode::apply(x, how, Parameter(how.scale), Parameter(how.offset))
                         : composed::fast_input(x, how);
 }
 
 Tensor mix(const Tensor& attention, const Tensor& fast, const Tensor& weight, double epsilon,
            const Tensor& z) {
+  require(fast.dim() == 4 && fast.scalar_type() == attention.scalar_type(), "fast", fast);
+  require(attention.dim() == 4 && attention.size(0) == fast.size(0) &&
+              attention.size(1) == fast.size(1) &&
+              attention.size(2) * attention.size(3) == fast.size(2) * fast.size(3),
+          "attention", attention);
+  require(is_vector(weight, fast.size(3)), "weight of mix", weight);
+  if (z.defined())
+    require(z.sizes() == fast.sizes().slice(0, 3) && z.scalar_type() == fast.scalar_type(), "z", z);
   return passes::fit(fast) ? Mix::apply(attention, fast, weight, epsilon, Parameter(z))
                            : composed::mix(attention, fast, weight, epsilon, z);
 }
@@ -276,11 +330,15 @@ Tensor mix(const Tensor& attention, const Tensor& fast, const Tensor& weight, do
 Tensor swiglu(const Tensor& x, const Tensor& gate, const Tensor& up, const Tensor& down) {
   const auto type = x.scalar_type();
   if (!passes::fit(x)) return affine(at::silu(affine(x, gate)) * affine(x, up), down);
+  auto sizes = x.sizes().vec();
+  sizes.back() = down.size(0);
   return Swiglu::apply(x.reshape({-1, x.size(-1)}), gate.to(type), up.to(type), down.to(type))
-      .view(x.sizes());
+      .view(sizes);
 }
 
 Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor& labels) {
+  require(x.dim() == 2 && weight.dim() == 2 && weight.size(1) == x.size(1), "x of entropy", x);
+  require(is_vector(labels, x.size(0)) && labels.scalar_type() == at::kLong, "labels", labels);
   const auto w = weight.to(x.dtype());
   if (at::GradMode::is_enabled() && (x.requires_grad() || w.requires_grad()))
     return LinearCrossEntropy::apply(x, w, labels);

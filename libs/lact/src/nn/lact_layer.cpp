@@ -42,8 +42,8 @@ struct Layer {
     return found == p.end() ? Tensor() : found->second;
   }
 
-  /// [B, L, heads, channels] -> [B * heads, L, channels], head fastest; a view of what fast_input
-  /// makes.
+  /// [B, L, heads, channels] -> [B * heads, L, channels], head fastest; on a CPU a view of what
+  /// fast_input makes.
   Tensor fold(const Tensor& x) const {
     return x.transpose(1, 2).reshape({x.size(0) * x.size(2), x.size(1), x.size(3)});
   }

@@ -57,17 +57,29 @@ void over_rows(int64_t rows, int64_t width, const F& f) {
   at::parallel_for(0, rows, std::max<int64_t>(1, kNumbers / std::max<int64_t>(width, 1)), f);
 }
 
-/// Gradients of a parameter of `width` numbers, a row for each thread.
+/// Gradients of a parameter of `width` numbers, in as many parts whatever the number of threads:
+/// the sum is the same, bit for bit, and no part is long.
 struct Sums {
+  static constexpr int64_t kParts = 64;
   Sums(const Tensor& like, int64_t width)
-      : rows(at::zeros({at::get_num_threads(), width}, like.options().dtype(wide_type(like)))) {}
+      : parts(at::zeros({kParts, width}, like.options().dtype(wide_type(like)))) {}
   template <class A>
-  A* mine() const {
-    return data<A>(rows) + at::get_thread_num() * rows.size(1);
+  A* part(int64_t i) const {
+    return data<A>(parts) + i * parts.size(1);
   }
-  Tensor sum() const { return rows.sum(0); }
-  Tensor rows;
+  Tensor sum() const { return parts.sum(0); }
+  Tensor parts;
 };
+
+/// f(begin, end, part) over rows in the parts of sums, shared out to the cores.
+template <class F>
+void over_parts(int64_t rows, const F& f) {
+  const int64_t each = (rows + Sums::kParts - 1) / Sums::kParts;
+  at::parallel_for(0, Sums::kParts, 1, [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i)
+      f(std::min(i * each, rows), std::min((i + 1) * each, rows), i);
+  });
+}
 
 /// Last dimension without gaps.
 Tensor dense(const Tensor& x) {
@@ -139,11 +151,11 @@ NormGradient rms_norm_backward(const Tensor& x, const Tensor& weight, double eps
   const int64_t width = in.size(1);
   const Sums weight_(x, width);
   by_type(x, [&]<class T, class A>(const cpu::Passes<T, A>& passes) {
-    over_rows(in.size(0), width, [&](int64_t begin, int64_t end) {
+    over_parts(in.size(0), [&](int64_t begin, int64_t end, int64_t part) {
       for (int64_t i = begin; i < end; ++i)
         passes.rms_norm_backward(width, data<T>(in) + i * in.stride(0), data<A>(w),
                                  static_cast<A>(epsilon), data<T>(g) + i * width,
-                                 data<T>(x_) + i * width, weight_.mine<A>());
+                                 data<T>(x_) + i * width, weight_.part<A>(part));
     });
   });
   return {x_, weight_.sum()};
@@ -200,12 +212,12 @@ FastInputGradient fast_input_backward(const Tensor& x, const FastInput& how, con
   const Sums scale_(x, width), offset_(x, width);
   by_type(x, [&]<class T, class A>(const cpu::Passes<T, A>& passes) {
     const auto shape = shape_of<A>(how, width, scale, offset);
-    over_rows(in.count(), width, [&](int64_t begin, int64_t end) {
+    over_parts(in.count(), [&](int64_t begin, int64_t end, int64_t part) {
       std::vector<A> scratch(static_cast<size_t>(3 * width));
       for (int64_t i = begin; i < end; ++i)
         passes.fast_input_backward(shape, in.at<T>(i), turns.at<A>(i), g.at<T>(i), g.heads().stride,
-                                   scratch.data(), data<T>(x_) + i * width, scale_.mine<A>(),
-                                   offset_.mine<A>());
+                                   scratch.data(), data<T>(x_) + i * width, scale_.part<A>(part),
+                                   offset_.part<A>(part));
     });
   });
   if (!scale.defined()) return {x_, {}, {}};
@@ -241,11 +253,11 @@ MixGradient mix_backward(const Tensor& fast, const Tensor& weight, double epsilo
     const auto of = [&](const Tensor& x, int64_t i) {
       return x.defined() ? data<T>(x) + i * heads : nullptr;
     };
-    over_rows(read.count(), width, [&](int64_t begin, int64_t end) {
+    over_parts(read.count(), [&](int64_t begin, int64_t end, int64_t part) {
       for (int64_t i = begin; i < end; ++i)
         passes.mix_backward(read.heads(), read.at<T>(i), data<A>(w), static_cast<A>(epsilon),
                             of(gain, i), data<T>(g) + i * width, fast_.at<T>(i),
-                            fast_.heads().stride, weight_.mine<A>(), of(z_, i));
+                            fast_.heads().stride, weight_.part<A>(part), of(z_, i));
     });
   });
   return {fast_.x, weight_.sum(), z_};

@@ -42,8 +42,8 @@ struct GateGradient {
 };
 GateGradient gate_backward(const at::Tensor& a, const at::Tensor& b, const at::Tensor& h_);
 
-/// Sum of the cross entropies of logits [tokens, classes]; labels below 0 count nothing. With
-/// `factor` not 0, the logits become factor times their gradient.
+/// Sum of the cross entropies of logits [tokens, classes], contiguous; labels below 0 count
+/// nothing. With `factor` not 0, the logits become factor times their gradient.
 double entropy(const at::Tensor& logits, const at::Tensor& labels, double factor);
 
 }  // namespace lact::nn::passes

@@ -1,3 +1,4 @@
+#include <lact/error.hpp>
 #include <lact/ops/window_attention.hpp>
 
 #include "passes.hpp"
@@ -5,6 +6,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/LegacyTypeDispatch.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
@@ -93,8 +95,7 @@ Tensor composed(const Tensor& q, const Tensor& k, const Tensor& v, std::optional
   return out.size() == 1 ? out[0] : at::cat(out, 2);
 }
 
-// --- by products on each core
-// ----------------------------------------------------------------------
+// --- by products on each core ----------------------------------------------------------------
 
 /// Some consecutive queries, and the keys that one of them sees.
 struct Block {
@@ -185,6 +186,8 @@ struct CpuAttention : torch::autograd::Function<CpuAttention> {
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& out_) {
+    if (at::GradMode::is_enabled())
+      throw Error(Exit::internal, "window attention is differentiable once");
     const auto saved = context->get_saved_variables();
     const Tensor &q = saved[0], &k = saved[1], &v = saved[2], &sums = saved[3];
     Blocks blocks(q, k, context->saved_data["window"].toInt(), {});
@@ -220,6 +223,8 @@ struct CpuAttention : torch::autograd::Function<CpuAttention> {
 
 Tensor window_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                         std::optional<int64_t> window, const Tensor& documents) {
+  if (documents.defined() && documents.sizes() != at::IntArrayRef({k.size(0), k.size(2)}))
+    throw Error(Exit::internal, "window attention: documents do not fit: ", documents.sizes());
   // LibTorch keeps bfloat16's scores in float32, and takes few queries at once.
   constexpr int64_t kFew = 16;
   const auto type = q.scalar_type();

@@ -1,7 +1,8 @@
 #pragma once
-// Small pieces of layers: norms, rotary embedding, the feed-forward network, cross entropy. Each is
-// one node of autograd's graph with a backward pass written by hand, which keeps what it was given
-// and nothing else; on a CPU one pass over memory (differentiable once).
+// Small pieces of layers: norms, rotary embedding, the feed-forward network, cross entropy. On a
+// CPU each is one node of autograd's graph and one pass over memory, with a backward pass written
+// by hand: differentiable once. Elsewhere, and in float16, it is made of LibTorch's operations.
+// Errors: 70 (internal) where shapes do not fit.
 
 #include <ATen/core/Tensor.h>
 
@@ -34,7 +35,7 @@ struct FastInput {
       -1;        ///< added to the length that each head is divided by; below 0: it is not
   Rotary table;  ///< turns blocks of its width; undefined: nothing turns
 };
-/// offset + scale x, silu, unit length, rotation: [B, L, N, K], in memory as [B, N, L, K].
+/// offset + scale x, silu, unit length, rotation: [B, L, N, K], on a CPU in memory as [B, N, L, K].
 at::Tensor fast_input(const at::Tensor& x, const FastInput& how);
 
 /// attention [B, L, A, a] + rms_norm(fast [B, L, N, K]) silu(z [B, L, N]), weight [K]; z undefined:
