@@ -98,7 +98,7 @@ class LanguageModel {
   const at::Tensor& output_embeddings() const {
     return config_.tie_word_embeddings ? embeddings_ : lm_head_;
   }
-  at::Tensor head(const at::Tensor& x) const;     // [B, L, d] -> [B, L, vocab_size]
+  at::Tensor head(const at::Tensor& x) const;  // [B, L, d] -> [B, L, vocab_size]
   template <class Mix>
   at::Tensor block(const Layer& layer, const at::Tensor& x, const Mix& mix) const;
   at::Tensor hidden(const at::Tensor& ids, const at::Tensor& documents, Reset reset) const;

@@ -120,6 +120,12 @@ TEST_CASE("peak memory is the most that was held at a time") {
   });
   REQUIRE(peak.has_value());
   CHECK(*peak == int64_t{5} << 20);
+  // What other threads take counts too, and what is held beyond the end is held.
+  at::Tensor held;
+  CHECK(bench::peak_bytes(at::kCPU, [&] { std::thread([&] { held = megabytes(3); }).join(); }) ==
+        int64_t{3} << 20);
+  held.resize_({1 << 23});
+  CHECK(held.nbytes() == 1 << 23);
 }
 
 TEST_CASE("what a pass asked for is not extra memory, what it needs meanwhile is") {

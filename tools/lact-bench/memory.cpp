@@ -1,39 +1,76 @@
 #include "memory.hpp"
 
 #include <c10/core/Allocator.h>
+#include <c10/core/CPUAllocator.h>
 #include <c10/core/CachingDeviceAllocator.h>
-#include <c10/util/ThreadLocalDebugInfo.h>
 
-#include <algorithm>
+#include <atomic>
 #include <memory>
-#include <mutex>
+#include <utility>
 
 namespace lact::bench {
 namespace {
 
-/// LibTorch's profiler is told of every allocation; so are we.
-class Counter final : public c10::MemoryReportingInfoBase {
+/// Stands before the CPU's allocator, and counts for all threads. (LibTorch's profiler sees one.)
+/// Lives for ever: a tensor remembers its allocator.
+class Counter final : public c10::Allocator {
  public:
-  void reportMemoryUsage(void*, int64_t bytes, size_t, size_t, c10::Device) override {
-    const std::lock_guard lock(mutex_);
-    now_ += bytes;
-    peak_ = std::max(peak_, now_);
+  explicit Counter(c10::Allocator* base) : base_(base) {}
+
+  void start() { count_ = std::make_shared<Count>(); }
+
+  c10::DataPtr allocate(size_t bytes) override {
+    auto inner = base_->allocate(bytes);
+    void* data = inner.get();
+    const auto more = static_cast<int64_t>(bytes);
+    const int64_t now = count_->now += more;
+    for (int64_t peak = count_->peak;
+         peak < now && !count_->peak.compare_exchange_weak(peak, now);) {
+    }
+    return {data, new Block{std::move(inner), more, count_},
+            [](void* block) { delete static_cast<Block*>(block); }, c10::Device(c10::kCPU)};
   }
-  bool memoryProfilingEnabled() const override { return true; }
-  int64_t peak() const { return peak_; }
+  void copy_data(void* to, const void* from, size_t bytes) const override {
+    default_copy_data(to, from, bytes);
+  }
+  int64_t peak() const { return count_->peak; }
 
  private:
-  std::mutex mutex_;
-  int64_t now_ = 0, peak_ = 0;
+  struct Count {
+    std::atomic<int64_t> now = 0, peak = 0;
+  };
+  /// May outlive the counter.
+  struct Block {
+    c10::DataPtr data;
+    int64_t bytes;
+    std::shared_ptr<Count> count;
+    ~Block() { count->now -= bytes; }
+  };
+  c10::Allocator* base_;
+  std::shared_ptr<Count> count_;
+};
+
+/// The allocator while it lives.
+class InPlace {
+ public:
+  InPlace(c10::Allocator* allocator, c10::Allocator* before) : before_(before) {
+    c10::SetCPUAllocator(allocator);
+  }
+  ~InPlace() { c10::SetCPUAllocator(before_); }
+  InPlace(const InPlace&) = delete;
+  InPlace& operator=(const InPlace&) = delete;
+
+ private:
+  c10::Allocator* before_;
 };
 
 int64_t host_peak(const std::function<void()>& work) {
-  const auto counter = std::make_shared<Counter>();
-  {
-    const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, counter);
-    work();
-  }
-  return counter->peak();
+  c10::Allocator* before = c10::GetCPUAllocator();
+  static Counter& counter = *new Counter(before);
+  counter.start();
+  const InPlace guard(&counter, before);
+  work();
+  return counter.peak();
 }
 
 }  // namespace

@@ -10,8 +10,8 @@
 namespace lact::bench {
 
 /// Largest number of bytes that were allocated through LibTorch during `work` and not yet freed,
-/// beyond those allocated before. On the CPU: what this thread and autograd's threads on its behalf
-/// asked for; libraries' own buffers are not seen. None where the device's allocator does not say.
+/// beyond those allocated before. On the CPU: of all threads; libraries' own buffers are not
+/// seen. None where the device's allocator does not say.
 std::optional<int64_t> peak_bytes(c10::Device device, const std::function<void()>& work);
 
 }  // namespace lact::bench
