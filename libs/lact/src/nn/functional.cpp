@@ -162,24 +162,23 @@ struct Mix : torch::autograd::Function<Mix> {
 };
 
 struct Swiglu : torch::autograd::Function<Swiglu> {
-  static Tensor hidden(const Tensor& a, const Tensor& b) {
-    const auto h = at::empty_like(a);
-    ops::passes::gate(a.unsqueeze(0), b.unsqueeze(0), h.unsqueeze(0));
-    return h;
-  }
   /// x [tokens, d]
   static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& gate,
                         const Tensor& up, const Tensor& down) {
-    const auto a = at::linear(x, gate), b = at::linear(x, up);
+    const auto a = at::linear(x, gate).unsqueeze(0), b = at::linear(x, up).unsqueeze(0);
     context->save_for_backward({x, gate, up, down, a, b});
-    return at::linear(hidden(a, b), down);
+    const auto h = at::empty_like(a);
+    ops::passes::gate(a, b, h);
+    return at::linear(h[0], down);
   }
   static variable_list backward(AutogradContext* context, const variable_list& y_) {
     once();
     const auto saved = context->get_saved_variables();
     const Tensor &x = saved[0], &gate = saved[1], &up = saved[2], &down = saved[3];
-    const auto [a_, b_, h] = passes::gate_backward(saved[4], saved[5], y_[0].mm(down));
-    return {a_.mm(gate).addmm_(b_, up), a_.mT().mm(x), b_.mT().mm(x), y_[0].mT().mm(h)};
+    // In place: a, b and the gradient of h become the gradients of a and b, and h.
+    const auto a = saved[4].clone(), b = saved[5].clone(), h = y_[0].mm(down).unsqueeze(0);
+    ops::passes::gate_backward(a, b, h);
+    return {a[0].mm(gate).addmm_(b[0], up), a[0].mT().mm(x), b[0].mT().mm(x), y_[0].mT().mm(h[0])};
   }
 };
 

@@ -20,11 +20,7 @@ namespace {
 using at::Tensor;
 
 const cpu::AllPasses& best() {
-#ifdef __x86_64__
-  return simd::best(cpu::base::passes, cpu::avx2::passes, cpu::avx512::passes);
-#else
-  return cpu::base::passes();
-#endif
+  return LACT_BEST(cpu);
 }
 
 /// f(the passes of x's type)
@@ -261,19 +257,6 @@ MixGradient mix_backward(const Tensor& fast, const Tensor& weight, double epsilo
     });
   });
   return {fast_.x, weight_.sum(), z_};
-}
-
-GateGradient gate_backward(const Tensor& a, const Tensor& b, const Tensor& h_) {
-  const auto x = a.contiguous(), y = b.contiguous(), g = h_.contiguous();
-  const GateGradient out{at::empty_like(x), at::empty_like(x), at::empty_like(x)};
-  by_type(a, [&]<class T, class A>(const cpu::Passes<T, A>& passes) {
-    over_rows(x.numel(), 1, [&](int64_t begin, int64_t end) {
-      passes.gate_backward(end - begin, data<T>(x) + begin, data<T>(y) + begin, data<T>(g) + begin,
-                           data<T>(out.a_) + begin, data<T>(out.b_) + begin,
-                           data<T>(out.h) + begin);
-    });
-  });
-  return out;
 }
 
 double entropy(const Tensor& logits, const Tensor& labels, double factor) {

@@ -36,12 +36,6 @@ struct MixGradient {
 MixGradient mix_backward(const at::Tensor& fast, const at::Tensor& weight, double epsilon,
                          const at::Tensor& z, const at::Tensor& y_);
 
-/// Of h = silu(a) b, and h itself.
-struct GateGradient {
-  at::Tensor a_, b_, h;
-};
-GateGradient gate_backward(const at::Tensor& a, const at::Tensor& b, const at::Tensor& h_);
-
 /// Sum of the cross entropies of logits [tokens, classes], contiguous; labels below 0 count
 /// nothing. With `factor` not 0, the logits become factor times their gradient.
 double entropy(const at::Tensor& logits, const at::Tensor& labels, double factor);

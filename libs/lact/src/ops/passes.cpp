@@ -16,11 +16,7 @@ namespace {
 using at::Tensor;
 
 const cpu::AllPasses& best() {
-#ifdef __x86_64__
-  return simd::best(cpu::base::passes, cpu::avx2::passes, cpu::avx512::passes);
-#else
-  return cpu::base::passes();
-#endif
+  return LACT_BEST(cpu);
 }
 
 template <class T>

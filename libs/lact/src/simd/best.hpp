@@ -15,3 +15,11 @@ const Passes& best(const Passes& (*base)(), const Passes& (*avx2)(), const Passe
 }
 
 }  // namespace lact::simd
+
+/// ROOM::base::passes() and its like for other instruction sets, of which this machine runs one.
+#ifdef __x86_64__
+#define LACT_BEST(ROOM) \
+  ::lact::simd::best(ROOM::base::passes, ROOM::avx2::passes, ROOM::avx512::passes)
+#else
+#define LACT_BEST(ROOM) ROOM::base::passes()
+#endif

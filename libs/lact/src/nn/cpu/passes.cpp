@@ -207,18 +207,6 @@ void mix_backward(Heads fast_heads, const T* fast, const A* weight, A epsilon, c
 }
 
 template <class T, class A>
-void gate_backward(int64_t count, const T* a, const T* b, const T* h_, T* a_, T* b_, T* h) {
-#pragma omp simd
-  for (int64_t i = 0; i < count; ++i) {
-    const A x = load(a + i), y = load(b + i), g = load(h_ + i);
-    const A s = sigmoid(x), silu = x * s;
-    store(a_ + i, g * y * s * (1 + x * (1 - s)));
-    store(b_ + i, g * silu);
-    store(h + i, silu * y);
-  }
-}
-
-template <class T, class A>
 double entropy(int64_t classes, T* logits, int64_t label, const A* factor) {
   A most = load(logits), sum = 0;
 #pragma omp simd reduction(max : most)
@@ -242,9 +230,14 @@ double entropy(int64_t classes, T* logits, int64_t label, const A* factor) {
 
 template <class T, class A>
 constexpr Passes<T, A> all_passes() {
-  return {rms_norm<T, A>,     rms_norm_backward<T, A>,   rotate<T, A>,
-          fast_input<T, A>,   fast_input_backward<T, A>, mix<T, A>,
-          mix_backward<T, A>, gate_backward<T, A>,       entropy<T, A>};
+  return {rms_norm<T, A>,
+          rms_norm_backward<T, A>,
+          rotate<T, A>,
+          fast_input<T, A>,
+          fast_input_backward<T, A>,
+          mix<T, A>,
+          mix_backward<T, A>,
+          entropy<T, A>};
 }
 
 }  // namespace

@@ -50,8 +50,6 @@ struct Passes {
   /// attention's gradient is y_. fast_: heads `stride` apart.
   void (*mix_backward)(Heads fast_heads, const T* fast, const A* weight, A epsilon, const T* z,
                        const T* y_, T* fast_, int64_t stride, A* weight_, T* z_);
-  /// a_, b_ and h of h = silu(a) b.
-  void (*gate_backward)(int64_t count, const T* a, const T* b, const T* h_, T* a_, T* b_, T* h);
   /// Cross entropy of one row of logits, in nats; with `factor`, the logits become factor times
   /// their gradient.
   double (*entropy)(int64_t classes, T* logits, int64_t label, const A* factor);
