@@ -1,6 +1,7 @@
 #include <lact/error.hpp>
 #include <lact/nn/functional.hpp>
 
+#include "../ops/once.hpp"
 #include "../ops/passes.hpp"
 #include "passes.hpp"
 
@@ -73,11 +74,6 @@ Tensor mix(const Tensor& attention, const Tensor& fast, const Tensor& weight, do
 
 // --- nodes ---------------------------------------------------------------------------------------
 
-/// What is computed by hand has no graph: a second derivative would silently lack it.
-void once() {
-  if (at::GradMode::is_enabled()) throw Error(Exit::internal, "a layer is differentiable once");
-}
-
 /// An input of a node that may be undefined.
 using Parameter = std::optional<Tensor>;
 
@@ -89,7 +85,7 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
     return passes::rms_norm(x, weight, epsilon);
   }
   static variable_list backward(AutogradContext* context, const variable_list& y_) {
-    once();
+    ops::once("a layer");
     const auto saved = context->get_saved_variables();
     const auto found = passes::rms_norm_backward(saved[0], saved[1],
                                                  context->saved_data["epsilon"].toDouble(), y_[0]);
@@ -104,7 +100,7 @@ struct Rotate : torch::autograd::Function<Rotate> {
     return passes::rotate(x, {cos, sin}, /*back=*/false);
   }
   static variable_list backward(AutogradContext* context, const variable_list& y_) {
-    once();
+    ops::once("a layer");
     const auto saved = context->get_saved_variables();
     return {passes::rotate(y_[0], {saved[0], saved[1]}, /*back=*/true), {}, {}};
   }
@@ -120,7 +116,7 @@ struct FastInputNode : torch::autograd::Function<FastInputNode> {
     return passes::fast_input(x, how);
   }
   static variable_list backward(AutogradContext* context, const variable_list& y_) {
-    once();
+    ops::once("a layer");
     const auto saved = context->get_saved_variables();
     auto& data = context->saved_data;
     const FastInput how{data["heads"].toInt(),
@@ -148,7 +144,7 @@ struct Mix : torch::autograd::Function<Mix> {
     return passes::mix(attention, fast, weight, epsilon, z);
   }
   static variable_list backward(AutogradContext* context, const variable_list& y_) {
-    once();
+    ops::once("a layer");
     const auto saved = context->get_saved_variables();
     const auto found = passes::mix_backward(
         saved[0], saved[1], context->saved_data["epsilon"].toDouble(), saved[2], y_[0]);
@@ -172,7 +168,7 @@ struct Swiglu : torch::autograd::Function<Swiglu> {
     return at::linear(h[0], down);
   }
   static variable_list backward(AutogradContext* context, const variable_list& y_) {
-    once();
+    ops::once("a layer");
     const auto saved = context->get_saved_variables();
     const Tensor &x = saved[0], &gate = saved[1], &up = saved[2], &down = saved[3];
     // In place: a, b and the gradient of h become the gradients of a and b, and h.
@@ -201,7 +197,8 @@ struct Entropy {
       at::mm_out(logits, rows, weight.mT());
       sum += score(logits, labels.slice(0, begin, end), wanted ? factor : 0);
       if (!wanted) continue;
-      x_.slice(0, begin, end).copy_(logits.mm(weight));
+      auto rows_ = x_.slice(0, begin, end);
+      at::mm_out(rows_, logits, weight);
       if (weight_.scalar_type() == x.scalar_type())
         weight_.addmm_(logits.mT(), rows);
       else  // a tile is rounded to bfloat16, the sum of tiles is not
@@ -242,7 +239,7 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
     return mean(done, count, x);
   }
   static variable_list backward(AutogradContext* context, const variable_list& mean_) {
-    once();
+    ops::once("a layer");
     const auto saved = context->get_saved_variables();
     const auto type = saved[0].scalar_type();
     return {(saved[0] * mean_[0]).to(type), (saved[1] * mean_[0]).to(type), {}};

@@ -1,8 +1,7 @@
 #include "function.hpp"
 
-#include <lact/error.hpp>
+#include "once.hpp"
 
-#include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 namespace lact::ops {
@@ -29,11 +28,6 @@ T& held(AutogradContext* context) {
   return static_cast<Holder<T>&>(*context->saved_data["held"].toCapsule()).value;
 }
 
-/// What is computed by hand has no graph: a second derivative would silently lack it.
-void once() {
-  if (at::GradMode::is_enabled()) throw Error(Exit::internal, "a scan is differentiable once");
-}
-
 struct Transformed {
   const Transform& transform;
   Rule rule;
@@ -51,7 +45,7 @@ struct TransformFunction : torch::autograd::Function<TransformFunction> {
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    once();
+    once("a scan");
     const auto& [transform, rule, kept] = held<Transformed>(context);
     variable_list dense;
     for (const auto& x : gradients) dense.push_back(x.contiguous());
@@ -105,7 +99,7 @@ struct ScanFunction : torch::autograd::Function<ScanFunction> {
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    once();
+    once("a scan");
     auto& scan = held<Scanned>(context);
     ScanOutput gradient;
     const auto places = fields(gradient);

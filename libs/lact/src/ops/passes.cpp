@@ -201,13 +201,6 @@ void mirror(const Tensor& x, int64_t block) {
 
 namespace {
 
-/// f(score passes, compute type)
-template <class F>
-void by_score_type(const Tensor& x, const F& f) {
-  if (x.scalar_type() == at::kFloat) return f(best().scores32, float{});
-  f(best().scores64, double{});
-}
-
 /// Row `one` of scores, with zeros where its query sees nothing.
 template <class A>
 A* seen_row(const Tensor& scores, const Seen& one) {
@@ -221,7 +214,7 @@ A* seen_row(const Tensor& scores, const Seen& one) {
 
 void softmax(const Tensor& scores, const std::vector<Seen>& seen, double scale,
              const Tensor& sums) {
-  by_score_type(scores, [&](const auto& passes, auto computed) {
+  by_wide_type(scores, [&](const auto& passes, auto computed) {
     using A = decltype(computed);
     for (const auto& one : seen)
       static_cast<A*>(sums.data_ptr())[one.row] =
@@ -231,7 +224,7 @@ void softmax(const Tensor& scores, const std::vector<Seen>& seen, double scale,
 
 void softmax_backward(const Tensor& scores, const std::vector<Seen>& seen, double scale,
                       const Tensor& sums, const Tensor& gradients) {
-  by_score_type(scores, [&](const auto& passes, auto computed) {
+  by_wide_type(scores, [&](const auto& passes, auto computed) {
     using A = decltype(computed);
     for (const auto& one : seen)
       passes.softmax_backward(one.last - one.first, static_cast<A>(scale),

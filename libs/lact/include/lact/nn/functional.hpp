@@ -31,9 +31,8 @@ struct FastInput {
   int64_t heads = 1;
   at::Tensor scale, offset;  ///< [N * K] each, or undefined
   bool silu = true;
-  double unit_epsilon =
-      -1;        ///< added to the length that each head is divided by; below 0: it is not
-  Rotary table;  ///< turns blocks of its width; undefined: nothing turns
+  double unit_epsilon = -1;  ///< each head is divided by its length + this; below 0: it is not
+  Rotary table;              ///< turns blocks of its width; undefined: nothing turns
 };
 /// offset + scale x, silu, unit length, rotation: [B, L, N, K], on a CPU in memory as [B, N, L, K].
 at::Tensor fast_input(const at::Tensor& x, const FastInput& how);

@@ -21,22 +21,22 @@ A inverse_root(int64_t width, const T* x, A epsilon) {
   return 1 / std::sqrt(sum / static_cast<A>(width) + epsilon);
 }
 
-/// The gradient of y = x s weight by x, s its inverse root, from y_ = g y's: s (g w - x s^2 mean(g
-/// w x)).
+/// Of y = gain x s weight, s the inverse root of x: x_ = gain s (y_ w - x s^2 mean(y_ w x)).
+/// Returns the sum of y_ w x.
 template <class T, class A>
 A norm_backward(int64_t width, const T* x, const A* weight, A s, A gain, const T* y_, T* x_,
                 A* weight_) {
   A dot = 0;
 #pragma omp simd reduction(+ : dot)
   for (int64_t i = 0; i < width; ++i) {
-    const A v = load(x + i), g = load(y_ + i) * gain;
+    const A v = load(x + i), g = load(y_ + i);
     dot += g * weight[i] * v;
-    if (weight_ != nullptr) weight_[i] += g * v * s;
+    weight_[i] += gain * g * v * s;
   }
   const A along = s * s * dot / static_cast<A>(width);
 #pragma omp simd
   for (int64_t i = 0; i < width; ++i)
-    store(x_ + i, s * (load(y_ + i) * gain * weight[i] - load(x + i) * along));
+    store(x_ + i, gain * s * (load(y_ + i) * weight[i] - load(x + i) * along));
   return dot;
 }
 
@@ -195,14 +195,9 @@ void mix_backward(Heads fast_heads, const T* fast, const A* weight, A epsilon, c
     const T* from = fast + h * fast_heads.stride;
     const A s = inverse_root(width, from, epsilon), x = z == nullptr ? A(0) : A(load(z + h));
     const A t = sigmoid(x), gain = z == nullptr ? A(1) : x * t;
-    A along = 0;  // y_ . rms_norm(fast)
-    if (z != nullptr) {
-#pragma omp simd reduction(+ : along)
-      for (int64_t i = 0; i < width; ++i)
-        along += load(y_ + h * width + i) * load(from + i) * weight[i];
-      store(z_ + h, along * s * t * (1 + x * (1 - t)));
-    }
-    norm_backward(width, from, weight, s, gain, y_ + h * width, fast_ + h * stride, weight_);
+    const A dot =
+        norm_backward(width, from, weight, s, gain, y_ + h * width, fast_ + h * stride, weight_);
+    if (z != nullptr) store(z_ + h, dot * s * t * (1 + x * (1 - t)));
   }
 }
 

@@ -224,19 +224,16 @@ constexpr Passes<T, A> token_passes() {
 
 template <class A>
 constexpr RowPasses<A> row_passes() {
-  return {rescale<A>, rescale_backward<A>, mirror<A>, symmetrize<A>};
+  return {rescale<A>,    rescale_backward<A>, mirror<A>,
+          symmetrize<A>, softmax<A>,          softmax_backward<A>};
 }
 
 }  // namespace
 
 const AllPasses& passes() {
-  static const AllPasses all{token_passes<float, float>(),
-                             token_passes<double, double>(),
-                             token_passes<uint16_t, float>(),
-                             row_passes<float>(),
-                             row_passes<double>(),
-                             {softmax<float>, softmax_backward<float>},
-                             {softmax<double>, softmax_backward<double>}};
+  static const AllPasses all{token_passes<float, float>(), token_passes<double, double>(),
+                             token_passes<uint16_t, float>(), row_passes<float>(),
+                             row_passes<double>()};
   return all;
 }
 

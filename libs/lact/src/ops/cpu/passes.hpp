@@ -37,10 +37,11 @@ struct Passes {
                               A* rate_down);
 };
 
-/// w = u / (|u| + epsilon) r of each row (or u / sqrt(|u|^2 + epsilon) r), u = base + move.
-/// u may be null, or base or move.
+/// Passes in float32 or float64 alone.
 template <class A>
 struct RowPasses {
+  /// w = u / (|u| + epsilon) r of each row (or u / sqrt(|u|^2 + epsilon) r), u = base + move.
+  /// u may be null, or base or move.
   void (*rescale)(int64_t rows, int64_t width, const A* base, const A* move, const A* norm,
                   double epsilon, bool inside, A* u, A* w);
   /// gradient of w in, gradient of u out (the same place allowed); r's is added to norm_.
@@ -50,12 +51,8 @@ struct RowPasses {
   void (*mirror)(int64_t n, int64_t block, A* x);
   /// x <- x + x^T
   void (*symmetrize)(int64_t n, A* x);
-};
-
-/// What attention does to the scores of one query with the keys that it sees; in place.
-template <class A>
-struct ScorePasses {
-  /// Returns the logarithm of the sum of exp(scale scores), which become the probabilities.
+  /// The scores of one query with the keys that it sees become their probabilities. Returns the
+  /// logarithm of the sum of exp(scale scores).
   A (*softmax)(int64_t keys, A scale, A* scores);
   /// In: scores and the gradients of the probabilities. Out, in the same places: the probabilities,
   /// and the gradients of q . k.
@@ -68,8 +65,6 @@ struct AllPasses {
   Passes<uint16_t, float> bf16;  // bfloat16 by its bits
   RowPasses<float> rows32;
   RowPasses<double> rows64;
-  ScorePasses<float> scores32;
-  ScorePasses<double> scores64;
 };
 
 namespace base {
