@@ -174,6 +174,8 @@ TEST_CASE("a stream's file is read like any other", "[io]") {
       stream.append(piece.data(), piece.size());
       want += piece;
     }
+    stream.begin("images", "U8", {2, 3});
+    stream.append("abcdefghijkl", 12);
     stream.begin("empty", "U8");
     CHECK(listing(folder.path()) != std::vector<std::string>{"f"});  // not there before its end
     stream.seal({{"lact.kind", "tokens"}});
@@ -186,6 +188,8 @@ TEST_CASE("a stream's file is read like any other", "[io]") {
   const auto tokens = file.tensor("tokens");
   CHECK(tokens.sizes() == c10::IntArrayRef({static_cast<int64_t>(want.size() / 2)}));
   CHECK(std::memcmp(tokens.const_data_ptr(), want.data(), want.size()) == 0);
+  CHECK(file.tensor("images").sizes() == c10::IntArrayRef({2, 2, 3}));
+  CHECK(file.tensor("images")[1][0][2].item<int64_t>() == 'i');
   CHECK(file.tensor("empty").sizes() == c10::IntArrayRef({0}));
 }
 
@@ -212,6 +216,11 @@ TEST_CASE("a stream used wrongly says so", "[io]") {
   stream.begin("y", "U8");
   stream.append("a", 1);
   CHECK(code([&] { stream.begin("w", "U16"); }) == Exit::internal);  // unaligned
+  CHECK(code([&] { stream.begin("z", "U8", {2, 0}); }) == Exit::internal);
+  stream.begin("z", "U8", {2});
+  stream.append("a", 1);
+  CHECK(code([&] { stream.begin("v", "U8"); }) == Exit::internal);  // half a row
+  stream.append("a", 1);
   CHECK(code([&] { stream.seal({{"much", std::string(200, 'x')}}); }) == Exit::internal);
 }
 

@@ -102,6 +102,7 @@ struct SafeTensorsStream::Impl {
   size_t header_bytes;
   Header header;
   const Dtype* dtype = nullptr;  // of the open tensor
+  uint64_t row_bytes = 0;        // of its rows
   std::optional<Xxh3> hash;      // of its bytes
   bool sealed = false;
 
@@ -121,10 +122,10 @@ void SafeTensorsStream::Impl::end_tensor() {
   auto& entry = header.entries.back();
   entry.end = position();
   const uint64_t bytes = entry.end - entry.begin;
-  if (bytes % (dtype->bits / 8) != 0)
+  if (bytes % row_bytes != 0)
     throw bug("tensor ", printable(entry.name), ": ", bytes, " bytes are no whole number of ",
-              entry.dtype);
-  entry.shape = {static_cast<int64_t>(bytes / (dtype->bits / 8))};
+              row_bytes, ", the bytes of a row");
+  entry.shape.insert(entry.shape.begin(), static_cast<int64_t>(bytes / row_bytes));
   entry.xxh3 = hash->digest();
   dtype = nullptr;
 }
@@ -137,7 +138,8 @@ SafeTensorsStream::SafeTensorsStream(const std::filesystem::path& file, size_t h
 
 SafeTensorsStream::~SafeTensorsStream() = default;
 
-void SafeTensorsStream::begin(const std::string& name, const std::string& dtype) {
+void SafeTensorsStream::begin(const std::string& name, const std::string& dtype,
+                              const std::vector<int64_t>& row) {
   if (impl_->sealed) throw impl_->bug("begin after seal");
   impl_->end_tensor();
   const Dtype* type = find_dtype(dtype);
@@ -147,9 +149,14 @@ void SafeTensorsStream::begin(const std::string& name, const std::string& dtype)
   if (at % (type->bits / 8) != 0)
     throw impl_->bug("tensor ", printable(name), ": ", dtype, " cannot begin at byte ", at,
                      ": begin the widest first");
+  impl_->row_bytes = type->bits / 8;
+  for (const int64_t size : row) {
+    if (size < 1) throw impl_->bug("tensor ", printable(name), ": rows of size ", size);
+    impl_->row_bytes *= static_cast<uint64_t>(size);
+  }
   impl_->dtype = type;
   impl_->hash.emplace();
-  impl_->header.entries.push_back({name, dtype, {}, at, at, ""});
+  impl_->header.entries.push_back({name, dtype, row, at, at, ""});
 }
 
 void SafeTensorsStream::append(const void* data, size_t bytes) {

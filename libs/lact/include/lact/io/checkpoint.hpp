@@ -35,6 +35,8 @@ class Checkpoint {
   /// A view of the mapping; not to be written to.
   at::Tensor tensor(const std::string& name) const;
   const SafeTensors::Entry& entry(const std::string& name) const;
+  /// The file that a tensor lies in. Errors: 65 if there is no such tensor
+  const SafeTensors& file_of(const std::string& name) const;
   /// "key: value" pairs of the (first) file.
   const Metadata& metadata() const;
 
@@ -50,7 +52,6 @@ class Checkpoint {
 
  private:
   void open_shards(const std::filesystem::path& index);
-  const SafeTensors& file_of(const std::string& name) const;
 
   std::filesystem::path folder_;
   std::vector<SafeTensors> files_;

@@ -78,7 +78,7 @@ void write_safetensors(const std::filesystem::path& file, const NamedTensors& te
                        const Metadata& metadata = {});
 
 /// Writes a file whose tensors grow while they are written, in constant memory: one tensor after
-/// another, each of a rank-1 shape that is known at its end. Has checksums.
+/// another, each of a length that is known at its end. Has checksums.
 class SafeTensorsStream {
  public:
   /// header_bytes is reserved in front (the header is padded with spaces, as the format allows).
@@ -87,9 +87,11 @@ class SafeTensorsStream {
   SafeTensorsStream(const SafeTensorsStream&) = delete;
   SafeTensorsStream& operator=(const SafeTensorsStream&) = delete;
 
-  /// Ends the tensor before it. `dtype` as in the file ("U16"). A tensor must start at a multiple
-  /// of its element size: begin the widest first (InternalError otherwise).
-  void begin(const std::string& name, const std::string& dtype);
+  /// Ends the tensor before it. `dtype` as in the file ("U16"). The shape is [n, row...], where n
+  /// follows from the bytes that are appended. A tensor must start at a multiple of its element
+  /// size: begin the widest first (InternalError otherwise).
+  void begin(const std::string& name, const std::string& dtype,
+             const std::vector<int64_t>& row = {});
   void append(const void* data, size_t bytes);
   /// Writes the header and seals the file (AtomicFile::seal).
   void seal(const Metadata& metadata);
