@@ -1,0 +1,215 @@
+#include "packed.hpp"
+
+#include <lact/error.hpp>
+#include <lact/io/checkpoint.hpp>
+#include <lact/io/files.hpp>
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/from_blob.h>
+#include <nlohmann/json.hpp>
+
+#include <charconv>
+#include <cmath>
+#include <cstring>
+
+namespace lact::views {
+namespace {
+
+namespace fs = std::filesystem;
+using Entry = io::SafeTensors::Entry;
+
+struct PackedScene {
+  std::string name;
+  std::vector<std::string> files;
+  std::vector<Camera> cameras;
+  const std::byte* images = nullptr;
+};
+
+/// SPLIT.safetensors or its index in a folder; a file is itself.
+fs::path file_of(const fs::path& where, const std::string& split) {
+  std::error_code error;
+  if (!fs::is_directory(where, error)) return where;
+  const fs::path file = where / (split + ".safetensors"), index = file.string() + ".index.json";
+  for (const auto& candidate : {file, index})
+    if (fs::exists(candidate, error)) return candidate;
+  throw Error(Exit::no_input, file.string(),
+              ": not found: expected the output of lact-tokenize views pack");
+}
+
+int64_t number_of(const io::SafeTensors& file, const char* key) {
+  const auto found = file.metadata().find(key);
+  if (found == file.metadata().end())
+    throw Error(Exit::data, file.path().string(), ": metadata has no ", key);
+  const auto& text = found->second;
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value < 1 || value > 1 << 20)
+    throw Error(Exit::data, file.path().string(), ": metadata ", key, ": \"", io::printable(text),
+                "\" is no number from 1 to ", 1 << 20);
+  return value;
+}
+
+void check_kind(const io::SafeTensors& file) {
+  const auto value = [&](const char* key) {
+    const auto found = file.metadata().find(key);
+    return found == file.metadata().end() ? std::string() : found->second;
+  };
+  if (const auto kind = value("lact.kind"); kind != "views")
+    throw Error(Exit::data, file.path().string(), ": no packed scenes: lact.kind is ",
+                kind.empty() ? "missing" : "\"" + io::printable(kind) + "\"");
+  if (const auto version = value("lact.version"); version != "1")
+    throw Error(Exit::data, file.path().string(), ": written in version ", io::printable(version),
+                " of the format; this program reads version 1");
+}
+
+/// One scene's tensors, checked as they are taken.
+class Reader {
+ public:
+  Reader(const io::Checkpoint& file, std::string scene, int64_t width, int64_t height)
+      : file_(file), scene_(std::move(scene)), width_(width), height_(height) {}
+
+  PackedScene read() const {
+    const auto& home = file_.file_of(scene_ + ".images");
+    check_kind(home);
+    if (number_of(home, "width") != width_ || number_of(home, "height") != height_)
+      fail("images", concat("the file says another size than ", width_, " x ", height_));
+    PackedScene scene;
+    read_names(scene);
+    const auto views = static_cast<int64_t>(scene.files.size());
+    expect("images", "U8", {views, height_, width_, 3});
+    scene.images = home.bytes(scene_ + ".images");
+    read_cameras(scene, views);
+    return scene;
+  }
+
+ private:
+  [[noreturn]] void fail(const std::string& tensor, const std::string& what) const {
+    const auto name = scene_ + "." + tensor;
+    throw Error(Exit::data, file_.file_of(name).path().string(), ": tensor ", name, ": ", what);
+  }
+
+  const Entry& expect(const std::string& tensor, const char* dtype,
+                      const std::vector<int64_t>& shape) const {
+    const auto& entry = file_.entry(scene_ + "." + tensor);
+    if (entry.dtype != dtype || entry.shape != shape)
+      fail(tensor, concat("expected ", dtype, " ", at::IntArrayRef(shape), ", found ", entry.dtype,
+                          " ", at::IntArrayRef(entry.shape)));
+    return entry;
+  }
+
+  void read_names(PackedScene& scene) const {
+    const auto& entry = file_.entry(scene_ + ".names");
+    if (entry.dtype != "U8" || entry.shape.size() != 1) fail("names", "expected U8 [n]");
+    const auto& home = file_.file_of(entry.name);
+    home.verify(entry.name);
+    const auto* text = reinterpret_cast<const char*>(home.bytes(entry.name));
+    const auto json = io::parse_json({text, static_cast<size_t>(entry.end - entry.begin)},
+                                     concat(home.path().string(), ": tensor ", entry.name));
+    const auto name = json.is_object() ? json.find("name") : json.end();
+    const auto files = json.is_object() ? json.find("files") : json.end();
+    if (name == json.end() || !name->is_string() || files == json.end() || !files->is_array() ||
+        files->empty())
+      fail("names", "expected a name and a list of files");
+    scene.name = name->get<std::string>();
+    for (const auto& file : *files) {
+      if (!file.is_string()) fail("names", "expected a list of names of files");
+      scene.files.push_back(file.get<std::string>());
+    }
+  }
+
+  void read_cameras(PackedScene& scene, int64_t views) const {
+    expect("intrinsics", "F64", {views, 4});
+    expect("c2w", "F64", {views, 4, 4});
+    const auto intrinsics = file_.tensor(scene_ + ".intrinsics"),
+               c2w = file_.tensor(scene_ + ".c2w");
+    const auto* four = intrinsics.const_data_ptr<double>();
+    const auto* pose = c2w.const_data_ptr<double>();
+    for (int64_t i = 0; i < views; ++i, four += 4, pose += 16) {
+      Camera camera{four[0], four[1], four[2], four[3], {}};
+      std::memcpy(camera.c2w.m.data(), pose, sizeof camera.c2w.m);
+      if (!(four[0] > 0 && four[1] > 0 && std::isfinite(four[0] + four[1] + four[2] + four[3])))
+        fail("intrinsics", concat("view ", i, ": no focal lengths and centre"));
+      if (const auto fault = fault_of_pose(camera.c2w); !fault.empty())
+        fail("c2w", concat("view ", i, ": ", fault));
+      scene.cameras.push_back(camera);
+    }
+  }
+
+  const io::Checkpoint& file_;
+  std::string scene_;
+  int64_t width_, height_;
+};
+
+}  // namespace
+
+struct PackedScenes::Impl {
+  io::Checkpoint file;
+  fs::path path;
+  int64_t width = 0, height = 0;
+  std::vector<PackedScene> scenes;
+
+  const PackedScene& scene(int64_t number) const {
+    if (number < 0 || number >= static_cast<int64_t>(scenes.size()))
+      throw Error(Exit::internal, path.string(), ": scene ", number, " of ", scenes.size());
+    return scenes[static_cast<size_t>(number)];
+  }
+};
+
+PackedScenes PackedScenes::open(const fs::path& where, const std::string& split) {
+  auto impl = std::make_shared<Impl>();
+  impl->path = file_of(where, split);
+  impl->file = io::Checkpoint::open(impl->path);
+  constexpr std::string_view kImages = ".images";
+  for (const auto& name : impl->file.names()) {
+    const auto at = name.size() - std::min(name.size(), kImages.size());
+    if (name.compare(at, name.npos, kImages) != 0) continue;
+    if (impl->scenes.empty()) {
+      const auto& first = impl->file.file_of(name);
+      check_kind(first);
+      impl->width = number_of(first, "width");
+      impl->height = number_of(first, "height");
+    }
+    impl->scenes.push_back(
+        Reader(impl->file, name.substr(0, at), impl->width, impl->height).read());
+  }
+  if (impl->scenes.empty())
+    throw Error(Exit::data, impl->path.string(),
+                ": no packed scenes: expected the output of lact-tokenize views pack");
+  PackedScenes packed;
+  packed.impl_ = std::move(impl);
+  return packed;
+}
+
+int64_t PackedScenes::size() const {
+  return static_cast<int64_t>(impl_->scenes.size());
+}
+int64_t PackedScenes::width() const {
+  return impl_->width;
+}
+int64_t PackedScenes::height() const {
+  return impl_->height;
+}
+const std::string& PackedScenes::name(int64_t scene) const {
+  return impl_->scene(scene).name;
+}
+const std::vector<std::string>& PackedScenes::files(int64_t scene) const {
+  return impl_->scene(scene).files;
+}
+const std::vector<Camera>& PackedScenes::cameras(int64_t scene) const {
+  return impl_->scene(scene).cameras;
+}
+
+at::Tensor PackedScenes::images(int64_t scene) const {
+  const auto& one = impl_->scene(scene);
+  // from_blob has no tensors for reading only. The lambda keeps the mapping alive.
+  auto* data = const_cast<std::byte*>(one.images);
+  return at::from_blob(
+      data, {static_cast<int64_t>(one.files.size()), impl_->height, impl_->width, 3},
+      [keep = impl_](void*) {}, at::TensorOptions(at::kByte));
+}
+
+void PackedScenes::verify() const {
+  for (const auto& name : impl_->file.names()) impl_->file.file_of(name).verify(name);
+}
+
+}  // namespace lact::views

@@ -1,0 +1,59 @@
+#pragma once
+// Packed scenes: what lact-tokenize views pack writes; scene.hpp declares the reader.
+//
+// SPLIT.safetensors, or SPLIT-0000i-of-0000n.safetensors with SPLIT.safetensors.index.json; each
+// scene lies in one file. Of scene S, a number of six digits:
+//   S.images      U8 [V, H, W, 3]
+//   S.intrinsics  F64 [V, 4]: fx, fy, cx, cy in pixels of these images
+//   S.c2w         F64 [V, 4, 4]: camera to world, OpenCV's axes, as the original has it
+//   S.names       U8: JSON {"name": of the scene, "files": [of the originals]}
+//   S.padding     U8, at most 7 zeros, so that numbers are aligned; to be ignored
+// Checksums (see io/safetensors.hpp). Metadata: lact.kind = "views", lact.version = "1", width,
+// height, split ("train", "validation").
+
+#include <plugins/views/scene.hpp>
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace lact::views {
+
+constexpr uint64_t kShardBytes = uint64_t{4} << 30;
+
+/// Writes the scenes of one split, in the memory that cameras and names take. Nothing appears
+/// before commit(); without it nothing stays.
+class PackedWriter {
+ public:
+  /// `views` of each scene at most, in the order in which they will come: from them follows what
+  /// lies in which file.
+  /// Errors   73 if the folder cannot be written to; here and below 74 if a write fails
+  PackedWriter(std::filesystem::path folder, std::string split, int64_t width, int64_t height,
+               const std::vector<int64_t>& views, uint64_t shard_bytes = kShardBytes);
+  ~PackedWriter();
+  PackedWriter(const PackedWriter&) = delete;
+  PackedWriter& operator=(const PackedWriter&) = delete;
+
+  /// What is added from here on belongs to the next scene. A scene to which nothing is added is
+  /// left out.
+  void begin_scene(const std::string& name);
+  /// Errors   70 if the image has another size, or alpha
+  void add(const std::string& file, const Camera& camera, const media::Image& image);
+
+  int64_t scenes() const;  ///< that have views
+  int64_t views() const;
+  /// All is on the disk, under other names. Errors: 70 if there is no scene
+  void seal();
+  /// Makes the files appear, and removes those of an earlier run that do not belong to these.
+  void commit();
+  /// Removes what an earlier run left of a split that this one does not have.
+  static void remove(const std::filesystem::path& folder, const std::string& split);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace lact::views

@@ -1,0 +1,73 @@
+#pragma once
+// A scene as the model sees it: views of one size, their cameras and names; and packed sets of
+// them.
+
+#include "camera.hpp"
+
+#include <plugins/common/media/image.hpp>
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace lact::views {
+
+struct Scene {
+  std::string name;
+  std::vector<std::string> files;  ///< names of the originals, as their camera file has them
+  std::vector<media::Image> images;
+  std::vector<Camera> cameras;  ///< of the prepared images; poses as in the file
+};
+
+/// How originals become images of one size.
+struct Preparation {
+  int64_t width = 256, height = 256;
+  media::Colour background{255, 255, 255};
+  std::filesystem::path masks;  ///< folder of masks named as the images (their brightness is
+                                ///< alpha); empty: none
+  int64_t every = 1;            ///< of the views listed, each so-manieth
+  bool strict = false;          ///< the first fault is an error, not a skipped view
+};
+
+/// What was passed over, one line each, named.
+struct Skipped {
+  std::vector<std::string> lines;
+};
+
+/// Reads opencv_cameras.json, transforms.json, a COLMAP model (text or binary), or a folder that
+/// holds one of them; images beside it, or frames of a video that transforms.json-like cameras are
+/// given for. Distortion is undone.
+/// Errors   65 and 66, naming file and place
+Scene read_scene(const std::filesystem::path& where, const Preparation& how, Skipped& skipped);
+
+/// Scenes of a packed file (PREFIX.safetensors, or PREFIX.safetensors.index.json with shards),
+/// memory-mapped.
+class PackedScenes {
+ public:
+  /// A folder of lact-tokenize views pack (its `split`.safetensors), or a file.
+  /// Errors   66 if missing, 65 if malformed, naming file and scene
+  static PackedScenes open(const std::filesystem::path& where, const std::string& split = "train");
+
+  int64_t size() const;
+  int64_t width() const;
+  int64_t height() const;
+  const std::string& name(int64_t scene) const;
+  const std::vector<std::string>& files(int64_t scene) const;
+  const std::vector<Camera>& cameras(int64_t scene) const;
+  int64_t views(int64_t scene) const { return static_cast<int64_t>(files(scene).size()); }
+  /// uint8 [V, H, W, 3], a view of the mapping; not to be written to.
+  at::Tensor images(int64_t scene) const;
+  /// Compares all with the checksums; reads all. (open() does so with all but the images.)
+  /// Errors   65 naming the tensor that is damaged
+  void verify() const;
+
+ private:
+  struct Impl;
+  std::shared_ptr<const Impl> impl_;
+};
+
+}  // namespace lact::views
