@@ -7,6 +7,7 @@
 namespace lact::plugin {
 
 void TrainCommand::declare(CLI::App& app) {
+  task_->prefer(options_);
   task_->declare(app);
   train::declare(app, options_);
 }

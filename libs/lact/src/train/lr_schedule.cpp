@@ -9,12 +9,14 @@ namespace lact::train {
 
 double LrSchedule::at(int64_t step) const {
   if (step < warmup_steps)
-    return peak * static_cast<double>(step + 1) / static_cast<double>(warmup_steps);
+    return peak * static_cast<double>(from_zero ? step : step + 1) /
+           static_cast<double>(warmup_steps);
   const double left = static_cast<double>(std::max<int64_t>(total_steps - warmup_steps, 1));
-  const double progress = std::min(1.0, static_cast<double>(step - warmup_steps) / left);
+  double progress = static_cast<double>(step - warmup_steps) / left;
+  if (!from_zero) progress = std::min(1.0, progress);
   double height = 1;  // 1 at the peak, 0 at the end
   if (shape == Shape::cosine) height = 0.5 * (1 + std::cos(std::numbers::pi * progress));
-  if (shape == Shape::linear) height = 1 - progress;
+  if (shape == Shape::linear) height = std::max(0.0, 1 - progress);
   return peak * (min_ratio + (1 - min_ratio) * height);
 }
 

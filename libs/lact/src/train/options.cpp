@@ -23,6 +23,8 @@ void declare_optimizer(CLI::App& app, TrainOptions& options) {
       ->check(CLI::IsMember({"cosine", "linear", "constant"}));
   add("--warmup-steps", options.warmup_steps, "steps in which the learning rate rises from 0")
       ->check(CLI::Range(int64_t{0}, kMost, "NONNEGATIVE"));
+  add("--warmup-from-zero", options.warmup_from_zero, "the first step has learning rate 0")
+      ->type_name("true|false");
   add("--min-lr-ratio", options.min_lr_ratio, "learning rate at the end, as a part of the peak")
       ->check(share);
   add("--weight-decay", options.weight_decay, "decoupled weight decay")->check(not_negative);
@@ -35,6 +37,12 @@ void declare_optimizer(CLI::App& app, TrainOptions& options) {
   add("--skip-norm", options.skip_norm,
       "skip a step whose gradient norm is this many times the median of the last ones; 0: do not")
       ->check(not_negative);
+  add("--skip-above", options.skip_above,
+      "skip a step whose gradient norm is more than this; 0: do not")
+      ->check(not_negative);
+  add("--norms-from", options.norms_from,
+      "steps before norms count: until then nothing is clipped, and skipped only if not finite")
+      ->check(CLI::Range(int64_t{0}, kMost, "NONNEGATIVE"));
   add("--max-skips", options.max_skips,
       "skipped steps in a row that a run survives; one more ends it with exit code 75")
       ->check(CLI::Range(int64_t{0}, kMost, "NONNEGATIVE"));

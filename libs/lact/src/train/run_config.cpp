@@ -18,7 +18,7 @@ namespace {
 /// Length and skipping do, and are here because a run that ended needs them changed to go on.
 const std::set<std::string> kFree = {
     "steps", "log-every", "eval-every", "eval-batches", "save-every",
-    "keep",  "skip-norm", "max-skips",  "recompute",
+    "keep",  "skip-norm", "skip-above", "max-skips",    "recompute",
 };
 
 toml::table parse(const std::string& text, const std::string& what) {

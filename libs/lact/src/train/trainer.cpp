@@ -6,6 +6,7 @@
 #include <lact/train/optimizer.hpp>
 #include <lact/train/run_config.hpp>
 #include <lact/train/run_directory.hpp>
+#include <lact/train/step_rule.hpp>
 #include <lact/train/trainer.hpp>
 
 #include "machine.hpp"
@@ -63,8 +64,14 @@ class Run {
         observer_(observer),
         directory_(checked_output(options)),
         store_(options.output) {
-    schedule_ = {LrSchedule::shape_from(options.schedule), options.learning_rate,
-                 options.min_lr_ratio, options.warmup_steps, options.steps};
+    schedule_ = {LrSchedule::shape_from(options.schedule),
+                 options.learning_rate,
+                 options.min_lr_ratio,
+                 options.warmup_steps,
+                 options.steps,
+                 options.warmup_from_zero};
+    rule_ = {options.max_norm, options.skip_norm, options.skip_above, options.norms_from,
+             options.warmup_steps};
   }
 
   Outcome go() {
@@ -211,10 +218,9 @@ class Run {
     const double weight = accumulate(result);
     const auto& parameters = optimizer_->parameters();
     result.norm = global_norm(parameters) / weight;
-    result.skipped = fault(result);
+    result.skipped = rule_.fault(step_, result.loss, result.norm, norms_.median());
     if (result.skipped.empty()) {
-      double factor = 1 / weight;
-      if (options_.max_norm > 0) factor *= std::min(1.0, options_.max_norm / (result.norm + 1e-6));
+      const double factor = rule_.factor(step_, result.norm) / weight;
       if (factor != 1) scale_gradients(parameters, factor);
       optimizer_->step(result.learning_rate);
       norms_.add(result.norm);
@@ -249,18 +255,6 @@ class Run {
       if (!(value <= result.max_loss)) result.max_loss = value;
     }
     return sum > 0 ? sum : 1;
-  }
-
-  /// Why the step must not be taken, or "".
-  std::string fault(const StepResult& result) const {
-    if (!std::isfinite(result.loss)) return "the loss is not finite";
-    if (!std::isfinite(result.norm)) return "a gradient is not finite";
-    const double median = norms_.median();
-    if (options_.skip_norm > 0 && step_ >= options_.warmup_steps && median > 0 &&
-        result.norm > options_.skip_norm * median)
-      return format("the gradient norm %.4g is more than %g times the median %.4g", result.norm,
-                    options_.skip_norm, median);
-    return "";
   }
 
   void count(const StepResult& result) {
@@ -403,6 +397,7 @@ class Run {
   RunDirectory directory_;
   io::CheckpointStore store_;
   LrSchedule schedule_;
+  StepRule rule_;
   DeterministicGuard deterministic_;
 
   Settled settled_;

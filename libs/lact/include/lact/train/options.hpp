@@ -18,9 +18,12 @@ struct TrainOptions {
   double min_lr_ratio = 0.1;
   int64_t warmup_steps = 100;
   std::string schedule = "cosine";
+  bool warmup_from_zero = false;  ///< the first step has rate 0
   double weight_decay = 0.1, beta1 = 0.9, beta2 = 0.95, adam_epsilon = 1e-8;
   double max_norm = 1.0;    ///< gradients are clipped to it; 0: not
   double skip_norm = 10.0;  ///< times the running median of norms: a larger one is skipped; 0: off
+  double skip_above = 0;    ///< a larger norm is skipped; 0: off
+  int64_t norms_from = 0;   ///< steps before gradients are clipped, and skipped by their norm
   int64_t max_skips = 10;   ///< in a row; one more ends the run
 
   int64_t log_every = 10;

@@ -16,6 +16,8 @@
 
 namespace lact::train {
 
+struct TrainOptions;
+
 /// This process among those that train together.
 struct Rank {
   int rank = 0, world = 1;
@@ -71,6 +73,8 @@ struct TaskSetup {
 class Task {
  public:
   virtual ~Task();
+  /// The defaults of this modality's training.
+  virtual void prefer(TrainOptions&) const {}
   /// Data, model and loss options; presets.
   virtual void declare(CLI::App& app) = 0;
   /// Checks the options, so that cost() is known; allocates nothing large. Errors: 64, 65, 66, 78.

@@ -1,0 +1,14 @@
+#pragma once
+// The verbs that views bring.
+
+#include <lact/plugin/modality.hpp>
+
+#include <memory>
+
+namespace lact::views {
+
+std::unique_ptr<plugin::Command> tokenize_pack();
+std::unique_ptr<plugin::Command> tokenize_info();
+std::unique_ptr<plugin::Command> tokenize_objects();
+
+}  // namespace lact::views

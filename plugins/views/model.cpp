@@ -1,0 +1,281 @@
+#include "model.hpp"
+
+#include <lact/error.hpp>
+#include <lact/nn/functional.hpp>
+#include <lact/nn/recompute.hpp>
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/sigmoid.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace lact::views {
+namespace {
+
+using at::Tensor;
+using Kind = Sublayer::Kind;
+
+bool ends_with(const std::string& name, const std::string& end) {
+  return name.size() >= end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0;
+}
+
+/// Initial standard deviation (spec 4.5); ones where it is NaN.
+double initial_deviation(const Config& c, const std::string& name,
+                         const std::vector<int64_t>& shape) {
+  if (shape.size() == 1) return ends_with(name, "bias") ? 0 : NAN;
+  if (shape.size() == 3) return std::sqrt(2.0 / static_cast<double>(shape[1]));
+  const auto residuals = static_cast<double>(c.layers * static_cast<int64_t>(c.block.size()));
+  return ends_with(name, "c_proj.weight") ? 0.02 / std::sqrt(residuals) : 0.02;
+}
+
+Tensor initial_value(const Config& c, const std::string& name, const std::vector<int64_t>& shape,
+                     const at::Generator& generator) {
+  const double deviation = initial_deviation(c, name, shape);
+  if (std::isnan(deviation)) return at::ones(shape, at::kFloat);
+  if (deviation == 0) return at::zeros(shape, at::kFloat);
+  // Drawn on the CPU whatever the device: the same model everywhere.
+  return at::empty(shape, at::kFloat).normal_(0, deviation, generator);
+}
+
+/// A tensor of the checkpoint, if it has the shape it must have.
+Tensor checked(const io::Checkpoint& checkpoint, const std::string& name,
+               const std::vector<int64_t>& shape) {
+  const auto where = checkpoint.folder().string();
+  if (!checkpoint.contains(name)) throw Error(Exit::data, where, ": tensor ", name, " is missing");
+  const auto tensor = checkpoint.tensor(name);
+  if (tensor.sizes() != at::IntArrayRef(shape))
+    throw Error(Exit::data, where, ": tensor ", name, ": expected ", at::IntArrayRef(shape),
+                ", found ", tensor.sizes());
+  if (!tensor.is_floating_point())
+    throw Error(Exit::data, where, ": tensor ", name, ": expected a floating dtype, found ",
+                tensor.dtype().name());
+  return tensor;
+}
+
+/// Every input token is learned, then all are answered.
+ops::Schedule learn_then_apply(int64_t learned, int64_t all) {
+  return {{{ops::Step::Kind::update, 0, learned}, {ops::Step::Kind::apply, 0, all}}, all, 0};
+}
+
+Posed slice(const Posed& views, int64_t begin, int64_t end) {
+  return {views.images.defined() ? views.images.slice(0, begin, end) : Tensor(),
+          views.intrinsics.slice(0, begin, end), views.poses.slice(0, begin, end)};
+}
+
+}  // namespace
+
+ViewModel::ViewModel(const Config& config, const Values& value) : config_(config) {
+  config_.check("model");
+  layers_.resize(static_cast<size_t>(config.layers), std::vector<Parameters>(config.block.size()));
+  for (const auto& [name, shape] : parameter_shapes(config)) slot(name) = value(name, shape);
+}
+
+ViewModel ViewModel::fresh(const Config& config, uint64_t seed, at::Device device) {
+  const auto generator = at::detail::createCPUGenerator(seed);
+  return {config, [&](const std::string& name, const std::vector<int64_t>& shape) {
+            return initial_value(config, name, shape, generator).to(device);
+          }};
+}
+
+ViewModel ViewModel::load(const io::Checkpoint& checkpoint, at::Device device,
+                          at::ScalarType products) {
+  const auto config = Config::of(checkpoint);
+  ViewModel model(config, [&](const std::string& name, const std::vector<int64_t>& shape) {
+    // Large matrices only ever enter products; everything else is used in float32 or better.
+    const bool matrix = shape.size() == 2 && !ends_with(name, "lr_fc.weight");
+    const auto type = matrix || products == at::kDouble ? products : at::kFloat;
+    return checked(checkpoint, name, shape).to(device, type, false, /*copy=*/true);
+  });
+  model.set_compute_dtype(products);
+  return model;
+}
+
+Tensor& ViewModel::slot(const std::string& name) {
+  if (name == "input_linear.weight") return input_linear_;
+  if (name == "input_layernorm.weight") return input_norm_;
+  if (name == "image_token_decoder.0.weight") return output_norm_;
+  if (name == "image_token_decoder.1.weight") return output_linear_;
+  const size_t first = std::string("blocks.").size(), dot = name.find('.', first);
+  const size_t second = dot + std::string(".module_list.").size(), end = name.find('.', second);
+  auto& layer = layers_.at(std::stoul(name.substr(first, dot - first)));
+  return layer.at(std::stoul(name.substr(second, end - second)))[name.substr(end + 1)];
+}
+
+io::NamedTensors ViewModel::parameters() const {
+  io::NamedTensors all;
+  for (const auto& [name, shape] : parameter_shapes(config_))
+    all.emplace_back(name, const_cast<ViewModel*>(this)->slot(name));
+  return all;
+}
+
+void ViewModel::assign(const io::Checkpoint& checkpoint) {
+  const at::NoGradGuard no_grad;
+  for (auto& [name, tensor] : parameters())
+    tensor.copy_(checked(checkpoint, name, tensor.sizes().vec()));
+}
+
+at::Device ViewModel::device() const {
+  return input_linear_.device();
+}
+
+int64_t ViewModel::tokens_per_view(int64_t height, int64_t width) const {
+  const int64_t p = config_.patch_size;
+  if (height < 1 || width < 1 || height % p != 0 || width % p != 0)
+    throw Error(Exit::usage, "images of ", width, " x ", height,
+                " do not fit the model: both must be multiples of its patch, ", p);
+  return height / p * (width / p);
+}
+
+Tensor ViewModel::embed(const Posed& views, int64_t height, int64_t width) const {
+  const auto there = [&](const Tensor& x) { return x.defined() ? x.to(device()) : x; };
+  const auto tokens = patches({there(views.images), there(views.intrinsics), there(views.poses)},
+                              height, width, config_.patch_size);
+  const auto x = nn::affine(tokens.to(compute_), input_linear_);
+  return layer_norm(residual(x), input_norm_);
+}
+
+Tensor ViewModel::residual(const Tensor& x) const {
+  return compute_ == at::kDouble ? x.to(at::kDouble) : x.to(at::kFloat);
+}
+
+Tensor ViewModel::decode(const Tensor& x, int64_t height, int64_t width) const {
+  const auto tokens =
+      nn::affine(layer_norm(x, output_norm_).to(compute_), output_linear_);  // [..., l, 3 p^2]
+  return unpatch(at::sigmoid(residual(tokens)), height, width, config_.patch_size);
+}
+
+Tensor ViewModel::forward(const Posed& inputs, const Posed& targets,
+                          std::map<std::string, Tensor>* taps) const {
+  const auto tap = [&](const std::string& name, const Tensor& x) {
+    if (taps != nullptr) (*taps)[name] = x;
+  };
+  const int64_t height = inputs.images.size(-2), width = inputs.images.size(-1);
+  const int64_t l = tokens_per_view(height, width), seen = inputs.images.size(1) * l;
+  const int64_t count = targets.poses.size(1);
+  Tensor x = at::cat({embed(inputs, height, width), embed(targets, height, width)}, 1);
+  tap("tokens", x);
+  const auto plan = learn_then_apply(seen, x.size(1));
+  size_t depth = 0;
+  for (const auto& layer : layers_) {
+    const auto run = [this, &layer, l, plan](const Tensor& in) {
+      return block(config_, layer, in, l, plan, nullptr, compute_);
+    };
+    x = recompute_ ? nn::recompute(run, x) : run(x);
+    tap(concat("block.", depth++), x);
+  }
+  return decode(x.slice(1, seen).unflatten(1, {count, l}), height, width);
+}
+
+SceneWeights ViewModel::start() const {
+  const at::NoGradGuard no_grad;
+  SceneWeights all;
+  for (const auto& layer : layers_)
+    for (size_t j = 0; j < layer.size(); ++j)
+      if (config_.block[j].kind == Kind::fast_weights) all.push_back(initial_weights(layer[j], 1));
+  return all;
+}
+
+/// Fast weights of a scene, with the norms of those that nothing has been read into.
+ops::FastState ViewModel::state_of(const Sublayer& s, const Parameters& p,
+                                   const ops::FastWeights& w) const {
+  auto state = ops::initial_state(initial_weights(p, 1), rule(config_, s, compute_));
+  state.w = state.main = w;
+  return state;
+}
+
+void ViewModel::read(const Sublayer& s, const Parameters& p, Tensor& x, int64_t step,
+                     ops::FastWeights& w) const {
+  const auto normed = [&](int64_t begin) {
+    return layer_norm(x.slice(1, begin, begin + step), p.at("ln.weight"));
+  };
+  auto state = state_of(s, p, w);
+  ops::FastWeights sum;
+  for (int64_t begin = 0; begin < x.size(1); begin += step) {
+    const auto one = lesson(config_, s, p, normed(begin), state, compute_);
+    if (!sum.down.defined()) {
+      sum = one;
+    } else {
+      sum.gate += one.gate;
+      sum.up += one.up;
+      sum.down += one.down;
+    }
+  }
+  state = ops::step(state, sum, {}, rule(config_, s, compute_));
+  w = state.w;
+  for (int64_t begin = 0; begin < x.size(1); begin += step)
+    x.slice(1, begin, begin + step) += answer(config_, s, p, normed(begin), state, compute_);
+}
+
+void ViewModel::add(const Sublayer& s, const Parameters& p, Tensor& x, int64_t step,
+                    int64_t tokens_per_view) const {
+  for (int64_t begin = 0; begin < x.size(1); begin += step) {
+    auto tile = x.slice(1, begin, begin + step);
+    const auto y = layer_norm(tile, p.at("ln.weight"));
+    if (s.kind == Kind::mlp)
+      tile += mlp(p, y, compute_);
+    else
+      tile +=
+          attention(s, p, y.view({-1, tokens_per_view, y.size(2)}), compute_).view(tile.sizes());
+  }
+}
+
+SceneWeights ViewModel::reconstruct(const Posed& views, const SceneWeights& from,
+                                    const std::function<void(int64_t)>& progress) const {
+  const at::NoGradGuard no_grad;
+  const int64_t height = views.images.size(-2), width = views.images.size(-1);
+  const int64_t l = tokens_per_view(height, width), count = views.poses.size(0);
+  const int64_t group = std::max<int64_t>(1, tile_ / l), step = group * l;
+  Tensor x = at::empty(
+      {1, count * l, config_.dim},
+      at::TensorOptions(device()).dtype(compute_ == at::kDouble ? at::kDouble : at::kFloat));
+  for (int64_t begin = 0; begin < count; begin += group)
+    x.select(0, 0).slice(0, begin * l, std::min(begin + group, count) * l) =
+        embed(slice(views, begin, std::min(begin + group, count)), height, width);
+  SceneWeights scene = from;
+  size_t fast = 0;
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    for (size_t j = 0; j < config_.block.size(); ++j) {
+      const auto& s = config_.block[j];
+      if (s.kind == Kind::fast_weights)
+        read(s, layers_[i][j], x, step, scene.at(fast++));
+      else
+        add(s, layers_[i][j], x, step, l);
+    }
+    if (progress) progress(static_cast<int64_t>(i + 1) * count * l);
+  }
+  return scene;
+}
+
+Tensor ViewModel::render(const Posed& views, const SceneWeights& scene, int64_t height,
+                         int64_t width) const {
+  const at::NoGradGuard no_grad;
+  const int64_t l = tokens_per_view(height, width), count = views.poses.size(0);
+  const int64_t group = std::max<int64_t>(1, tile_ / l);
+  std::vector<Tensor> rendered;
+  for (int64_t begin = 0; begin < count; begin += group) {
+    const int64_t end = std::min(begin + group, count);
+    Tensor x = embed(slice(views, begin, end), height, width).unsqueeze(0);
+    size_t fast = 0;
+    for (const auto& layer : layers_)
+      for (size_t j = 0; j < config_.block.size(); ++j) {
+        const auto& s = config_.block[j];
+        if (s.kind != Kind::fast_weights) {
+          add(s, layer[j], x, l * group, l);
+          continue;
+        }
+        const auto y = layer_norm(x, layer[j].at("ln.weight"));
+        x = x + answer(config_, s, layer[j], y, state_of(s, layer[j], scene.at(fast++)), compute_);
+      }
+    rendered.push_back(decode(x.select(0, 0).unflatten(0, {end - begin, l}), height, width));
+  }
+  return at::cat(rendered, 0);
+}
+
+}  // namespace lact::views

@@ -1,0 +1,1 @@
+#include <plugins/views/camera.hpp>

@@ -1,0 +1,51 @@
+#pragma once
+// What a block is made of. Source: spec views 4.2 to 4.4. x is the normalised residual stream, in
+// float32 or better; products are in `compute`; results are in it too.
+
+#include "config.hpp"
+
+#include <lact/ops/scan.hpp>
+
+#include <ATen/core/Tensor.h>
+
+#include <map>
+#include <string>
+
+namespace lact::views {
+
+/// Tensors of one sublayer by their names after "module_list.J.": "ln.weight", "f.to_qkv.weight".
+using Parameters = std::map<std::string, at::Tensor>;
+
+/// LayerNorm without bias, epsilon 1e-5.
+at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight);
+
+/// x [S, L, d]: S sequences that do not see each other -> [S, L, d].
+at::Tensor attention(const Sublayer& s, const Parameters& p, const at::Tensor& x,
+                     at::ScalarType compute);
+at::Tensor mlp(const Parameters& p, const at::Tensor& x, at::ScalarType compute);
+
+/// How the fast weights of a sublayer are updated.
+ops::Rule rule(const Config& config, const Sublayer& s, at::ScalarType compute);
+
+/// The initial fast weights for `batch` sequences: [batch * heads, ...], head fastest.
+ops::FastWeights initial_weights(const Parameters& p, int64_t batch);
+
+/// x [B, L, d] -> [B, tokens applied, d], in token order; `state` moves on.
+at::Tensor fast_weights(const Config& config, const Sublayer& s, const Parameters& p,
+                        const at::Tensor& x, const ops::Schedule& plan, ops::FastState& state,
+                        at::ScalarType compute);
+
+/// What the tokens x [1, L, d] of one sequence teach: summed over tiles, it is one update's.
+ops::FastWeights lesson(const Config& config, const Sublayer& s, const Parameters& p,
+                        const at::Tensor& x, const ops::FastState& state, at::ScalarType compute);
+/// What the fast weights answer to x [1, L, d].
+at::Tensor answer(const Config& config, const Sublayer& s, const Parameters& p, const at::Tensor& x,
+                  const ops::FastState& state, at::ScalarType compute);
+
+/// All sublayers of a block, each x + f(LayerNorm(x)). x [B, L, d]; states: one for each sublayer
+/// with fast weights; without any, they start from the parameters.
+at::Tensor block(const Config& config, const std::vector<Parameters>& parameters,
+                 const at::Tensor& x, int64_t tokens_per_view, const ops::Schedule& plan,
+                 const std::vector<ops::FastState>* states, at::ScalarType compute);
+
+}  // namespace lact::views

@@ -1,0 +1,218 @@
+#include "support/golden.hpp"
+#include "support/test.hpp"
+
+#include <plugins/views/golden.hpp>
+#include <plugins/views/model.hpp>
+
+#include <lact/error.hpp>
+#include <lact/io/files.hpp>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/rand.h>
+#include <ATen/ops/tensor.h>
+
+using namespace lact;
+using namespace lact::views;
+using at::Tensor;
+using test::count_kind;
+using test::tensors_with;
+using verify::Verdict;
+
+namespace {
+
+Config small_config() {
+  Config c;
+  c.patch_size = 4;
+  c.dim = 32;
+  c.layers = 2;
+  c.block = Config::published_block(16, 16, 2);
+  return c;
+}
+
+ViewModel small_model() {
+  auto model = ViewModel::fresh(small_config(), 3, at::kCPU);
+  for (auto& [name, parameter] : model.parameters()) parameter.set_data(parameter.to(at::kDouble));
+  model.set_compute_dtype(at::kDouble);
+  return model;
+}
+
+/// Views of 12 x 16 pixels around the origin.
+Posed some_views(int64_t count, int seed) {
+  std::vector<Camera> cameras;
+  for (int64_t i = 0; i < count; ++i) {
+    const double a = 0.7 * static_cast<double>(i) + seed;
+    cameras.push_back({14, 15, 8, 6, look_at({2 * std::cos(a), 2 * std::sin(a), 0.5}, {0, 0, 0})});
+  }
+  auto views = posed(cameras, at::kDouble);
+  views.images = (at::arange(count * 3 * 12 * 16, at::kDouble) * (seed + 1.7))
+                     .sin()
+                     .mul(0.5)
+                     .add(0.5)
+                     .view({count, 3, 12, 16});
+  return views;
+}
+
+Posed part(const Posed& v, const std::vector<int64_t>& which) {
+  const auto index = at::tensor(which, at::kLong);
+  return {v.images.index_select(0, index), v.intrinsics.index_select(0, index),
+          v.poses.index_select(0, index)};
+}
+
+Posed batch(const Posed& v) {
+  return {v.images.unsqueeze(0), v.intrinsics.unsqueeze(0), v.poses.unsqueeze(0)};
+}
+
+double distance(const Tensor& a, const Tensor& b) {
+  return (a - b).abs().max().item<double>();
+}
+
+}  // namespace
+
+TEST_CASE("cameras, layers, models and training steps match the golden values, every tensor",
+          "[golden]") {
+  const auto dtype = GENERATE(at::kFloat, at::kDouble);
+  const auto results = test::replay_golden("views", golden_kinds(), dtype);
+  CHECK(tensors_with(Verdict::fail, results) == "");
+  if (dtype == at::kFloat) CHECK(tensors_with(Verdict::skipped, results) == "");
+  CHECK(count_kind(results, "cameras") == 1);
+  CHECK(count_kind(results, "lact_layer") == 3);
+  CHECK(count_kind(results, "block") == 1);
+  CHECK(count_kind(results, "model") == 1);
+  CHECK(count_kind(results, "reconstruct_render") == 1);
+  CHECK(count_kind(results, "lr_schedule") == 1);
+  CHECK(count_kind(results, "train") == 1);
+}
+
+TEST_CASE("reading a scene, then rendering view by view, equals the joint forward pass") {
+  const at::NoGradGuard no_grad;
+  auto model = small_model();
+  const auto all = some_views(7, 1);
+  const auto inputs = part(all, {0, 1, 2, 3}), targets = part(all, {4, 5, 6});
+  const auto want = model.forward(batch(inputs), batch(targets))[0];
+  for (const int64_t tile : {1, 24, 1000}) {
+    CAPTURE(tile);
+    model.set_tile(tile);
+    const auto scene = model.reconstruct(inputs, model.start());
+    // Newton-Schulz multiplies rounding by up to 3.4445^5.
+    CHECK(distance(model.render(targets, scene, 12, 16), want) < 1e-9);
+  }
+}
+
+TEST_CASE("the order of the input views does not matter, and targets do not see each other") {
+  const at::NoGradGuard no_grad;
+  const auto model = small_model();
+  const auto all = some_views(7, 2);
+  const auto inputs = part(all, {0, 1, 2, 3}), turned = part(all, {2, 0, 3, 1});
+  const auto together = model.forward(batch(inputs), batch(part(all, {4, 5, 6})));
+  CHECK(distance(model.forward(batch(turned), batch(part(all, {4, 5, 6}))), together) < 1e-9);
+  CHECK(distance(model.forward(batch(inputs), batch(part(all, {5}))), together.slice(1, 1, 2)) <
+        1e-9);
+  auto other = some_views(7, 3);
+  CHECK(distance(model.forward(batch(part(other, {0, 1, 2, 3})), batch(part(all, {4, 5, 6}))),
+                 together) > 1e-4);
+}
+
+TEST_CASE(
+    "views added to a scene are a second update of it, and what was read before stays as it was") {
+  const at::NoGradGuard no_grad;
+  const auto model = small_model();
+  const auto all = some_views(6, 4);
+  const auto first = part(all, {0, 1, 2}), second = part(all, {3, 4});
+  const auto once = model.reconstruct(first, model.start());
+  const auto twice = model.reconstruct(second, once);
+  // The same as one sequence whose schedule learns and answers the first views, then the others:
+  // per layer, by the operator itself.
+  const auto& c = model.config();
+  const int64_t l = 12, tokens = 5 * l;
+  const ops::Schedule plan{{{ops::Step::Kind::update, 0, 3 * l},
+                            {ops::Step::Kind::apply, 0, 3 * l},
+                            {ops::Step::Kind::update, 3 * l, tokens},
+                            {ops::Step::Kind::apply, 3 * l, tokens}},
+                           tokens,
+                           0};
+  std::map<std::string, Tensor> p;
+  for (const auto& [name, tensor] : model.parameters()) p[name] = tensor;
+  auto x = patches(part(all, {0, 1, 2, 3, 4}), 12, 16, 4).matmul(p["input_linear.weight"].mT());
+  x = layer_norm(x, p["input_layernorm.weight"]).unsqueeze(0);
+  for (size_t i = 0; i < 2; ++i) {
+    Parameters layer[3];
+    for (const auto& [name, tensor] : p)
+      for (size_t j = 0; j < 3; ++j) {
+        const auto prefix = concat("blocks.", i, ".module_list.", j, ".");
+        if (name.rfind(prefix, 0) == 0) layer[j][name.substr(prefix.size())] = tensor;
+      }
+    const auto add = [&](size_t j, const Tensor& y) {
+      x = x + y.view(x.sizes());
+      (void)j;
+    };
+    add(0, attention(c.block[0], layer[0], layer_norm(x, layer[0]["ln.weight"]).view({5, l, 32}),
+                     at::kDouble));
+    auto state = ops::initial_state(initial_weights(layer[1], 1), rule(c, c.block[1], at::kDouble));
+    add(1, fast_weights(c, c.block[1], layer[1], layer_norm(x, layer[1]["ln.weight"]), plan, state,
+                        at::kDouble));
+    CHECK(distance(state.w.gate, twice[i].gate) < 1e-9);
+    CHECK(distance(state.w.down, twice[i].down) < 1e-9);
+    add(2, mlp(layer[2], layer_norm(x, layer[2]["ln.weight"]), at::kDouble));
+  }
+  // It is not the same as reading all at once: that is one update.
+  const auto at_once = model.reconstruct(part(all, {0, 1, 2, 3, 4}), model.start());
+  CHECK(distance(at_once[0].gate, twice[0].gate) > 1e-4);
+}
+
+TEST_CASE("published configurations have the published names, shapes and counts") {
+  for (const auto& name : {"lact_l14_d768_ttt2x", "lact_l24_d768_ttt2x", "lact_l24_d768_ttt4x"}) {
+    CAPTURE(name);
+    const auto file = test::source_root() / concat("tests/golden/views/manifest_", name, ".json");
+    const auto manifest = io::parse_json(io::read_text(file), file.string());
+    const auto config = Config::preset(name);
+    CHECK((Config::from_json(manifest["config"], "manifest").block == config.block));
+    std::map<std::string, std::vector<int64_t>> ours;
+    int64_t numbers = 0;
+    for (const auto& [tensor, shape] : parameter_shapes(config)) {
+      ours[tensor] = shape;
+      int64_t size = 1;
+      for (const auto one : shape) size *= one;
+      numbers += size;
+    }
+    CHECK(ours == manifest["tensors"].get<std::map<std::string, std::vector<int64_t>>>());
+    CHECK(numbers == manifest["parameters"].get<int64_t>());
+  }
+}
+
+TEST_CASE("a bare file of tensors tells its configuration by names and shapes") {
+  test::TemporaryFolder folder;
+  auto config = small_config();
+  const auto model = ViewModel::fresh(config, 1, at::kCPU);
+  const auto file = folder / "bare.safetensors";
+  io::write_safetensors(file, model.parameters());
+  const auto found = Config::of(io::Checkpoint::open(file));
+  CHECK((found.block == config.block));
+  CHECK(found.to_json() == config.to_json());
+  io::write_safetensors(file, {{"lm_head.weight", at::rand({4, 4})}});
+  CHECK_THROWS_WITH(Config::of(io::Checkpoint::open(file)), Catch::Contains("not a views model"));
+}
+
+TEST_CASE("a configuration that cannot work is refused by the name of its key") {
+  const auto refused = [](const char* key, const nlohmann::json& value) {
+    auto json = nlohmann::json(small_config().to_json());
+    json[key] = value;
+    try {
+      Config::from_json(json, "config.json");
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  CHECK_THAT(refused("dim", 33), Catch::Contains("config.json: dim 33 is not divisible"));
+  CHECK_THAT(refused("layers", 0), Catch::Contains("layers: must be 1 to"));
+  CHECK_THAT(refused("patch_size", 1.5), Catch::Contains("patch_size: expected a whole number"));
+  CHECK_THAT(refused("muon_dtype", "fp8"), Catch::Contains("muon_dtype: expected"));
+  CHECK_THAT(refused("block_config", nlohmann::json::array({{{"type", "x.Mamba"}}})),
+             Catch::Contains("block_config: type: expected SelfAttention"));
+  CHECK_THAT(refused("block_config",
+                     nlohmann::json::array({{{"type", "MLP"}, {"params", {{"gated", true}}}}})),
+             Catch::Contains("gated: not known"));
+}
