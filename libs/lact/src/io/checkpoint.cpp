@@ -3,6 +3,7 @@
 #include <lact/io/files.hpp>
 
 #include "descriptor.hpp"
+#include "pickled_tensors.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -90,6 +91,11 @@ Checkpoint Checkpoint::open(const fs::path& location) {
   const auto parent = file.parent_path();
   opened.folder_ = fs::canonical(parent.empty() ? "." : parent, error);
   if (error) throw Error(Exit::no_input, location.string(), ": cannot open: ", error.message());
+  if (is_pickle(file)) {
+    opened.pickles_ = std::make_shared<const std::map<std::string, NamedPickle>>(open_pickle(file));
+    for (const auto& [name, one] : *opened.pickles_) opened.where_[name] = 0;
+    return opened;
+  }
   if (!is_index(file)) {
     opened.files_.push_back(SafeTensors::open(file));
     for (const auto& entry : opened.files_[0].entries()) opened.where_[entry.name] = 0;
@@ -141,19 +147,31 @@ const SafeTensors& Checkpoint::file_of(const std::string& name) const {
   const auto found = where_.find(name);
   if (found == where_.end())
     throw Error(Exit::data, folder_.string(), ": has no tensor ", printable(name));
+  if (pickles_)
+    throw Error(Exit::data, folder_.string(), ": tensor ", printable(name),
+                ": expected a safetensors file, found a pickled one");
   return files_[found->second];
 }
 
+const NamedPickle* Checkpoint::pickled(const std::string& name) const {
+  if (!pickles_) return nullptr;
+  const auto found = pickles_->find(name);
+  return found == pickles_->end() ? nullptr : &found->second;
+}
+
 at::Tensor Checkpoint::tensor(const std::string& name) const {
-  return file_of(name).tensor(name);
+  const auto* pickle = pickled(name);
+  return pickle != nullptr ? pickle->tensor.read(name) : file_of(name).tensor(name);
 }
 
 const SafeTensors::Entry& Checkpoint::entry(const std::string& name) const {
-  return file_of(name).entry(name);
+  const auto* pickle = pickled(name);
+  return pickle != nullptr ? pickle->entry : file_of(name).entry(name);
 }
 
 const Metadata& Checkpoint::metadata() const {
-  return files_.at(0).metadata();
+  static const Metadata kNone;
+  return pickles_ ? kNone : files_.at(0).metadata();
 }
 
 nlohmann::json Checkpoint::config() const {
@@ -175,12 +193,15 @@ fs::path Checkpoint::side_file(const std::string& name) const {
 std::string Checkpoint::hash() const {
   Xxh3 hash;
   for (const auto& [name, number] : where_) {
-    const auto& entry = files_[number].entry(name);
+    const auto& entry = this->entry(name);
     add(hash, name);  // lengths go in too: no two models give the same stream of bytes
     add(hash, entry.dtype);
     add(hash, uint64_t{entry.shape.size()});
     for (const int64_t size : entry.shape) add(hash, size);
-    hash.update(files_[number].bytes(name), entry.end - entry.begin);
+    if (pickles_)
+      hash.update(tensor(name).const_data_ptr(), entry.end - entry.begin);
+    else
+      hash.update(files_[number].bytes(name), entry.end - entry.begin);
   }
   return hash.digest();
 }

@@ -17,13 +17,20 @@
 
 namespace lact::io {
 
+struct NamedPickle;
+
 /// A set of named tensors in one file or many shards, memory-mapped.
 ///
 /// `location` is one of: a *.safetensors file; a *.index.json; a model directory
 /// (model.safetensors, or model.safetensors.index.json with its shards); a run directory, which
-/// means its `latest` checkpoint.
+/// means its `latest` checkpoint; a *.pt, *.pth, *.ckpt or *.bin file of torch.save (its dict, or
+/// the dict "model" or "state_dict" in it) or of pickled NumPy arrays, of which nothing is executed
+/// (lact/io/pickle.hpp). Dicts in dicts give names with dots; what compiled, recomputed and
+/// parallel modules put into names is removed: `_orig_mod.`, `_checkpoint_wrapped_module.`, a
+/// leading `module.`.
+///
 /// Errors     66 if missing, 65 if malformed (a shard that lacks a tensor of the index, a name
-///            twice)
+///            twice), or as read_pickle()
 class Checkpoint {
  public:
   static Checkpoint open(const std::filesystem::path& location);
@@ -32,12 +39,13 @@ class Checkpoint {
   const std::filesystem::path& folder() const;
   std::vector<std::string> names() const;
   bool contains(const std::string& name) const;
-  /// A view of the mapping; not to be written to.
+  /// A view of the mapping, where that has it in order; not to be written to.
   at::Tensor tensor(const std::string& name) const;
+  /// Of a pickled tensor `begin` is 0.
   const SafeTensors::Entry& entry(const std::string& name) const;
-  /// The file that a tensor lies in. Errors: 65 if there is no such tensor
+  /// The file that a tensor lies in. Errors: 65 if there is no such tensor, or it is pickled
   const SafeTensors& file_of(const std::string& name) const;
-  /// "key: value" pairs of the (first) file.
+  /// "key: value" pairs of the (first) file; none of a pickle.
   const Metadata& metadata() const;
 
   /// config.json of the folder. Errors: 66 if there is none, 65 if it is not a JSON object, and as
@@ -52,10 +60,12 @@ class Checkpoint {
 
  private:
   void open_shards(const std::filesystem::path& index);
+  const NamedPickle* pickled(const std::string& name) const;
 
   std::filesystem::path folder_;
   std::vector<SafeTensors> files_;
   std::map<std::string, size_t> where_;
+  std::shared_ptr<const std::map<std::string, NamedPickle>> pickles_;  // instead of files_
 };
 
 /// Parses JSON strictly: UTF-8, no duplicate keys, at most 64 levels deep. Errors: 65 naming
