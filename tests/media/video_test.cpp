@@ -1,1 +1,320 @@
+// Films: what is written is read back, what ffmpeg wrote has its colours and times, and a file
+// names no other.
+
+#include <lact/io/files.hpp>
+#include <plugins/common/media/sheet.hpp>
+#include <plugins/common/media/video.hpp>
 #include <support/test.hpp>
+
+#include <lact/error.hpp>
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <csignal>
+#include <functional>
+
+using namespace lact;
+using namespace lact::media;
+using namespace lact::test;
+
+namespace {
+
+std::filesystem::path films() {
+  return source_root() / "tests/golden/films";
+}
+
+/// A soft pattern that moves to the right by two pixels a frame.
+Image pattern(int64_t width, int64_t height, int64_t frame) {
+  Image image(width, height);
+  for (int64_t y = 0; y < height; ++y)
+    for (int64_t x = 0; x < width; ++x) {
+      const double u = 0.1 * static_cast<double>(x - 2 * frame), v = 0.12 * static_cast<double>(y);
+      image.at(x, y)[0] = static_cast<uint8_t>(128 + 100 * std::sin(u));
+      image.at(x, y)[1] = static_cast<uint8_t>(128 + 100 * std::sin(u + v));
+      image.at(x, y)[2] = static_cast<uint8_t>(128 + 100 * std::cos(v));
+    }
+  return image;
+}
+
+double psnr(const Image& a, const Image& b) {
+  double sum = 0;
+  for (size_t i = 0; i < a.pixels.size(); ++i) sum += std::pow(a.pixels[i] - b.pixels[i], 2);
+  return 10 * std::log10(255 * 255 * static_cast<double>(a.pixels.size()) / sum);
+}
+
+void write_pattern(const std::filesystem::path& file, int64_t width, int64_t height, int64_t frames,
+                   double rate = 30) {
+  VideoWriter writer(file, width, height, rate);
+  for (int64_t i = 0; i < frames; ++i) writer.add(pattern(width, height, i));
+  writer.finish();
+}
+
+struct Seen {
+  int64_t frames = 0, damaged = 0;
+};
+Seen play(const std::filesystem::path& file) {
+  VideoReader reader(file);
+  Seen seen;
+  while (reader.next()) ++seen.frames;
+  seen.damaged = reader.damaged();
+  return seen;
+}
+
+/// The refusal's exit code, and that its line names the file; ok if there is none.
+Exit refusal(const std::filesystem::path& file, const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    const std::string what = error.what();
+    CHECK(what.rfind(file.string() + ": ", 0) == 0);
+    CHECK(what.find('\n') == std::string::npos);
+    return error.code();
+  }
+  return Exit::ok;
+}
+Exit refusal(const std::filesystem::path& file) {
+  return refusal(file, [&] { play(file); });
+}
+
+/// How a process ends that does this: its exit code, or 128 + signal.
+int end_of_child(const std::function<int()>& body) {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(body());
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+void check_colour(const Image& image, int64_t x, Colour want, int tolerance) {
+  for (size_t c = 0; c < 3; ++c) {
+    CAPTURE(x, c);
+    CHECK(std::abs(image.at(x, 16)[c] - want[c]) <= tolerance);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("a film is read back as it was written: frames, rate, times and pictures") {
+  const TemporaryFolder folder;
+  for (const char* name : {"a.mp4", "a.webm", "B.MP4"}) {
+    // Odd sides: a row and a column are added, which repeat the last.
+    const int64_t width = 77, height = 53, frames = 20;
+    const double rate = GENERATE(24.0, 30000.0 / 1001);
+    CAPTURE(name, rate);
+    write_pattern(folder / name, width, height, frames, rate);
+    VideoReader reader(folder / name);
+    CHECK(reader.width() == 78);
+    CHECK(reader.height() == 54);
+    CHECK(reader.rate() == Approx(rate).epsilon(1e-4));
+    double worst = 1000;
+    int64_t count = 0;
+    for (; auto frame = reader.next(); ++count) {
+      Image inside(width, height), want = pattern(width, height, count);
+      for (int64_t y = 0; y < height; ++y) std::copy_n(frame->at(0, y), width * 3, inside.at(0, y));
+      worst = std::min(worst, psnr(inside, want));
+      CHECK(std::abs(reader.time() - static_cast<double>(count) / rate) < 2e-3);  // WebM's clock
+      CHECK(psnr(inside, pattern(width, height, count + 3)) < 25);  // the bound can fail
+    }
+    CHECK(count == frames);
+    CHECK(worst > 33);  // colours at half the resolution leave 35
+    CHECK(reader.damaged() == 0);
+  }
+}
+
+TEST_CASE("the same frames give the same bytes") {
+  const TemporaryFolder folder;
+  for (const std::string suffix : {".mp4", ".webm"}) {
+    CAPTURE(suffix);
+    write_pattern(folder / ("a" + suffix), 64, 48, 12);
+    write_pattern(folder / ("b" + suffix), 64, 48, 12);
+    const auto bytes = io::read_text(folder / ("a" + suffix));
+    CHECK(bytes == io::read_text(folder / ("b" + suffix)));
+    CHECK(bytes.find("Lavc") == std::string::npos);
+  }
+}
+
+TEST_CASE("colours are those that ffmpeg stored, in each matrix and range") {
+  for (const char* name :
+       {"bt601.mp4", "bt709.mp4", "full.mp4", "jpeg.avi", "lossless.mkv", "ten_bit.webm"}) {
+    CAPTURE(name);
+    const int tolerance = std::string(name) == "lossless.mkv" ? 0 : 4;
+    VideoReader reader(films() / name);
+    int64_t count = 0;
+    for (; auto frame = reader.next(); ++count) {
+      check_colour(*frame, 8, {200, 30, 40}, tolerance);
+      check_colour(*frame, 48, {30, 180, 60}, tolerance);
+      check_colour(*frame, 88, {40, 60, 210}, tolerance);
+    }
+    CHECK(count == 5);
+  }
+}
+
+TEST_CASE("frames of a variable rate have their own times") {
+  VideoReader reader(films() / "uneven.mp4");
+  std::vector<double> times;
+  while (reader.next()) times.push_back(std::round(reader.time() * 1000));
+  CHECK(times == std::vector<double>{0, 100, 400});
+}
+
+TEST_CASE("a film is turned as its file says") {
+  const TemporaryFolder folder;
+  auto bytes = io::read_text(films() / "bt709.mp4");
+  const std::string upright("\0\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1\0\0", 20);
+  const auto first = bytes.find(upright), track = bytes.find(upright, first + 1);
+  REQUIRE(track != std::string::npos);
+  bytes.replace(track, 20, std::string("\0\0\0\0\0\1\0\0\0\0\0\0\xff\xff\0\0\0\0\0\0", 20));
+  io::write_text(folder / "a.mp4", bytes);
+  VideoReader reader(folder / "a.mp4");
+  CHECK(reader.width() == 32);
+  CHECK(reader.height() == 96);
+  const auto frame = reader.next();
+  REQUIRE(frame.has_value());
+  CHECK(frame->width == 32);
+  CHECK(frame->at(16, 8)[0] > 190);  // clockwise: what was left is above
+  CHECK(frame->at(16, 88)[2] > 200);
+}
+
+TEST_CASE("a playlist that names a sound film is refused, whatever it is called") {
+  const TemporaryFolder folder;
+  const auto film = folder / "film.mp4";
+  std::filesystem::copy_file(films() / "bt709.mp4", film);
+  CHECK(play(film).frames == 5);
+  const std::string hls =
+      "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n" + film.string() + "\n#EXT-X-ENDLIST\n";
+  const std::string concat = "ffconcat version 1.0\nfile " + film.string() + "\n";
+  const std::string sdp =
+      "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n"
+      "a=rtpmap:96 H264/90000\n";
+  for (const char* name : {"list.m3u8", "list.mp4", "list.txt"})
+    for (const auto& text : {hls, concat, sdp}) {
+      CAPTURE(name, text);
+      io::write_text(folder / name, text);
+      CHECK(refusal(folder / name) == Exit::data);
+    }
+}
+
+TEST_CASE("what is no film, a missing file and a folder are refused by name") {
+  const TemporaryFolder folder;
+  io::write_text(folder / "a.mp4", "no film");
+  CHECK(refusal(folder / "a.mp4") == Exit::data);
+  CHECK(refusal(folder / "none.mp4") == Exit::no_input);
+  CHECK(refusal(folder.path()) == Exit::no_input);
+  CHECK(refusal(source_root() / "tests/golden/images/rgb.png") == Exit::data);
+}
+
+TEST_CASE("a film that is cut off is refused, or what is missing is counted") {
+  const TemporaryFolder folder;
+  const auto file = folder / "a.mp4";
+  write_pattern(file, 64, 48, 20);
+  const auto ours = io::read_text(file);
+  io::write_text(file,
+                 std::string_view(ours).substr(0, ours.size() / 2));  // its index is at the end
+  CHECK(refusal(file) == Exit::data);
+  const auto theirs = io::read_text(films() / "uneven.mp4");
+  io::write_text(file, std::string_view(theirs).substr(0, theirs.size() - 60));
+  const auto seen = play(file);
+  CHECK(seen.frames < 3);
+  CHECK(seen.damaged > 0);
+}
+
+TEST_CASE("damaged packets are passed over and counted") {
+  const TemporaryFolder folder;
+  const auto file = folder / "a.mp4";
+  write_pattern(file, 64, 48, 60);
+  auto bytes = io::read_text(file);
+  const size_t data = bytes.find("mdat"), index = bytes.find("moov");
+  REQUIRE(data < index);
+  const size_t middle = (data + index) / 2;
+  for (size_t i = middle; i < middle + 300; ++i) bytes[i] = static_cast<char>(i * 37);
+  io::write_text(file, bytes);
+  const auto seen = play(file);
+  CAPTURE(seen.frames, seen.damaged);
+  CHECK(seen.damaged > 0);
+  CHECK(seen.frames + seen.damaged <= 62);
+  CHECK(seen.frames > 0);
+}
+
+TEST_CASE("a film file appears whole or not at all") {
+  const TemporaryFolder folder;
+  const auto file = folder / "a.mp4";
+  {
+    VideoWriter writer(file, 64, 48);
+    for (int64_t i = 0; i < 5; ++i) writer.add(pattern(64, 48, i));
+    CHECK_FALSE(std::filesystem::exists(file));
+  }
+  CHECK(std::filesystem::is_empty(folder.path()));
+  CHECK(refusal(file, [&] { VideoWriter(file, 64, 48).finish(); }) == Exit::data);  // no frames
+  CHECK(refusal(folder / "a.avi", [&] { VideoWriter(folder / "a.avi", 64, 48); }) == Exit::usage);
+  CHECK(refusal(folder / "no/a.mp4", [&] { VideoWriter(folder / "no/a.mp4", 64, 48); }) ==
+        Exit::cannot_create);
+  CHECK(refusal(file, [&] { VideoWriter(file, 64, 48, 0); }) == Exit::usage);
+  CHECK(std::filesystem::is_empty(folder.path()));
+  // No room on the disk.
+  CHECK(end_of_child([&] {
+          const rlimit limit{2000, 2000};
+          std::signal(SIGXFSZ, SIG_IGN);
+          ::setrlimit(RLIMIT_FSIZE, &limit);
+          return static_cast<int>(refusal(file, [&] { write_pattern(file, 64, 48, 20); }));
+        }) == static_cast<int>(Exit::io));
+  CHECK(std::filesystem::is_empty(folder.path()));
+}
+
+TEST_CASE(
+    "raw frames go to stdout one after another, and a reader that goes away ends the program") {
+  const TemporaryFolder folder;
+  CHECK(end_of_child([&] {
+          ::dup2(::open((folder / "raw").c_str(), O_CREAT | O_WRONLY, 0600), STDOUT_FILENO);
+          VideoWriter writer("-", 31, 17);
+          for (int64_t i = 0; i < 3; ++i) writer.add(pattern(31, 17, i));
+          writer.finish();
+          return 0;
+        }) == 0);
+  std::string want;
+  for (int64_t i = 0; i < 3; ++i) {
+    const auto image = pattern(31, 17, i);
+    want.append(reinterpret_cast<const char*>(image.pixels.data()), image.pixels.size());
+  }
+  CHECK(io::read_text(folder / "raw") == want);
+  CHECK(end_of_child([&] {
+          int ends[2];
+          if (::pipe(ends) != 0) return 1;
+          ::dup2(ends[1], STDOUT_FILENO);
+          ::close(ends[0]);
+          VideoWriter("-", 31, 17).add(pattern(31, 17, 0));
+          return 0;
+        }) == 128 + SIGPIPE);
+}
+
+TEST_CASE("a contact sheet shows every image as it is, words beside them, on white") {
+  const std::vector<SheetRow> rows = {{"first", {pattern(40, 30, 0), pattern(50, 20, 9)}},
+                                      {"second", {pattern(30, 30, 4)}}};
+  const auto sheet = contact_sheet(rows, {"a", "b"});
+  const auto bare = contact_sheet({{"", {pattern(40, 30, 0)}}});
+  CHECK(bare.width == 40 + 32);  // margins
+  CHECK(bare.height == 30 + 32);
+  const auto holds = [&](const Image& image) {
+    for (int64_t y = 0; y + image.height <= sheet.height; ++y)
+      for (int64_t x = 0; x + image.width <= sheet.width; ++x) {
+        bool same = true;
+        for (int64_t row = 0; same && row < image.height; ++row)
+          same = std::equal(image.at(0, row), image.at(0, row) + image.width * 3,
+                            sheet.at(x, y + row));
+        if (same) return true;
+      }
+    return false;
+  };
+  for (const auto& row : rows)
+    for (const auto& image : row.images) CHECK(holds(image));
+  CHECK_FALSE(holds(pattern(40, 30, 1)));
+  int64_t ink = 0;  // left of the images
+  for (int64_t y = 0; y < sheet.height; ++y) {
+    CHECK(*sheet.at(0, y) == 255);
+    CHECK(*sheet.at(sheet.width - 1, y) == 255);
+    for (int64_t x = 0; x < 40; ++x) ink += *sheet.at(x, y) < 128;
+  }
+  CHECK(ink > 50);
+}

@@ -12,6 +12,7 @@ namespace lact::media {
 namespace {
 
 constexpr size_t kSignatureBytes = 8;
+constexpr int kEffort = 3;               // of 9: three times as fast as 6, and 5 % larger
 constexpr uint64_t kBestDeflate = 1032;  // bytes out of one byte, at most
 
 /// libpng leaves by longjmp, so nothing with a destructor may live between setjmp and it: whatever
@@ -98,6 +99,7 @@ bool write(Writer& w, png_uint_32 width, png_uint_32 height, bool alpha) {
   png_set_write_fn(w.png, &w, put, [](png_structp) {});
   png_set_IHDR(w.png, w.info, width, height, 8, alpha ? PNG_COLOR_TYPE_RGBA : PNG_COLOR_TYPE_RGB,
                PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+  png_set_compression_level(w.png, kEffort);
   png_write_info(w.png, w.info);
   png_write_image(w.png, w.rows.data());
   png_write_end(w.png, w.info);
