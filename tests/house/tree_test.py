@@ -23,6 +23,14 @@ ROOMS = {
     "train": {"", "ops", "nn", "io", "dist", "cli", "train"},
     "plugin": {"", "ops", "nn", "io", "verify", "dist", "cli", "train", "plugin"},
 }
+# Libraries that modalities need, as their headers begin, and who may include them.
+HEAVY = {
+    "sentencepiece": ("plugins/common/spm/", "plugins/text/"),
+    "opencv": ("plugins/common/media/", "plugins/views/"),
+    "lib(?:av|sw)": ("plugins/common/media/",),
+    r"png\.h|jpeglib\.h|webp/": ("plugins/common/media/",),
+    "tiny_obj_loader": ("plugins/views/",),
+}
 STAMP = "plugin/stamp.h"  # one string that the build makes: anyone may print it
 CODE = ("*.cpp", "*.hpp", "*.h", "*.cu", "*.cuh")
 
@@ -76,8 +84,27 @@ def rooms_include_upwards():
 
 def core_knows_no_modality():
     """nothing outside the plugins includes a plugin or its heavy library"""
-    foreign = re.compile(r'#\s*include\s*[<"](?:plugins/|sentencepiece|opencv|libav|libsw)')
+    foreign = re.compile(rf'#\s*include\s*[<"](?:plugins/|{"|".join(HEAVY)})')
     found = matches(foreign, tracked("libs", "tools"))
+    expect(not found, *found)
+
+
+def heavy_libraries_have_their_place():
+    """a plugin's heavy library is included by no other plugin"""
+    found = []
+    for library, places in HEAVY.items():
+        included = matches(re.compile(rf'#\s*include\s*[<"](?:{library})'), tracked("plugins", "examples"))
+        expect(included, f"nobody includes {library}: the expression is wrong")
+        found += [line for line in included if not line.startswith(places)]
+    expect(not found, *found)
+
+
+def plugins_stay_apart():
+    """no plugin includes another, and what they share includes none"""
+    found = []
+    for name in ("text", "views"):
+        others = [file for file in tracked("plugins") if file.relative_to(SOURCE).parts[1] != name]
+        found += matches(re.compile(rf'#\s*include\s*[<"](?:plugins/|\.\./|\.\./\.\./)?{name}/'), others)
     expect(not found, *found)
 
 
@@ -160,5 +187,5 @@ def adding_up():
 
 if __name__ == "__main__":
     main([no_machine_paths, narrow_headers, headers_are_guarded, rooms_include_upwards,
-          core_knows_no_modality, tools_stay_thin, dev_names_what_is_missing,
+          core_knows_no_modality, heavy_libraries_have_their_place, plugins_stay_apart, tools_stay_thin, dev_names_what_is_missing,
           dev_test_takes_long, dev_names_a_missing_wheel, dev_checks_a_given_libtorch, dev_refuses_unknown_words, adding_up])
