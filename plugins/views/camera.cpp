@@ -105,15 +105,13 @@ std::string fault_of_pose(const Matrix& pose) {
 }
 
 Matrix from_nerfstudio(const Matrix& transform) {
+  // Y and Z turn round; the world is turned as nerfstudio's import of COLMAP turned it.
   Matrix out = transform;
-  for (int r = 0; r < 3; ++r) {
-    out(r, 1) = -out(r, 1);
-    out(r, 2) = -out(r, 2);
-  }
-  // The world is turned as nerfstudio's import of COLMAP turned it.
   for (int c = 0; c < 4; ++c) {
-    std::swap(out(0, c), out(1, c));
-    out(2, c) = -out(2, c);
+    const double sign = c == 1 || c == 2 ? -1 : 1;
+    out(0, c) = sign * transform(1, c);
+    out(1, c) = sign * transform(0, c);
+    out(2, c) = -sign * transform(2, c);
   }
   return out;
 }
