@@ -27,10 +27,18 @@ struct Scene {
 struct Preparation {
   int64_t width = 256, height = 256;
   media::Colour background{255, 255, 255};
-  std::filesystem::path masks;  ///< folder of masks named as the images (their brightness is
-                                ///< alpha); empty: none
-  int64_t every = 1;            ///< of the views listed, each so-manieth
-  bool strict = false;          ///< the first fault is an error, not a skipped view
+  /// Folder of masks named as the images, whatever the suffix; their brightness is alpha. It is
+  /// looked for in the scene's folder first, then from here. Empty: none.
+  std::filesystem::path masks;
+  /// Folder of the photographs, looked for likewise. Empty: where the cameras say; of COLMAP the
+  /// folder "images" beside the model.
+  std::filesystem::path images;
+  /// A film whose frames are the views: a name that ends in N means its N-th frame, counted from 1,
+  /// or from 0 if one of them ends in 0. Empty: none.
+  std::filesystem::path video;
+  int64_t every = 1;      ///< of the views listed, each so-manieth
+  int64_t max_views = 0;  ///< of those that are sound, at most so many, evenly spread; 0: all
+  bool strict = false;    ///< the first fault is an error, not a skipped view
 };
 
 /// What was passed over, one line each, named.

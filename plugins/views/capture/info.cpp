@@ -1,1 +1,196 @@
-#include <plugins/views/scene.hpp>
+// lact-tokenize views info: what packed scenes, or photographs with their cameras, hold.
+
+#include "capture.hpp"
+#include "rig.hpp"
+
+#include <plugins/views/commands.hpp>
+
+#include <lact/cli/bench.hpp>
+#include <lact/io/files.hpp>
+#include <lact/log.hpp>
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <nlohmann/json.hpp>
+
+#include <fnmatch.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <optional>
+#include <system_error>
+
+namespace lact::views {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+/// One scene, packed or not.
+struct Seen {
+  std::string name, source;
+  int64_t width = 0, height = 0;
+  std::vector<Camera> cameras;
+  std::vector<std::string> files;
+  int64_t skipped = 0;
+};
+
+std::string rounded(double value) {
+  return cli::number_text(value, "%.3g");
+}
+
+/// "50" or "40-50".
+std::string range(double low, double high) {
+  const auto a = rounded(low), b = rounded(high);
+  return a == b ? a : a + "-" + b;
+}
+
+bool is_packed(const fs::path& where) {
+  std::error_code error;
+  if (!fs::is_directory(where, error)) {
+    const auto name = where.filename().string();
+    return where.extension() == ".safetensors" || name.find(".safetensors.index.json") != name.npos;
+  }
+  for (const char* name : {"train.safetensors", "train.safetensors.index.json"})
+    if (fs::exists(where / name, error)) return true;
+  return false;
+}
+
+class Info final : public plugin::Command {
+ public:
+  void declare(CLI::App& app) override {
+    app.add_option("SCENE", inputs_,
+                   "packed scenes (a folder of lact-tokenize views pack, or one of its files), or "
+                   "whatever that packs")
+        ->required();
+    app.add_option("--scene", glob_, "only scenes with such a name")->type_name("GLOB");
+    app.add_option("--images", how_images_,
+                   "folder of the photographs, if it is not where cameras say")
+        ->type_name("DIR");
+    app.add_option("--plot", plot_, "draw the cameras of the first scene, as SVG")
+        ->type_name("FILE");
+    app.add_flag("--no-check", no_check_, "do not compare packed images with their checksums");
+  }
+
+  void run(cli::Context& context) override {
+    cli::Table table(context.json ? "json" : "md", {{"scene", 16, false},
+                                                    {"views", 5, true},
+                                                    {"size", 9, true},
+                                                    {"field of view", 13, true},
+                                                    {"cameras span", 20, true},
+                                                    {"from the centre", 15, true}});
+    std::optional<Seen> first;
+    int64_t scenes = 0, views = 0;
+    for (const auto& input : inputs_)
+      look(input, [&](Seen&& scene) {
+        if (cli::stop_requested()) throw cli::Interrupted();
+        if (!glob_.empty() && ::fnmatch(glob_.c_str(), scene.name.c_str(), 0) != 0) return;
+        row(table, scene);
+        ++scenes;
+        views += static_cast<int64_t>(scene.cameras.size());
+        if (!first) first = std::move(scene);
+      });
+    if (!first) throw Error(Exit::usage, "--scene: no scene is called ", glob_);
+    table.finish(concat(scenes, scenes == 1 ? " scene, " : " scenes, ", views,
+                        views == 1 ? " view" : " views"));
+    if (!plot_.empty())
+      io::write_text(plot_, rig_svg(concat(first->name, ": ", first->cameras.size(), " views"),
+                                    first->cameras, first->width, first->height));
+  }
+
+ private:
+  using Take = std::function<void(Seen&&)>;
+
+  void look(const fs::path& input, const Take& take) const {
+    if (!is_packed(input)) {
+      for (const auto& place : find_captures(input)) take(capture(place));
+      return;
+    }
+    std::error_code error;
+    if (!fs::is_directory(input, error)) return packed(input, "", take);
+    for (const char* split : {"train", "validation"})
+      for (const char* suffix : {".safetensors", ".safetensors.index.json"})
+        if (const auto file = input / concat(split, suffix); fs::exists(file, error)) {
+          packed(file, split, take);
+          break;
+        }
+  }
+
+  void packed(const fs::path& file, const std::string& split, const Take& take) const {
+    const auto all = PackedScenes::open(file);
+    if (!no_check_) all.verify();
+    for (int64_t i = 0; i < all.size(); ++i)
+      take({all.name(i), split.empty() ? file.filename().string() : split, all.width(),
+            all.height(), all.cameras(i), all.files(i), 0});
+  }
+
+  /// Images are not opened, unless the cameras do not say how large they are.
+  Seen capture(const fs::path& place) const {
+    Preparation how;
+    how.images = how_images_;
+    Skipped skipped;
+    Faults faults(/*strict=*/false, skipped);
+    const auto capture = list_capture(place, how, faults);
+    for (const auto& line : skipped.lines) log::warning(line);
+    Seen seen{io::printable(capture.name),
+              capture.file.string(),
+              0,
+              0,
+              {},
+              {},
+              static_cast<int64_t>(skipped.lines.size())};
+    for (const auto& shot : capture.shots) {
+      auto width = static_cast<int64_t>(std::lround(shot.lens.width));
+      auto height = static_cast<int64_t>(std::lround(shot.lens.height));
+      if (width <= 0 || height <= 0) {
+        const auto image = media::read_image(shot.image);
+        width = image.width;
+        height = image.height;
+      }
+      auto camera = pinhole(shot.lens, width, height);
+      camera.c2w = shot.c2w;
+      seen.width = width;
+      seen.height = height;
+      seen.cameras.push_back(camera);
+      seen.files.push_back(io::printable(shot.file));
+    }
+    return seen;
+  }
+
+  void row(cli::Table& table, const Seen& scene) const {
+    const auto rig = describe_rig(scene.cameras, scene.width);
+    Json values{{"scene", scene.name},
+                {"source", scene.source},
+                {"views", scene.cameras.size()},
+                {"skipped", scene.skipped},
+                {"width", scene.width},
+                {"height", scene.height},
+                {"field_of_view_min", rig.fov_low},
+                {"field_of_view_max", rig.fov_high},
+                {"low", rig.low},
+                {"high", rig.high},
+                {"centre", rig.centre},
+                {"distance_min", rig.nearest},
+                {"distance_max", rig.furthest},
+                {"files", scene.files}};
+    std::string span;
+    for (size_t i = 0; i < 3; ++i) span += (i > 0 ? " x " : "") + rounded(rig.high[i] - rig.low[i]);
+    table.row(values, {scene.name, std::to_string(scene.cameras.size()),
+                       concat(scene.width, " x ", scene.height), range(rig.fov_low, rig.fov_high),
+                       span, range(rig.nearest, rig.furthest)});
+  }
+
+  std::vector<std::string> inputs_;
+  std::string glob_, how_images_, plot_;
+  bool no_check_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<plugin::Command> tokenize_info() {
+  return std::make_unique<Info>();
+}
+
+}  // namespace lact::views

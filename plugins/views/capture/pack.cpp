@@ -1,1 +1,238 @@
-#include <plugins/views/scene.hpp>
+// lact-tokenize views pack: photographs and cameras to packed scenes.
+
+#include "capture.hpp"
+#include "options.hpp"
+#include "packed.hpp"
+
+#include <plugins/views/commands.hpp>
+
+#include <lact/cli/bench.hpp>
+#include <lact/log.hpp>
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <nlohmann/json.hpp>
+
+#include <fnmatch.h>
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <optional>
+#include <set>
+
+namespace lact::views {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::array kSplits{"train", "validation"};
+
+struct Planned {
+  Capture capture;
+  size_t split = 0;
+};
+
+/// Of one split.
+struct Counts {
+  int64_t scenes = 0, views = 0, skipped = 0, lost_scenes = 0;
+};
+
+class Pack final : public plugin::Command {
+ public:
+  void declare(CLI::App& app) override {
+    const char* group = "Scenes and output";
+    app.add_option("SCENE", inputs_,
+                   "camera files (opencv_cameras.json, transforms.json), COLMAP models, folders "
+                   "with one of them or with many such folders, or lists of these (a JSON array)")
+        ->required();
+    app.add_option("-o,--output", output_,
+                   "folder for train.safetensors and validation.safetensors")
+        ->type_name("DIR")
+        ->required()
+        ->group(group);
+    app.add_option("--validation-scenes", globs_,
+                   "scenes that are kept for validation, by their names; can be repeated")
+        ->type_name("GLOB")
+        ->group(group);
+    app.add_option("--holdout", holdout_, "each N-th scene is kept for validation, too")
+        ->type_name("N")
+        ->check(CLI::Range(int64_t{2}, std::numeric_limits<int64_t>::max()))
+        ->group(group);
+    app.add_option("--shard-size", shard_size_,
+                   "bytes of images from which on a file is cut, with K, M or G")
+        ->type_name("BYTES")
+        ->capture_default_str()
+        ->group(group);
+    options_.declare(app);
+  }
+
+  void run(cli::Context& context) override {
+    how_ = options_.preparation();
+    const auto shard_bytes = cli::parse_numbers(shard_size_, "--shard-size");
+    if (shard_bytes.size() != 1 || shard_bytes[0] < 1)
+      throw Error(Exit::usage, "--shard-size ", shard_size_, ": expected one number of bytes");
+    cli::stop_requested();  // from here on a signal leaves no half file
+    auto scenes = list();
+    write(scenes, static_cast<uint64_t>(shard_bytes[0]));
+    report(context);
+  }
+
+ private:
+  /// What a scene, or views of it, cannot be used for; with --strict it ends the program.
+  void lost(const Error& error, const std::string& scene) const {
+    if (how_.strict) throw error;
+    log::warning(error.what(), "; scene ", scene, " is left out");
+  }
+
+  /// All scenes that have cameras and images, in the order given.
+  std::vector<Planned> list() {
+    std::vector<fs::path> places;
+    for (const auto& input : inputs_)
+      for (auto& place : find_captures(input)) places.push_back(std::move(place));
+    if (!how_.video.empty() && places.size() != 1)
+      throw Error(Exit::usage, "--video is for one scene, given are ", places.size());
+    std::vector<Planned> scenes;
+    std::set<std::string> names;
+    bool matched = globs_.empty();
+    for (size_t i = 0; i < places.size(); ++i) {
+      if (cli::stop_requested()) throw cli::Interrupted();
+      const bool held = holdout_ > 0 && (static_cast<int64_t>(i) + 1) % holdout_ == 0;
+      Planned scene;
+      try {
+        Skipped skipped;
+        Faults faults(how_.strict, skipped);
+        scene.capture = list_capture(places[i], how_, faults);
+        const bool match = matches(scene.capture.name);
+        matched |= match;
+        scene.split = held || match ? 1 : 0;
+        take(skipped, scene.split);
+      } catch (const Error& error) {
+        ++counts_[held ? 1 : 0].lost_scenes;
+        lost(error, places[i].string());
+        continue;
+      }
+      auto& name = scene.capture.name;
+      const auto plain = name;
+      for (int copy = 2; !names.insert(name).second; ++copy) name = concat(plain, "-", copy);
+      scenes.push_back(std::move(scene));
+    }
+    if (!matched) throw Error(Exit::usage, "--validation-scenes: no scene is called ", globs_[0]);
+    if (std::none_of(scenes.begin(), scenes.end(), [](const auto& one) { return one.split == 0; }))
+      throw Error(Exit::data, scenes.empty() ? "no scene can be used"
+                                             : "all scenes are for validation, none is left for "
+                                               "training");
+    return scenes;
+  }
+
+  bool matches(const std::string& name) const {
+    return std::any_of(globs_.begin(), globs_.end(), [&](const auto& glob) {
+      return ::fnmatch(glob.c_str(), name.c_str(), 0) == 0;
+    });
+  }
+
+  void take(const Skipped& skipped, size_t split) {
+    for (const auto& line : skipped.lines) log::warning(line);
+    counts_[split].skipped += static_cast<int64_t>(skipped.lines.size());
+  }
+
+  void write(const std::vector<Planned>& scenes, uint64_t shard_bytes) {
+    std::optional<PackedWriter> writers[2];
+    int64_t total = 0, done = 0;
+    for (const size_t split : {0, 1}) {
+      std::vector<int64_t> views;
+      for (const auto& scene : scenes)
+        if (scene.split == split) views.push_back(static_cast<int64_t>(scene.capture.shots.size()));
+      for (const int64_t count : views) total += count;
+      if (!views.empty())
+        writers[split].emplace(output_, kSplits[split], how_.width, how_.height, views,
+                               shard_bytes);
+    }
+    cli::Progress progress("packing", static_cast<double>(total), "views");
+    for (const auto& scene : scenes) {
+      pack(scene, *writers[scene.split], [&] { progress.set(static_cast<double>(++done)); });
+    }
+    for (const size_t split : {0, 1}) {
+      if (!writers[split]) continue;
+      counts_[split].scenes = writers[split]->scenes();
+      counts_[split].views = writers[split]->views();
+    }
+    if (counts_[0].scenes == 0) throw Error(Exit::data, "no scene for training can be used");
+    commit(writers[0], writers[1]);
+  }
+
+  template <class Step>
+  void pack(const Planned& scene, PackedWriter& writer, const Step& step) {
+    Skipped skipped;
+    Faults faults(how_.strict, skipped);
+    const auto before = writer.views();
+    writer.begin_scene(scene.capture.name);
+    try {
+      load(scene.capture, how_, faults,
+           [&](const Shot& shot, const Camera& camera, media::Image&& image) {
+             writer.add(shot.file, camera, image);
+             step();
+           });
+    } catch (const Error& error) {
+      // Its masks or its film cannot be opened. Whatever else fails is not the scene's fault.
+      const bool its_own = error.code() == Exit::data || error.code() == Exit::no_input;
+      if (writer.views() != before || !its_own) throw;
+      ++counts_[scene.split].lost_scenes;
+      return lost(error, scene.capture.name);
+    }
+    take(skipped, scene.split);
+    if (writer.views() != before) return;
+    ++counts_[scene.split].lost_scenes;
+    log::warning(scene.capture.file.string(), ": no view of it can be used; scene ",
+                 scene.capture.name, " is left out");
+  }
+
+  /// A disk that is full leaves all files of an earlier run; only then they are replaced. Training
+  /// data come last: where they are, the others are.
+  void commit(std::optional<PackedWriter>& train, std::optional<PackedWriter>& validation) {
+    const bool both = validation && validation->scenes() > 0;
+    if (both) validation->seal();
+    train->seal();
+    if (both)
+      validation->commit();
+    else
+      PackedWriter::remove(output_, kSplits[1]);
+    train->commit();
+  }
+
+  void report(const cli::Context& context) const {
+    auto json = nlohmann::ordered_json::object();
+    for (const size_t split : {0, 1}) {
+      const auto& counts = counts_[split];
+      if (counts.scenes + counts.lost_scenes == 0) continue;
+      json[kSplits[split]] = {{"scenes", counts.scenes},   {"views", counts.views},
+                              {"width", how_.width},       {"height", how_.height},
+                              {"skipped", counts.skipped}, {"lost_scenes", counts.lost_scenes}};
+      log::info(kSplits[split], ": ", counts.scenes, counts.scenes == 1 ? " scene, " : " scenes, ",
+                counts.views, counts.views == 1 ? " view of " : " views of ", how_.width, " x ",
+                how_.height, ", ", counts.skipped, " skipped",
+                counts.lost_scenes > 0
+                    ? concat(", ", counts.lost_scenes,
+                             counts.lost_scenes == 1 ? " scene" : " scenes", " left out")
+                    : "");
+    }
+    if (context.json) cli::out(json.dump(2) + "\n");
+  }
+
+  std::vector<std::string> inputs_, globs_;
+  std::string output_, shard_size_ = "4G";
+  int64_t holdout_ = 0;
+  PreparationOptions options_;
+
+  Preparation how_;
+  Counts counts_[2];
+};
+
+}  // namespace
+
+std::unique_ptr<plugin::Command> tokenize_pack() {
+  return std::make_unique<Pack>();
+}
+
+}  // namespace lact::views

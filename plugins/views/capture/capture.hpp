@@ -1,0 +1,74 @@
+#pragma once
+// A capture: photographs or a film, and the cameras that somebody has found for them.
+
+#include "lens.hpp"
+
+#include <plugins/views/scene.hpp>
+
+#include <lact/error.hpp>
+
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace lact::views {
+
+/// One image that a camera file lists.
+struct Shot {
+  std::string file;    ///< as the camera file has it
+  std::string place;   ///< where it stands in there: "frame 12"
+  int64_t number = 0;  ///< its place among all that are listed
+  Lens lens;
+  Matrix c2w;
+  std::string fault;            ///< why it cannot be used; empty: it can
+  std::filesystem::path image;  ///< where it lies; empty: it is a frame of the film
+  int64_t frame = -1;           ///< of the film, from 0
+};
+
+struct Capture {
+  std::string name;              ///< of the scene
+  std::filesystem::path file;    ///< that lists the cameras
+  std::filesystem::path root;    ///< the scene's folder
+  std::filesystem::path folder;  ///< names of images start from here
+  std::vector<Shot> shots;
+};
+
+/// What is wrong with single views: lines are collected, or the first one is thrown.
+class Faults {
+ public:
+  Faults(bool strict, Skipped& skipped) : strict_(strict), skipped_(skipped) {}
+  void add(Exit code, const std::string& line) {
+    if (strict_) throw Error(code, line);
+    skipped_.lines.push_back(line);
+  }
+
+ private:
+  bool strict_;
+  Skipped& skipped_;
+};
+
+/// The cameras of a scene: a camera file, a COLMAP model, or a folder that holds one of them
+/// (opencv_cameras.json, transforms.json, nerfstudio/transforms.json, transforms_train.json; COLMAP
+/// also in sparse and sparse/0). Views without an image are left out, images are not opened.
+/// Errors   65 and 66 naming the file; a fault of a view is one line to `faults`
+Capture list_capture(const std::filesystem::path& where, const Preparation& how, Faults& faults);
+
+/// A folder that the user named: in the scene's folder, or else from here.
+std::filesystem::path named_folder(const Capture& capture, const std::filesystem::path& name);
+
+/// "FILE: frame 12 (images/0013.jpg): ", the beginning of a line about it.
+std::string where_of(const Capture& capture, const Shot& shot);
+
+/// The captures that a path means: itself; the paths that a scene list (a JSON array of them) or
+/// the folders that a folder holds.
+/// Errors   66 if it does not exist or holds none, 65 if the list is malformed
+std::vector<std::filesystem::path> find_captures(const std::filesystem::path& where);
+
+/// Opens, turns, masks, undistorts, resizes and crops all views of a capture on all threads, and
+/// hands them over in order. Few are in memory at any time.
+/// Errors   as list_capture; cli::Interrupted
+void load(const Capture& capture, const Preparation& how, Faults& faults,
+          const std::function<void(const Shot&, const Camera&, media::Image&&)>& take);
+
+}  // namespace lact::views

@@ -1,0 +1,181 @@
+#include "capture.hpp"
+
+#include <lact/cli/run.hpp>
+#include <lact/io/files.hpp>
+
+#include <plugins/common/media/image.hpp>
+#include <plugins/common/media/video.hpp>
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <system_error>
+
+namespace lact::views {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Masks of a folder by what their images are called.
+class Masks {
+ public:
+  explicit Masks(const fs::path& folder) : folder_(folder) {
+    std::error_code error;
+    fs::recursive_directory_iterator item(folder, error), end;
+    if (error) throw Error(Exit::no_input, folder.string(), ": cannot read: ", error.message());
+    for (; item != end; item.increment(error)) {
+      if (error) throw Error(Exit::no_input, folder.string(), ": cannot read: ", error.message());
+      const auto name = item->path().lexically_relative(folder);
+      if (item->is_regular_file(error)) files_.emplace(fs::path(name).replace_extension(), name);
+    }
+  }
+
+  /// The image "a/b.jpg" has the mask a/b.png or, as COLMAP has them, a/b.jpg.png; or b.png.
+  fs::path find(const std::string& image) const {
+    const fs::path path(image);
+    for (const fs::path& name : {path, fs::path(path).replace_extension(), path.filename(),
+                                 path.filename().replace_extension()})
+      if (const auto found = files_.find(name.lexically_normal()); found != files_.end())
+        return folder_ / found->second;
+    return {};
+  }
+
+ private:
+  fs::path folder_;
+  std::map<fs::path, fs::path> files_;
+};
+
+media::Image with_alpha(const media::Image& image, const media::Image& mask) {
+  media::Image result(image.width, image.height, 4);
+  const auto pixels = static_cast<size_t>(image.width * image.height);
+  for (size_t i = 0; i < pixels; ++i) {
+    const auto* from = image.pixels.data() + i * static_cast<size_t>(image.channels);
+    const auto* grey = mask.pixels.data() + i * static_cast<size_t>(mask.channels);
+    auto* to = result.pixels.data() + i * 4;
+    std::copy(from, from + 3, to);
+    to[3] = static_cast<uint8_t>((grey[0] + grey[1] + grey[2] + 1) / 3);
+  }
+  return result;
+}
+
+void put_mask(media::Image& image, const fs::path& file) {
+  auto mask = media::over(media::read_image(file), {0, 0, 0});
+  if (mask.width != image.width || mask.height != image.height) {
+    // Masks are often smaller; of another form they are not of this image.
+    if (std::abs(mask.width * image.height - mask.height * image.width) >
+        std::max(image.width, image.height))
+      throw Error(Exit::data, file.string(), ": a mask of ", mask.width, " x ", mask.height,
+                  " for an image of ", image.width, " x ", image.height);
+    mask = media::resize(mask, image.width, image.height);
+  }
+  image = with_alpha(image, mask);
+}
+
+/// One view on its way.
+struct View {
+  const Shot* shot = nullptr;
+  media::Image image;  // a frame of the film at first, then what is wanted
+  Camera camera;
+  Exit code = Exit::data;
+  std::string fault;
+};
+
+void prepare(View& view, const Preparation& how, const Masks* masks) {
+  const auto& shot = *view.shot;
+  if (!shot.image.empty()) view.image = media::read_image(shot.image);
+  if (masks != nullptr) {
+    const auto mask = masks->find(shot.file);
+    if (mask.empty()) throw Error(Exit::no_input, "has no mask: add one of its name");
+    put_mask(view.image, mask);
+  }
+  auto camera = pinhole(shot.lens, view.image.width, view.image.height);
+  undistort(shot.lens, view.image, camera);
+  auto covered = media::cover(view.image, how.width, how.height);
+  view.image = media::over(covered.image, how.background);
+  const auto left = static_cast<double>(covered.left), top = static_cast<double>(covered.top);
+  view.camera = {camera.fx * covered.scale, camera.fy * covered.scale,
+                 camera.cx * covered.scale - left, camera.cy * covered.scale - top, shot.c2w};
+}
+
+/// Frames of a film in rising order.
+class Film {
+ public:
+  explicit Film(const fs::path& file) : name_(file.string()), reader_(file) {}
+
+  media::Image frame(int64_t number) {
+    while (at_ < number) {
+      auto next = reader_.next();
+      if (!next) throw Error(Exit::data, name_, " has only ", at_ + 1, " frames");
+      last_ = std::move(*next);
+      ++at_;
+    }
+    return last_;
+  }
+
+ private:
+  std::string name_;
+  media::VideoReader reader_;
+  media::Image last_;
+  int64_t at_ = -1;
+};
+
+}  // namespace
+
+void load(const Capture& capture, const Preparation& how, Faults& faults,
+          const std::function<void(const Shot&, const Camera&, media::Image&&)>& take) {
+  std::optional<Masks> masks;
+  if (!how.masks.empty()) masks.emplace(named_folder(capture, how.masks));
+  std::optional<Film> film;
+  if (!how.video.empty()) film.emplace(how.video);
+  const auto batch = static_cast<size_t>(2 * at::get_num_threads());
+  for (size_t begin = 0; begin < capture.shots.size(); begin += batch) {
+    if (cli::stop_requested()) throw cli::Interrupted();
+    std::vector<View> views(std::min(batch, capture.shots.size() - begin));
+    const auto guarded = [&](View& view, const auto& work) {
+      try {
+        if (view.fault.empty()) work();
+      } catch (const Error& error) {
+        view.code = error.code();
+        view.fault = error.what();
+      }
+    };
+    for (size_t i = 0; i < views.size(); ++i) {
+      auto& view = views[i];
+      view.shot = &capture.shots[begin + i];
+      if (film) guarded(view, [&] { view.image = film->frame(view.shot->frame); });
+    }
+    at::parallel_for(0, static_cast<int64_t>(views.size()), 1, [&](int64_t first, int64_t end) {
+      for (auto i = first; i < end; ++i) {
+        auto& view = views[static_cast<size_t>(i)];
+        guarded(view, [&] { prepare(view, how, masks ? &*masks : nullptr); });
+      }
+    });
+    for (auto& view : views) {
+      if (view.fault.empty())
+        take(*view.shot, view.camera, std::move(view.image));
+      else
+        faults.add(view.code, where_of(capture, *view.shot) + view.fault);
+    }
+  }
+}
+
+Scene read_scene(const fs::path& where, const Preparation& how, Skipped& skipped) {
+  Faults faults(how.strict, skipped);
+  const auto before = skipped.lines.size();
+  const auto capture = list_capture(where, how, faults);
+  Scene scene;
+  scene.name = capture.name;
+  load(capture, how, faults, [&](const Shot& shot, const Camera& camera, media::Image&& image) {
+    scene.files.push_back(shot.file);
+    scene.cameras.push_back(camera);
+    scene.images.push_back(std::move(image));
+  });
+  if (scene.images.empty())
+    throw Error(Exit::data, capture.file.string(),
+                ": none of its views can be used; the first: ", skipped.lines.at(before));
+  return scene;
+}
+
+}  // namespace lact::views

@@ -1,1 +1,0 @@
-#include <plugins/views/scene.hpp>
