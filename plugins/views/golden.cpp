@@ -1,5 +1,9 @@
 #include "golden.hpp"
 
+#include "golden_images.hpp"
+#include "golden_metrics.hpp"
+#include "golden_scene.hpp"
+#include "golden_trajectories.hpp"
 #include "model.hpp"
 
 #include <lact/train/lr_schedule.hpp>
@@ -9,10 +13,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/cat.h>
-#include <ATen/ops/full.h>
-#include <ATen/ops/linalg_inv.h>
-#include <ATen/ops/stack.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
@@ -211,6 +212,10 @@ Computed model_kind(Golden& file) {
   return out;
 }
 
+Posed batch_of(const Posed& views) {
+  return {views.images.unsqueeze(0), views.intrinsics.unsqueeze(0), views.poses.unsqueeze(0)};
+}
+
 Posed select(const Posed& views) {
   return {views.images.defined() ? views.images.select(0, 0) : Tensor(),
           views.intrinsics.select(0, 0), views.poses.select(0, 0)};
@@ -295,6 +300,69 @@ Computed train_kind(Golden& file) {
           {"out.skipped", at::tensor(skipped, at::kLong)}};
 }
 
+// --- checks --------------------------------------------------------------------------------------
+
+/// A small model in float64, and seven random views of 12 x 16 pixels.
+struct Small {
+  ViewModel model;
+  Posed views;
+
+  explicit Small(const verify::Settings& settings)
+      : model(ViewModel::fresh(config(), 3, settings.device)) {
+    for (auto& [name, parameter] : model.parameters())
+      parameter.set_data(parameter.to(at::kDouble));
+    model.set_compute_dtype(at::kDouble);
+    std::vector<Camera> cameras;
+    for (int i = 0; i < 7; ++i)
+      cameras.push_back(
+          {14, 15, 8, 6, look_at({2 * std::cos(0.9 * i), 2 * std::sin(0.9 * i), 0.5}, {0, 0, 0})});
+    views = posed(cameras, at::kDouble);
+    views.images = (at::arange(7 * 3 * 12 * 16, at::kDouble) * 1.7)
+                       .sin()
+                       .mul(0.5)
+                       .add(0.5)
+                       .view({7, 3, 12, 16});
+  }
+  static Config config() {
+    Config c;
+    c.patch_size = 4;
+    c.dim = 32;
+    c.layers = 2;
+    c.block = Config::published_block(16, 16, 2);
+    return c;
+  }
+  Posed some(const std::vector<int64_t>& which) const {
+    const auto index = at::tensor(which, at::kLong);
+    return {views.images.index_select(0, index), views.intrinsics.index_select(0, index),
+            views.poses.index_select(0, index)};
+  }
+  Tensor rendered(const std::vector<int64_t>& inputs) const {
+    return model.render(some({4, 5, 6}), model.reconstruct(some(inputs), model.start()), 12, 16);
+  }
+};
+
+/// Newton-Schulz multiplies float64's rounding by up to 3.4445^5.
+constexpr double kRounding = 1e-9;
+
+verify::Seen at_most(const Tensor& difference) {
+  const double seen = difference.abs().max().item<double>();
+  return {std::isfinite(seen) ? seen : INFINITY, kRounding, ""};
+}
+
+verify::Seen read_then_render(const verify::Settings& settings) {
+  const at::NoGradGuard no_graph;
+  const Small small(settings);
+  const auto joint =
+      small.model.forward(batch_of(small.some({0, 1, 2, 3})), batch_of(small.some({4, 5, 6})));
+  return at_most(small.rendered({0, 1, 2, 3}) - joint[0]);
+}
+
+verify::Seen any_order(const verify::Settings& settings) {
+  const at::NoGradGuard no_graph;
+  const Small small(settings);
+  return at_most(small.rendered({0, 1, 2, 3}) - small.rendered({2, 0, 3, 1}));
+}
+
 }  // namespace
 
 std::vector<verify::GoldenKind> golden_kinds() {
@@ -304,7 +372,17 @@ std::vector<verify::GoldenKind> golden_kinds() {
           {"model", "in.c2w", model_kind},
           {"reconstruct_render", "in.c2w", reconstruct_render},
           {"lr_schedule", "in.step", lr_schedule},
-          {"train", "in.c2w", train_kind}};
+          {"train", "in.c2w", train_kind},
+          image_prep_kind(),
+          metrics_kind(),
+          scene_kind(),
+          trajectories_kind()};
+}
+
+std::vector<verify::Check> model_checks() {
+  return {
+      {"a scene read and rendered view by view equals the joint forward pass", read_then_render},
+      {"the order of input views does not matter", any_order}};
 }
 
 }  // namespace lact::views

@@ -1,0 +1,191 @@
+// lact-bench quality views: how near rendered views come to the truth, by number of input views.
+
+#include "commands.hpp"
+#include "frames.hpp"
+#include "model.hpp"
+#include "sampling.hpp"
+#include "score.hpp"
+#include "sources.hpp"
+
+#include <lact/cli/bench.hpp>
+#include <lact/error.hpp>
+#include <lact/log.hpp>
+#include <lact/ops/ceiling.hpp>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+namespace lact::views {
+namespace {
+
+using at::Tensor;
+using cli::number_text;
+
+/// What one way of making views scored over all scenes.
+struct Sum {
+  double error = 0, psnr = 0, ssim = 0, lpips = 0;
+  int64_t views = 0;
+  void add(const Score& s) {
+    const auto n = static_cast<double>(s.views);
+    error += n * std::pow(10, -s.psnr_pooled / 10);
+    psnr += n * s.psnr_mean;
+    ssim += n * s.ssim;
+    lpips += n * s.lpips.value_or(0);
+    views += s.views;
+  }
+  Score mean(bool with_lpips) const {
+    const auto n = static_cast<double>(std::max<int64_t>(views, 1));
+    Score s{-10 * std::log10(error / n), psnr / n, ssim / n, {}, views};
+    if (with_lpips) s.lpips = lpips / n;
+    return s;
+  }
+};
+
+struct Methods {
+  Score ours, nearest, colour;
+};
+
+class QualityViews final : public plugin::Command {
+ public:
+  void declare(CLI::App& app) override {
+    app.footer(
+        "Each scene's every --holdout-th view is the truth; of the others --input-views are read, "
+        "by\nK-means of their poses. Beside the model: the input view that stands nearest, and the "
+        "mean\ncolour of the inputs. LIST is N, A-B, A-B+STEP, A-B*FACTOR, or a list of these.");
+    app.add_option("--model", model_, "model directory, run directory, or tensor file")
+        ->type_name("DIR|FILE")
+        ->required();
+    app.add_option("DATA", data_, "packed data of lact-tokenize views pack: a folder, or a file")
+        ->type_name("DIR|FILE")
+        ->required();
+    app.add_option("--split", split_, "of a folder of packed data")->capture_default_str();
+    app.add_option("--input-views", counts_, "views that are read (default: 1-16*2)")
+        ->type_name("LIST");
+    app.add_option("--holdout", choice_.holdout, "each so-manieth view is a target")
+        ->check(CLI::Range(int64_t{2}, int64_t{1} << 20))
+        ->capture_default_str();
+    app.add_option("--choose", choice_.how, "how input views are chosen")
+        ->check(CLI::IsMember({"kmeans", "even", "first", "random"}))
+        ->capture_default_str();
+    app.add_option("--scenes", most_, "measure the first so many; 0: all")
+        ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
+        ->capture_default_str();
+    app.add_option("--lpips", lpips_file_, "VGG-16 weights of LPIPS, as lact-train views has them")
+        ->type_name("FILE");
+    app.add_flag("--normalize-targets", normalize_targets_,
+                 "targets take part in the normalisation of poses, as in the published evaluation");
+    app.add_flag("--each", each_, "a row for each scene too");
+    app.add_option("-o,--output", format_, "form of the results")
+        ->check(CLI::IsMember({"md", "csv", "json", "jsonl"}));
+  }
+
+  void run(cli::Context& context) override {
+    const auto data = PackedScenes::open(data_, split_);
+    const auto model = ViewModel::load(io::Checkpoint::open(model_), context.device,
+                                       ops::resolve_dtype(context.dtype, context.device));
+    std::optional<media::Lpips> lpips;
+    if (!lpips_file_.empty()) {
+      lpips.emplace(media::Lpips::open(lpips_file_));
+    } else {
+      log::info("no --lpips weights: PSNR and SSIM alone");
+    }
+    const auto counts = cli::parse_numbers(counts_, "--input-views", {1, 2, 4, 8, 16});
+    const int64_t scenes = most_ > 0 ? std::min(most_, data.size()) : data.size();
+    cli::Table table(context.json ? "json" : format_, {{"scene", 24},
+                                                       {"inputs", 6, true},
+                                                       {"views", 6, true},
+                                                       {"PSNR", 7, true},
+                                                       {"mean PSNR", 9, true},
+                                                       {"SSIM", 7, true},
+                                                       {"LPIPS", 7, true},
+                                                       {"nearest", 7, true},
+                                                       {"colour", 7, true}});
+    cli::Progress progress(
+        "rendering", static_cast<double>(scenes) * static_cast<double>(counts.size()), "scenes");
+    double done = 0;
+    for (const int64_t count : counts) {
+      Sum ours, nearest, colour;
+      for (int64_t scene = 0; scene < scenes; ++scene) {
+        if (cli::stop_requested()) throw cli::Interrupted();
+        const auto one = measure(model, data, scene, count, lpips ? &*lpips : nullptr,
+                                 context.seed.value_or(95));
+        ours.add(one.ours);
+        nearest.add(one.nearest);
+        colour.add(one.colour);
+        if (each_) row(table, data.name(scene), count, one);
+        progress.set(++done);
+      }
+      row(table, concat("mean of ", scenes), count,
+          {ours.mean(lpips.has_value()), nearest.mean(lpips.has_value()),
+           colour.mean(lpips.has_value())});
+    }
+    table.finish();
+  }
+
+ private:
+  Methods measure(const ViewModel& model, const PackedScenes& data, int64_t scene, int64_t count,
+                  const media::Lpips* lpips, uint64_t seed) const {
+    auto views = packed_views(data, scene);
+    auto choice = choice_;
+    choice.inputs = count;
+    choose(views, choice, seed);
+    const auto inputs = views.input_cameras(), targets = views.target_cameras();
+    Normalization normal;
+    if (model.config().normalize_poses != "none")
+      normal =
+          normalization_of(inputs, normalize_targets_ ? targets : std::vector<Camera>(), "all");
+    const auto placed = [&](std::vector<Camera> cameras) {
+      for (auto& camera : cameras) camera = normal(camera);
+      return posed(cameras);
+    };
+    auto read = placed(inputs);
+    read.images = stacked(views.input_images());
+    const auto weights = model.reconstruct(read, model.start());
+    const auto rendered = model.render(placed(targets), weights, data.height(), data.width()).cpu();
+    const auto truth = stacked(views.target_images()).to(at::kFloat).div(255);
+    const auto images = read.images.to(at::kFloat).div(255);
+    return {score(rendered, truth, lpips),
+            score(nearest_views(inputs, images, targets), truth, lpips),
+            score(mean_colour(images, truth.size(0)), truth, lpips)};
+  }
+
+  static void row(cli::Table& table, const std::string& name, int64_t count, const Methods& m) {
+    nlohmann::ordered_json values = {{"scene", name}, {"input_views", count}};
+    const auto put = [&](const std::string& prefix, const Score& s) {
+      values[prefix + "psnr_pooled"] = s.psnr_pooled;
+      values[prefix + "psnr_mean"] = s.psnr_mean;
+      values[prefix + "ssim"] = s.ssim;
+      if (s.lpips) values[prefix + "lpips"] = *s.lpips;
+    };
+    values["target_views"] = m.ours.views;
+    put("", m.ours);
+    put("nearest_view/", m.nearest);
+    put("mean_colour/", m.colour);
+    table.row(
+        values,
+        {name.substr(0, 24), std::to_string(count), std::to_string(m.ours.views),
+         number_text(m.ours.psnr_pooled, "%.2f"), number_text(m.ours.psnr_mean, "%.2f"),
+         number_text(m.ours.ssim, "%.4f"), m.ours.lpips ? number_text(*m.ours.lpips, "%.4f") : "",
+         number_text(m.nearest.psnr_pooled, "%.2f"), number_text(m.colour.psnr_pooled, "%.2f")});
+  }
+
+  std::string model_, data_, split_ = "validation", lpips_file_, format_ = "md";
+  std::vector<std::string> counts_;
+  Choice choice_{{}, 8, "kmeans"};
+  int64_t most_ = 0;
+  bool normalize_targets_ = false, each_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<plugin::Command> quality_views() {
+  return std::make_unique<QualityViews>();
+}
+
+}  // namespace lact::views

@@ -1,0 +1,132 @@
+#include "sampling.hpp"
+
+#include "random.hpp"
+
+#include <lact/error.hpp>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+namespace lact::views {
+namespace {
+
+using at::Tensor;
+
+/// Streams of random numbers that do not overlap.
+Random stream(uint64_t seed, uint64_t purpose, int64_t number) {
+  Random mixed(seed ^ (purpose << 56));
+  return Random(mixed.next() ^ static_cast<uint64_t>(number) * 0x9e3779b97f4a7c15u);
+}
+
+/// The first `count` of a shuffled 0, 1, ..., all - 1.
+std::vector<int64_t> shuffled(int64_t all, int64_t count, Random random) {
+  std::vector<int64_t> order(static_cast<size_t>(all));
+  std::iota(order.begin(), order.end(), int64_t{0});
+  for (int64_t i = 0; i < count; ++i) {
+    const auto other = i + static_cast<int64_t>(random.next() % static_cast<uint64_t>(all - i));
+    std::swap(order[static_cast<size_t>(i)], order[static_cast<size_t>(other)]);
+  }
+  order.resize(static_cast<size_t>(count));
+  return order;
+}
+
+std::vector<Camera> pick(const std::vector<Camera>& all, const std::vector<int64_t>& which) {
+  std::vector<Camera> some;
+  for (const int64_t one : which) some.push_back(all.at(static_cast<size_t>(one)));
+  return some;
+}
+
+}  // namespace
+
+SceneOrder::SceneOrder(uint64_t seed, int64_t scenes)
+    : seed_(seed), order_(static_cast<size_t>(scenes)) {}
+
+int64_t SceneOrder::scene(int64_t position) {
+  const auto scenes = static_cast<int64_t>(order_.size());
+  const int64_t epoch = position / scenes;
+  if (epoch != epoch_) order_ = shuffled(scenes, scenes, stream(seed_, 1, epoch));
+  epoch_ = epoch;
+  return order_[static_cast<size_t>(position % scenes)];
+}
+
+int64_t input_count(const Sampling& how, uint64_t seed, int64_t step) {
+  if (how.least < 1 || how.least >= how.inputs) return how.inputs;
+  auto random = stream(seed, 2, step);
+  return how.least +
+         static_cast<int64_t>(random.next() % static_cast<uint64_t>(how.inputs - how.least + 1));
+}
+
+Draw draw(const Sampling& how, int64_t inputs, int64_t scene, int64_t count, uint64_t seed,
+          int64_t position) {
+  const auto sample = shuffled(count, std::min(how.views, count), stream(seed, 3, position));
+  return {
+      scene, {sample.begin(), sample.begin() + inputs}, {sample.end() - how.targets, sample.end()}};
+}
+
+void check(const PackedScenes& data, const Sampling& how, const std::string& where) {
+  const int64_t least = std::max(how.inputs, how.targets);
+  if (how.views < least)
+    throw Error(Exit::usage, "--views ", how.views, ": fewer than the ", least,
+                " that are inputs or targets");
+  for (int64_t i = 0; i < data.size(); ++i)
+    if (data.views(i) < least)
+      throw Error(Exit::data, where, ": scene ", data.name(i), " has ", data.views(i),
+                  " views; a step takes ", least,
+                  ": pack without it, or lower --input-views and --target-views");
+}
+
+Normalization normalization_of(const std::vector<Camera>& inputs,
+                               const std::vector<Camera>& targets, const std::string& normalize) {
+  if (normalize == "none") return {};
+  auto all = inputs;
+  if (normalize == "all") all.insert(all.end(), targets.begin(), targets.end());
+  return normalization(all);
+}
+
+train::Batch make_batch(const PackedScenes& data, const std::vector<Draw>& rows,
+                        const std::string& normalize) {
+  std::map<std::string, std::vector<Tensor>> parts;
+  for (const auto& row : rows) {
+    const auto& cameras = data.cameras(row.scene);
+    const auto images = data.images(row.scene);
+    const auto normal =
+        normalization_of(pick(cameras, row.inputs), pick(cameras, row.targets), normalize);
+    const auto put = [&](const std::string& prefix, const std::vector<int64_t>& which) {
+      auto chosen = pick(cameras, which);
+      for (auto& camera : chosen) camera = normal(camera);
+      const auto tensors = posed(chosen);
+      parts[prefix + "images"].push_back(images.index_select(0, at::tensor(which, at::kLong)));
+      parts[prefix + "intrinsics"].push_back(tensors.intrinsics);
+      parts[prefix + "poses"].push_back(tensors.poses);
+    };
+    put("", row.inputs);
+    put("target_", row.targets);
+  }
+  train::Batch batch;
+  for (const auto& [name, tensors] : parts) batch[name] = at::stack(tensors);
+  return batch;
+}
+
+namespace {
+
+Posed side_of(const train::Batch& batch, const std::string& prefix, at::Device device) {
+  const auto there = [&](const char* name) { return batch.at(prefix + name).to(device); };
+  return {there("images").movedim(-1, -3), there("intrinsics"), there("poses")};
+}
+
+}  // namespace
+
+Posed inputs_of(const train::Batch& batch, at::Device device) {
+  return side_of(batch, "", device);
+}
+
+Posed targets_of(const train::Batch& batch, at::Device device) {
+  return side_of(batch, "target_", device);
+}
+
+}  // namespace lact::views

@@ -1,0 +1,67 @@
+#pragma once
+// Which views a training step sees: a pure function of seed and position. Source: spec
+// views 2.6, 7.
+
+#include "rays.hpp"
+#include "scene.hpp"
+
+#include <lact/train/task.hpp>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace lact::views {
+
+struct Sampling {
+  int64_t views = 15;   ///< drawn from a scene without repeats, or all of it
+  int64_t inputs = 8;   ///< the first of them
+  int64_t least = 0;    ///< inputs of a step are drawn from [least, inputs]; 0: always `inputs`
+  int64_t targets = 8;  ///< the last of them; they may overlap with the inputs
+  std::string normalize = "none";  ///< Config::normalize_poses
+};
+
+/// Views of one scene.
+struct Draw {
+  int64_t scene = 0;
+  std::vector<int64_t> inputs, targets;
+};
+
+/// Scenes in an order of their own for every epoch, without repeats; positions count from the start
+/// of the run.
+class SceneOrder {
+ public:
+  SceneOrder(uint64_t seed, int64_t scenes);
+  int64_t scene(int64_t position);
+
+ private:
+  uint64_t seed_;
+  int64_t epoch_ = -1;
+  std::vector<int64_t> order_;
+};
+
+/// How many inputs the rows of a step have: equal, so that they fit one batch.
+int64_t input_count(const Sampling& how, uint64_t seed, int64_t step);
+
+/// The views of `scene` (`count` of them) that the row at `position` sees.
+Draw draw(const Sampling& how, int64_t inputs, int64_t scene, int64_t count, uint64_t seed,
+          int64_t position);
+
+/// Errors   65 naming the scene that has fewer views than inputs or targets
+void check(const PackedScenes& data, const Sampling& how, const std::string& where);
+
+/// "images" [B, I, H, W, 3] uint8, "intrinsics" [B, I, 4], "poses" [B, I, 4, 4]; "target_images",
+/// ... [B, T, ...].
+train::Batch make_batch(const PackedScenes& data, const std::vector<Draw>& rows,
+                        const std::string& normalize);
+
+/// Inputs and targets of a batch on a device; images [..., 3, H, W], uint8.
+Posed inputs_of(const train::Batch& batch, at::Device device);
+Posed targets_of(const train::Batch& batch, at::Device device);
+
+/// Cameras of `chosen` views after normalisation (Config::normalize_poses) by all of `inputs` (and
+/// `targets`).
+Normalization normalization_of(const std::vector<Camera>& inputs,
+                               const std::vector<Camera>& targets, const std::string& normalize);
+
+}  // namespace lact::views

@@ -1,0 +1,200 @@
+#include "sources.hpp"
+
+#include "random.hpp"
+#include "trajectory.hpp"
+
+#include <lact/error.hpp>
+#include <lact/log.hpp>
+
+#include <ATen/core/Tensor.h>
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+#include <numeric>
+
+namespace lact::views {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::optional<int64_t> number(std::string_view text) {
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return {};
+  return value;
+}
+
+template <class T>
+std::vector<T> pick(const std::vector<T>& all, const std::vector<int64_t>& which) {
+  std::vector<T> some;
+  for (const int64_t one : which) some.push_back(all.at(static_cast<size_t>(one)));
+  return some;
+}
+
+/// Whether the poses of that place are read from a transforms.json.
+bool is_nerfstudio(const fs::path& where) {
+  if (!fs::is_directory(where)) return where.filename().string().rfind("transforms", 0) == 0;
+  return !fs::exists(where / "opencv_cameras.json") && fs::exists(where / "transforms.json");
+}
+
+/// `count` of the candidates.
+std::vector<int64_t> chosen(const Scene& scene, const std::vector<int64_t>& candidates,
+                            int64_t count, const std::string& how, uint64_t seed) {
+  const auto all = static_cast<int64_t>(candidates.size());
+  std::vector<int64_t> places;
+  if (how == "kmeans" && count < all) {
+    places = choose_views(pick(scene.cameras, candidates), count, seed);
+  } else if (how == "random") {
+    std::vector<int64_t> order(candidates.size());
+    std::iota(order.begin(), order.end(), int64_t{0});
+    Random random(seed);
+    for (int64_t i = 0; i < count; ++i)
+      std::swap(order[static_cast<size_t>(i)],
+                order[static_cast<size_t>(
+                    i + static_cast<int64_t>(random.next() % static_cast<uint64_t>(all - i)))]);
+    places.assign(order.begin(), order.begin() + count);
+    std::sort(places.begin(), places.end());
+  } else {
+    for (int64_t i = 0; i < count; ++i) places.push_back(how == "even" ? i * all / count : i);
+  }
+  return pick(candidates, places);
+}
+
+}  // namespace
+
+std::pair<int64_t, int64_t> parse_size(const std::string& text, const std::string& option) {
+  constexpr int64_t kMost = 1 << 14;
+  const auto cross = text.find('x');
+  const auto width = number(std::string_view(text).substr(0, cross));
+  const auto height =
+      cross == std::string::npos ? width : number(std::string_view(text).substr(cross + 1));
+  if (!width || !height || *width < 1 || *height < 1 || *width > kMost || *height > kMost)
+    throw Error(Exit::usage, option, " ", text, ": expected WIDTHxHEIGHT or one number, up to ",
+                kMost);
+  return {*width, *height};
+}
+
+std::pair<std::string, std::optional<int64_t>> split_path(const std::string& path) {
+  const auto colon = path.find(':');
+  const auto name = path.substr(0, colon);
+  for (const char* known : {"turntable", "interpolate", "spiral", "dataset"}) {
+    if (name != known) continue;
+    if (colon == std::string::npos) return {name, {}};
+    const auto count = number(std::string_view(path).substr(colon + 1));
+    if (!count || *count < 0 || *count > 1000000 || name == "dataset")
+      throw Error(Exit::usage, "--path ", path, ": expected a number of views after the colon");
+    return {name, count};
+  }
+  if (path.find('.') == std::string::npos && !fs::exists(path))
+    throw Error(Exit::usage, "--path ", path,
+                ": expected turntable, interpolate, spiral, dataset, or a camera_path.json");
+  return {path, {}};
+}
+
+std::vector<Camera> Views::input_cameras() const {
+  return pick(scene.cameras, inputs);
+}
+std::vector<Camera> Views::target_cameras() const {
+  return pick(scene.cameras, targets);
+}
+std::vector<media::Image> Views::input_images() const {
+  return pick(scene.images, inputs);
+}
+std::vector<media::Image> Views::target_images() const {
+  return pick(scene.images, targets);
+}
+
+void choose(Views& views, const Choice& choice, uint64_t seed) {
+  const auto all = static_cast<int64_t>(views.scene.images.size());
+  std::vector<int64_t> candidates;
+  views.targets.clear();
+  for (int64_t i = 0; i < all; ++i)
+    (choice.holdout > 0 && i % choice.holdout == 0 ? views.targets : candidates).push_back(i);
+  const auto count = choice.inputs.value_or(static_cast<int64_t>(candidates.size()));
+  if (count < 1 || count > static_cast<int64_t>(candidates.size()))
+    throw Error(Exit::usage, "--input-views ", count, ": scene ", views.scene.name, " has ",
+                candidates.size(), " views to read",
+                choice.holdout > 0 ? " beside those held out" : "");
+  views.inputs = chosen(views.scene, candidates, count, choice.how, seed);
+  if (choice.holdout > 0) return;
+  std::set_difference(candidates.begin(), candidates.end(), views.inputs.begin(),
+                      views.inputs.end(), std::back_inserter(views.targets));
+}
+
+Views packed_views(const PackedScenes& data, int64_t scene) {
+  Views views;
+  views.scene.name = data.name(scene);
+  views.scene.files = data.files(scene);
+  views.scene.cameras = data.cameras(scene);
+  const auto images = data.images(scene);
+  for (int64_t i = 0; i < images.size(0); ++i) {
+    media::Image image(data.width(), data.height());
+    std::memcpy(image.pixels.data(), images[i].const_data_ptr<uint8_t>(), image.pixels.size());
+    views.scene.images.push_back(std::move(image));
+  }
+  return views;
+}
+
+void SourceOptions::declare(CLI::App& app) {
+  const auto add = [&](const char* flag, auto& value, const char* text) {
+    return app.add_option(flag, value, text)->group("Input");
+  };
+  add("--images", images_,
+      "posed photographs: a folder with opencv_cameras.json, transforms.json or a COLMAP model, or "
+      "one of these files")
+      ->type_name("DIR|FILE");
+  add("--data", data_, "packed data of lact-tokenize views pack")->type_name("DIR|FILE");
+  add("--split", split_, "of a folder of packed data")->capture_default_str();
+  add("--scene", scene_, "of packed data: its name, or its number")->capture_default_str();
+  add("--size", size_, "photographs are scaled and cut to it")
+      ->type_name("WxH|N")
+      ->capture_default_str();
+  add("--background", background_, "behind transparent pixels: white, black, #rrggbb")
+      ->capture_default_str();
+  add("--masks", masks_, "folder of masks, named as the photographs")->type_name("DIR");
+  app.add_flag("--strict", strict_, "a photograph that cannot be used is an error")->group("Input");
+  add("--input-views", choice_.inputs,
+      "how many views are read; default: all that are not held out")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+  add("--holdout", choice_.holdout,
+      "every so-manieth view, from the first on, is not read but a target; 0: those that are not "
+      "read are")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 20))
+      ->capture_default_str();
+  add("--choose", choice_.how, "which views are read: those nearest to K-means of the poses, ...")
+      ->check(CLI::IsMember({"kmeans", "even", "first", "random"}))
+      ->capture_default_str();
+}
+
+Views SourceOptions::read(uint64_t seed) const {
+  if (!images_.empty() && !data_.empty())
+    throw Error(Exit::usage, "--images and --data: only one of them can be read");
+  Views views;
+  if (!data_.empty()) {
+    const auto data = PackedScenes::open(data_, split_);
+    int64_t found = -1;
+    for (int64_t i = 0; i < data.size() && found < 0; ++i)
+      if (data.name(i) == scene_) found = i;
+    if (found < 0) found = number(scene_).value_or(-1);
+    if (found < 0 || found >= data.size())
+      throw Error(Exit::no_input, data_, ": no scene ", scene_, " among ", data.size(),
+                  "; lact-tokenize views info names them");
+    views = packed_views(data, found);
+  } else {
+    Preparation how;
+    std::tie(how.width, how.height) = parse_size(size_, "--size");
+    how.background = media::parse_colour(background_);
+    how.masks = masks_;
+    how.strict = strict_;
+    Skipped skipped;
+    views.scene = read_scene(images_, how, skipped);
+    for (const auto& line : skipped.lines) log::warning(line);
+    views.nerfstudio = is_nerfstudio(images_);
+  }
+  choose(views, choice_, seed);
+  return views;
+}
+
+}  // namespace lact::views

