@@ -77,7 +77,7 @@ class Info final : public plugin::Command {
   void run(cli::Context& context) override {
     cli::Table table(context.json ? "json" : "md", {{"scene", 16, false},
                                                     {"views", 5, true},
-                                                    {"size", 9, true},
+                                                    {"size", 11, true},
                                                     {"field of view", 13, true},
                                                     {"cameras span", 20, true},
                                                     {"from the centre", 15, true}});

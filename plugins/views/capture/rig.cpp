@@ -46,8 +46,8 @@ Vector meeting_point(const std::vector<Camera>& cameras) {
 
 }  // namespace
 
-Rig describe_rig(const std::vector<Camera>& cameras, int64_t width) {
-  Rig rig;
+RigShape describe_rig(const std::vector<Camera>& cameras, int64_t width) {
+  RigShape rig;
   if (cameras.empty()) return rig;
   rig.centre = meeting_point(cameras);
   rig.nearest = rig.fov_low = INFINITY;

@@ -9,7 +9,8 @@
 
 namespace lact::views {
 
-struct Rig {
+/// Where cameras stand, and what they look at.
+struct RigShape {
   Vector centre{};                   ///< the point nearest all optical axes
   double nearest = 0, furthest = 0;  ///< distances of the cameras to it
   Vector low{}, high{};              ///< the corners of a box around the cameras
@@ -17,7 +18,7 @@ struct Rig {
   Vector up{};                       ///< mean of what is up in the images, of length 1
 };
 /// `width` in pixels of the images that the cameras are for.
-Rig describe_rig(const std::vector<Camera>& cameras, int64_t width);
+RigShape describe_rig(const std::vector<Camera>& cameras, int64_t width);
 
 /// The rig as SVG: in parallel projection, from above and from the side, frusta with their numbers,
 /// coloured by their order. The same rig gives the same bytes.

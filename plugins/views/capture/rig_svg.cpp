@@ -14,8 +14,8 @@ namespace lact::views {
 namespace {
 
 constexpr double kWidth = 960, kHeight = 560;
+constexpr double kAxis = 0.2;  ///< length of the axes, of the rig's size
 constexpr double kPi = 3.14159265358979323846;
-constexpr size_t kMostNumbers = 40;  ///< more would cover each other
 
 struct Point {
   double x = 0, y = 0, depth = 0;  ///< depth grows towards the eye
@@ -145,7 +145,8 @@ std::string path(const std::vector<Point>& points, bool closed) {
   return text + (closed ? "Z" : "");
 }
 
-std::string draw_frustum(const Frustum& frustum, const Projection& place, const std::string& ink) {
+std::string draw_frustum(const Frustum& frustum, const Projection& place, const std::string& ink,
+                         double strength) {
   std::array<Point, 5> p;
   for (size_t i = 0; i < 5; ++i) p[i] = place(frustum[i]);
   const auto line = [&](const std::string& d, const char* more) {
@@ -154,10 +155,12 @@ std::string draw_frustum(const Frustum& frustum, const Projection& place, const 
   std::string edges;
   for (size_t i = 1; i < 5; ++i) edges += path({p[0], p[i]}, false);
   // What is up in the image has the thicker edge.
-  return line(path({p[1], p[2], p[3], p[4]}, true),
-              concat("fill=\"", ink, "\" fill-opacity=\"0.16\" stroke-width=\"0.9\"").c_str()) +
-         line(edges, "fill=\"none\" stroke-width=\"0.7\" stroke-opacity=\"0.75\"") +
-         line(path({p[1], p[2]}, false), "fill=\"none\" stroke-width=\"2\"");
+  return concat(
+      "<g opacity=\"", number(strength, "%.2f"), "\">\n",
+      line(path({p[1], p[2], p[3], p[4]}, true),
+           concat("fill=\"", ink, "\" fill-opacity=\"0.2\" stroke-width=\"0.9\"").c_str()),
+      line(edges, "fill=\"none\" stroke-width=\"0.7\""),
+      line(path({p[1], p[2]}, false), "fill=\"none\" stroke-width=\"2\""), "</g>\n");
 }
 
 /// 1, 2 or 5 times a power of ten, at most `value`.
@@ -191,7 +194,7 @@ std::string draw_axes(const Projection& place, const Vector& at, double length) 
 
 struct Drawing {
   std::vector<Frustum> frusta;
-  Rig rig;
+  RigShape rig;
   double size = 1;  ///< of the rig
 
   std::string ink(size_t i) const {
@@ -202,18 +205,33 @@ struct Drawing {
   std::string numbers(const Projection& place) const;
 };
 
-/// On the far side of each camera, seen from the point that they look at.
+/// Behind each camera. Numbers that would cover others are left out, rounder ones stay.
 std::string Drawing::numbers(const Projection& place) const {
-  const size_t step = (frusta.size() + kMostNumbers - 1) / kMostNumbers;
+  constexpr double kHigh = 10, kDigit = 5.6;
+  struct Box {
+    double x, y, half;
+  };
+  std::vector<Box> taken;
+  std::vector<bool> done(frusta.size());
   std::string text;
-  for (size_t i = 0; i < frusta.size(); i += step) {
-    const auto tip = place(frusta[i][0]);
-    const auto image = place(blend(blend(Vector{}, 0.5, frusta[i][1]), 0.5, frusta[i][3]));
-    const double dx = tip.x - image.x, dy = tip.y - image.y, off = std::hypot(dx, dy);
-    const double x = off > 1 ? dx / off : 0, y = off > 1 ? dy / off : -1;
-    text += text_at(tip.x + 9 * x, tip.y + 9 * y + 3.2, "text-anchor=\"middle\" class=\"n\"",
-                    std::to_string(i));
-  }
+  for (size_t step = 64; step > 0; step /= 2)
+    for (size_t i = 0; i < frusta.size(); i += step) {
+      if (done[i]) continue;
+      done[i] = true;
+      const auto tip = place(frusta[i][0]);
+      const auto image = place(blend(blend(Vector{}, 0.5, frusta[i][1]), 0.5, frusta[i][3]));
+      const double dx = tip.x - image.x, dy = tip.y - image.y, off = std::hypot(dx, dy);
+      const auto digits = std::to_string(i);
+      const Box box{tip.x + (off > 1 ? 9 * dx / off : 0), tip.y + (off > 1 ? 9 * dy / off : -9),
+                    kDigit / 2 * static_cast<double>(digits.size()) + 1};
+      const bool covers = std::any_of(taken.begin(), taken.end(), [&](const Box& other) {
+        return std::abs(box.x - other.x) < box.half + other.half &&
+               std::abs(box.y - other.y) < kHigh;
+      });
+      if (covers) continue;
+      taken.push_back(box);
+      text += text_at(box.x, box.y + 3.2, "text-anchor=\"middle\" class=\"n\"", digits);
+    }
   return text;
 }
 
@@ -225,6 +243,8 @@ std::string Drawing::panel(const Panel& panel) const {
     front = cross(rig.up, std::abs(rig.up[0]) < 0.9 ? Vector{1, 0, 0} : Vector{0, 1, 0});
   Projection place(panel, rig.up, unit(front), rig.centre);
   std::vector<Vector> all{rig.centre};
+  for (const auto& axis : {Vector{1, 0, 0}, Vector{0, 1, 0}, Vector{0, 0, 1}})
+    all.push_back(blend(rig.centre, kAxis * size, axis));
   for (const auto& one : frusta) all.insert(all.end(), one.begin(), one.end());
   place.fit(all);
   std::string text =
@@ -232,11 +252,15 @@ std::string Drawing::panel(const Panel& panel) const {
              number(panel.width - 8), "\" height=\"", number(panel.height),
              "\" rx=\"5\" fill=\"#fafafa\" stroke=\"#dddddd\"/>\n");
   text += text_at(panel.x + 20, panel.y + 20, "fill=\"#555555\" font-size=\"12\"", panel.title);
-  text += draw_axes(place, rig.centre, 0.16 * size);
   std::vector<std::pair<double, size_t>> order;
   for (size_t i = 0; i < frusta.size(); ++i) order.emplace_back(place(frusta[i][0]).depth, i);
   std::sort(order.begin(), order.end());
-  for (const auto& [depth, i] : order) text += draw_frustum(frusta[i], place, ink(i));
+  // What is further from the reader is paler.
+  const double far = order.front().first, near = order.back().first;
+  for (const auto& [depth, i] : order)
+    text += draw_frustum(frusta[i], place, ink(i),
+                         0.45 + 0.55 * (near > far ? (depth - far) / (near - far) : 1));
+  text += draw_axes(place, rig.centre, kAxis * size);
   text += numbers(place);
   const double length = round_length(90 / place.scale()), pixels = length * place.scale();
   const double x = panel.x + panel.width - 16 - pixels, y = panel.y + panel.height - 14;
@@ -245,6 +269,22 @@ std::string Drawing::panel(const Panel& panel) const {
   return text + text_at(x + pixels / 2, y - 6,
                         "text-anchor=\"middle\" fill=\"#555555\" font-size=\"11\"",
                         number(length, "%g"));
+}
+
+/// The median of the distances from a camera to the nearest other.
+double spacing(const std::vector<Camera>& cameras) {
+  std::vector<double> nearest;
+  for (size_t i = 0; i < cameras.size(); ++i) {
+    double least = INFINITY;
+    for (size_t j = 0; j < cameras.size(); ++j) {
+      const auto off = minus(cameras[i].position(), cameras[j].position());
+      if (i != j) least = std::min(least, std::sqrt(dot(off, off)));
+    }
+    nearest.push_back(least);
+  }
+  std::nth_element(nearest.begin(), nearest.begin() + static_cast<int64_t>(nearest.size() / 2),
+                   nearest.end());
+  return nearest[nearest.size() / 2];
 }
 
 /// Which colour is which number.
@@ -269,15 +309,14 @@ std::string rig_svg(const std::string& title, const std::vector<Camera>& cameras
   Drawing drawing;
   drawing.rig = describe_rig(cameras, width);
   const auto extent = minus(drawing.rig.high, drawing.rig.low);
-  drawing.size = std::max(drawing.rig.furthest, std::sqrt(dot(extent, extent)));
+  drawing.size = std::max(drawing.rig.furthest, std::sqrt(dot(extent, extent)) / 2);
   if (drawing.size <= 0) drawing.size = 1;  // one camera
-  // Many cameras have little room each.
-  const double share = std::clamp(0.9 / std::sqrt(static_cast<double>(cameras.size())), 0.05, 0.2);
+  // As wide as there is room between neighbours.
+  const double wide = std::clamp(0.45 * spacing(cameras), 0.06 * drawing.size, 0.25 * drawing.size);
   for (const auto& camera : cameras) {
-    const double wide = static_cast<double>(width) / camera.fx;
-    drawing.frusta.push_back(frustum(camera, static_cast<double>(width),
-                                     static_cast<double>(height),
-                                     share * drawing.size / std::max(0.5, wide)));
+    const auto w = static_cast<double>(width), h = static_cast<double>(height);
+    const double angle = std::max(w / camera.fx, h / camera.fy);
+    drawing.frusta.push_back(frustum(camera, w, h, wide / std::max(0.4, angle)));
   }
   std::string text = concat(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"", number(kWidth, "%g"), "\" height=\"",
