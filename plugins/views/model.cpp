@@ -69,6 +69,11 @@ Posed slice(const Posed& views, int64_t begin, int64_t end) {
           views.intrinsics.slice(0, begin, end), views.poses.slice(0, begin, end)};
 }
 
+/// Cameras alone: what is to be rendered must not be looked at.
+Posed unseen(const Posed& views) {
+  return {{}, views.intrinsics, views.poses};
+}
+
 }  // namespace
 
 ViewModel::ViewModel(const Config& config, const Values& value) : config_(config) {
@@ -159,7 +164,7 @@ Tensor ViewModel::forward(const Posed& inputs, const Posed& targets,
   const int64_t height = inputs.images.size(-2), width = inputs.images.size(-1);
   const int64_t l = tokens_per_view(height, width), seen = inputs.images.size(1) * l;
   const int64_t count = targets.poses.size(1);
-  Tensor x = at::cat({embed(inputs, height, width), embed(targets, height, width)}, 1);
+  Tensor x = at::cat({embed(inputs, height, width), embed(unseen(targets), height, width)}, 1);
   tap("tokens", x);
   const auto plan = learn_then_apply(seen, x.size(1));
   size_t depth = 0;
@@ -261,7 +266,7 @@ Tensor ViewModel::render(const Posed& views, const SceneWeights& scene, int64_t 
   std::vector<Tensor> rendered;
   for (int64_t begin = 0; begin < count; begin += group) {
     const int64_t end = std::min(begin + group, count);
-    Tensor x = embed(slice(views, begin, end), height, width).unsqueeze(0);
+    Tensor x = embed(unseen(slice(views, begin, end)), height, width).unsqueeze(0);
     size_t fast = 0;
     for (const auto& layer : layers_)
       for (size_t j = 0; j < config_.block.size(); ++j) {
