@@ -16,7 +16,7 @@
 #include <cstdio>
 #include <cstring>
 
-namespace lact::views {
+namespace lact::views::objects {
 namespace {
 
 namespace fs = std::filesystem;
@@ -135,4 +135,4 @@ Drawn draw(const Model& model, const DrawSettings& settings, const std::atomic<b
   return out;
 }
 
-}  // namespace lact::views
+}  // namespace lact::views::objects

@@ -9,7 +9,7 @@
 #include <filesystem>
 #include <string>
 
-namespace lact::views {
+namespace lact::views::objects {
 
 struct DrawSettings {
   Rig rig;
@@ -37,4 +37,4 @@ Drawn draw(const Model& model, const DrawSettings& settings, const std::atomic<b
 /// Makes all that was written to the file system of `folder` durable.
 void sync(const std::filesystem::path& folder);
 
-}  // namespace lact::views
+}  // namespace lact::views::objects

@@ -8,7 +8,7 @@
 #include <limits>
 #include <map>
 
-namespace lact::views {
+namespace lact::views::objects {
 namespace {
 
 namespace fs = std::filesystem;
@@ -112,4 +112,4 @@ void stand(Mesh& mesh, const Rotation& rotation, bool z_up, const std::string& n
   }
 }
 
-}  // namespace lact::views
+}  // namespace lact::views::objects

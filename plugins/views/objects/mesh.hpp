@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-namespace lact::views {
+namespace lact::views::objects {
 
 using Point = std::array<float, 3>;
 
@@ -63,4 +63,4 @@ using Rotation = std::array<double, 9>;
 /// Errors   65 naming `name` if it has no extent
 void stand(Mesh& mesh, const Rotation& rotation, bool z_up, const std::string& name);
 
-}  // namespace lact::views
+}  // namespace lact::views::objects

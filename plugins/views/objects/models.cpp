@@ -9,7 +9,7 @@
 #include <set>
 #include <sstream>
 
-namespace lact::views {
+namespace lact::views::objects {
 namespace {
 
 namespace fs = std::filesystem;
@@ -202,4 +202,4 @@ std::vector<Model> find_models(const std::vector<std::string>& where) {
   return out;
 }
 
-}  // namespace lact::views
+}  // namespace lact::views::objects

@@ -9,7 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
-namespace lact::views {
+namespace lact::views::objects {
 
 /// What a furniture library of Sweet Home 3D says of a model.
 struct CatalogEntry {
@@ -36,4 +36,4 @@ std::vector<Model> find_models(const std::vector<std::string>& where);
 /// other bytes stay.
 std::string plain_name(std::string_view text, bool latin1 = false);
 
-}  // namespace lact::views
+}  // namespace lact::views::objects

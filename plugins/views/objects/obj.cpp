@@ -14,7 +14,7 @@
 #include <sstream>
 #include <stdexcept>
 
-namespace lact::views {
+namespace lact::views::objects {
 namespace {
 
 std::string first_line(const std::string& text) {
@@ -158,4 +158,4 @@ Mesh parse_obj(std::string_view text, const std::string& name,
   return Taker(name, read, faults).read(text);
 }
 
-}  // namespace lact::views
+}  // namespace lact::views::objects

@@ -15,9 +15,10 @@
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <optional>
 #include <thread>
 
-namespace lact::views {
+namespace lact::views::objects {
 namespace {
 
 namespace fs = std::filesystem;
@@ -104,11 +105,10 @@ class Objects final : public plugin::Command {
         ->check(CLI::Range(1.0, 170.0))
         ->type_name("DEGREES")
         ->group(cameras);
-    app.add_option("--distance", rig.distance,
+    app.add_option("--distance", distance_,
                    "distance of the cameras from the model's middle, whose farthest corner is 1 "
                    "away (default: 2.7 at 50 degrees, else so that models look as large)")
         ->check(CLI::Range(0.01, 1000.0))
-        ->default_str("")
         ->type_name("LENGTH")
         ->group(cameras);
     app.add_option("--min-elevation", rig.lowest, "lowest cameras, in degrees above the horizon")
@@ -150,6 +150,7 @@ class Objects final : public plugin::Command {
     if (settings_.rig.lowest > settings_.rig.highest)
       throw Error(Exit::usage, "--min-elevation ", settings_.rig.lowest,
                   " is above --max-elevation ", settings_.rig.highest);
+    settings_.rig.distance = distance_.value_or(0);
     settings_.seed = context.seed.value_or(0);
     settings_.z_up = up_ == "z";
     settings_.output = output_;
@@ -212,6 +213,7 @@ class Objects final : public plugin::Command {
   std::vector<std::string> where_;
   std::string output_, up_ = "y";
   DrawSettings settings_;
+  std::optional<double> distance_;
   int64_t limit_ = 0;
   bool strict_ = false;
 
@@ -221,8 +223,12 @@ class Objects final : public plugin::Command {
 
 }  // namespace
 
+}  // namespace lact::views::objects
+
+namespace lact::views {
+
 std::unique_ptr<plugin::Command> tokenize_objects() {
-  return std::make_unique<Objects>();
+  return std::make_unique<objects::Objects>();
 }
 
 }  // namespace lact::views

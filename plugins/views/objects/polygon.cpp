@@ -4,7 +4,7 @@
 #include <cmath>
 #include <numeric>
 
-namespace lact::views {
+namespace lact::views::objects {
 namespace {
 
 using Place = std::array<double, 2>;
@@ -113,4 +113,4 @@ Triangles triangulate(const std::vector<std::array<float, 3>>& corners) {
   return fan(count, apart(0, 2) <= apart(1, 3) ? 0 : 1);  // quads along the shorter diagonal
 }
 
-}  // namespace lact::views
+}  // namespace lact::views::objects

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <cmath>
 
-namespace lact::views {
+namespace lact::views::objects {
 namespace {
 
 constexpr double kNear = 0.01;
@@ -287,4 +287,4 @@ media::Image Renderer::draw(const Camera& camera) {
   return impl.resolve();
 }
 
-}  // namespace lact::views
+}  // namespace lact::views::objects

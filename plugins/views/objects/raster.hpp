@@ -8,7 +8,7 @@
 
 #include <memory>
 
-namespace lact::views {
+namespace lact::views::objects {
 
 /// Draws one mesh (after stand()) from many cameras. Each pixel is the mean of samples x samples
 /// points. Surfaces are seen from both sides; nearer than 0.01 nothing is seen. Light is fixed to
@@ -28,4 +28,4 @@ class Renderer {
   std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace lact::views
+}  // namespace lact::views::objects

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <numbers>
 
-namespace lact::views {
+namespace lact::views::objects {
 namespace {
 
 constexpr double kDegree = std::numbers::pi / 180;
@@ -52,4 +52,4 @@ std::vector<Camera> cameras_of(const Rig& rig, uint64_t seed, std::string_view n
   return out;
 }
 
-}  // namespace lact::views
+}  // namespace lact::views::objects

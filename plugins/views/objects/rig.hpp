@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-namespace lact::views {
+namespace lact::views::objects {
 
 /// Square pictures of cameras that look at the origin, world z upright. Angles in degrees.
 struct Rig {
@@ -23,4 +23,4 @@ struct Rig {
 /// Errors   64 if rings does not divide views
 std::vector<Camera> cameras_of(const Rig& rig, uint64_t seed, std::string_view name);
 
-}  // namespace lact::views
+}  // namespace lact::views::objects

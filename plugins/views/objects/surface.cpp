@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-namespace lact::views {
+namespace lact::views::objects {
 namespace {
 
 /// How light a surface is whose normal is n: soft light from one side of the world, above.
@@ -86,4 +86,4 @@ Paint Surface::textured(const std::array<double, 3>& share) const {
   return out;
 }
 
-}  // namespace lact::views
+}  // namespace lact::views::objects

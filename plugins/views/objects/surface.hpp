@@ -6,7 +6,7 @@
 #include <array>
 #include <cstdint>
 
-namespace lact::views {
+namespace lact::views::objects {
 
 float dot3(const Point& a, const Point& b);
 /// (0, 0, 1) of nothing.
@@ -42,4 +42,4 @@ struct Surface {
   Paint textured(const std::array<double, 3>& share) const;
 };
 
-}  // namespace lact::views
+}  // namespace lact::views::objects

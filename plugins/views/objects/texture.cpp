@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-namespace lact::views {
+namespace lact::views::objects {
 
 Texture::Texture(const media::Image& image) {
   Level level{image.width, image.height, {}};
@@ -80,4 +80,4 @@ Paint Texture::at(float u, float v, float texels, bool clamp) const {
   return out;
 }
 
-}  // namespace lact::views
+}  // namespace lact::views::objects

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace lact::views {
+namespace lact::views::objects {
 
 /// Red, green, blue, each times alpha, and alpha, in [0, 1].
 using Paint = std::array<float, 4>;
@@ -37,4 +37,4 @@ class Texture {
   bool sheer_ = false;
 };
 
-}  // namespace lact::views
+}  // namespace lact::views::objects

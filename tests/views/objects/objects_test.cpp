@@ -20,7 +20,7 @@
 #include <numbers>
 #include <numeric>
 
-namespace lact::views {
+namespace lact::views::objects {
 namespace {
 
 namespace fs = std::filesystem;
@@ -638,4 +638,4 @@ TEST_CASE("a limit takes models from the whole list") {
 }
 
 }  // namespace
-}  // namespace lact::views
+}  // namespace lact::views::objects
