@@ -25,6 +25,7 @@ void spend(const Reading& reading, uint64_t& left, uint64_t bytes, const char* w
 void place(Reading& reading, Value::Node& parent, const Value& child) {
   uint64_t weight = 1;
   if (auto* node = child.node()) {
+    if (node == &parent) throw reading.fail("contains itself; refused");
     node->placed = true;
     parent.depth = std::max(parent.depth, node->depth + 1);
     weight = node->weight;

@@ -7,7 +7,9 @@
 
 #include <c10/core/ScalarType.h>
 
+#include <algorithm>
 #include <map>
+#include <numeric>
 
 namespace lact::io {
 namespace {
@@ -71,6 +73,23 @@ Value make_array(Reading& reading, const Value& type, std::vector<int64_t> shape
   return strided_tensor(reading, std::move(layout));
 }
 
+/// array.transpose(axes).
+Value turn(Reading& reading, const Value& array, const std::vector<int64_t>& axes) {
+  const auto& from = array.tensor().layout();
+  auto layout = from;
+  auto all = axes;
+  std::sort(all.begin(), all.end());
+  std::vector<int64_t> each(from.shape.size());
+  std::iota(each.begin(), each.end(), 0);
+  if (all != each) throw reading.fail("an array: its axes are no order of ", each.size(), " axes");
+  for (size_t i = 0; i < axes.size(); ++i) {
+    const auto axis = static_cast<size_t>(axes[i]);
+    layout.shape[i] = from.shape[axis];
+    layout.strides[i] = from.strides[axis];
+  }
+  return strided_tensor(reading, std::move(layout));
+}
+
 /// _reconstruct(ndarray, (0,), b"b"): an array that is told its content afterwards.
 Value reconstruct(Reading& reading, const Values& arguments) {
   expect_arguments(reading, arguments, 3, 3, "numpy._reconstruct");
@@ -83,14 +102,18 @@ Value make_scalar(Reading& reading, const Values& arguments) {
   return make_array(reading, arguments[0], {}, false, arguments[1]);
 }
 
-/// _frombuffer(bytes, dtype, shape, "C" or "F"): protocol 5.
+/// _frombuffer(bytes, dtype, shape, order): protocol 5. Order "C", "F", or "K" and the axes in
+/// which an array of order C is to be read.
 Value from_buffer(Reading& reading, const Values& arguments) {
   expect_arguments(reading, arguments, 4, 5, "numpy._frombuffer");
   const auto order = arguments[3].kind() == Kind::text ? arguments[3].text() : std::string_view();
-  if (order != "C" && order != "F")
-    throw reading.fail("an array: expected order C or F, found ", printable(order));
-  return make_array(reading, arguments[1], sizes(reading, arguments[2], "the shape of an array"),
-                    order == "F", arguments[0]);
+  const bool turned = order == "K" && arguments.size() == 5;
+  if (order != "C" && order != "F" && !turned)
+    throw reading.fail("an array: expected order C, F or K, found ", printable(order));
+  const auto made =
+      make_array(reading, arguments[1], sizes(reading, arguments[2], "the shape of an array"),
+                 order == "F", arguments[0]);
+  return turned ? turn(reading, made, sizes(reading, arguments[4], "the axes of an array")) : made;
 }
 
 /// (version, shape, dtype, fortran, bytes).

@@ -41,8 +41,6 @@ uint64_t bytes_of_elements(const Reading& reading, uint64_t count, const Dtype& 
 
 StorageId storage_id(const Reading& reading, const Values& id) {
   if (id.empty() || id[0].kind() != Kind::text) throw reading.fail("expected a storage's tuple");
-  if (id[0].text() == "module")
-    throw reading.fail("holds a whole module, which is a program; save its state_dict() instead");
   const auto* type = id.size() > 1 ? holds<const Known*>(id[1]) : nullptr;
   if (id[0].text() != "storage" || type == nullptr || !(*type)->storage || id.size() < 5 ||
       id.size() > 6 || id[2].kind() != Kind::text)
@@ -87,9 +85,6 @@ Archive::Archive(Reading& reading, std::string_view bytes)
   if (folder_.empty())
     throw Error(Exit::data, reading.where, ": a zip file, but not of torch.save: it has no ",
                 kPickle);
-  if (records_.count(folder_ + "constants.pkl") > 0)
-    throw Error(Exit::data, reading.where,
-                ": a TorchScript program: expected what torch.save wrote of a state_dict()");
   const auto order = records_.find(folder_ + "byteorder");
   if (order == records_.end()) return;  // of before 2.0
   if (order->second != "little" && order->second != "big")

@@ -137,7 +137,8 @@ Entry Reader::next_entry(uint64_t& at) const {
   if ((number<uint16_t>(at + 8) & kEncrypted) != 0)
     throw fail("zip: ", printable(entry.name), ": is encrypted");
   if (entry.method != kStored || entry.packed != entry.size)
-    throw fail("zip: ", printable(entry.name), ": is compressed; torch.save stores");
+    throw fail("zip: ", printable(entry.name),
+               ": is compressed, as in TorchScript programs: expected what torch.save wrote");
   at += kEntryBytes + name + extra + comment;
   return entry;
 }

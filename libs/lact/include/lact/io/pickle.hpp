@@ -32,6 +32,8 @@ class PickledTensor {
   ///          was opened
   at::Tensor read(std::string name = "") const;
 
+  const Layout& layout() const { return *layout_; }
+
  private:
   std::shared_ptr<const Layout> layout_;
 };
