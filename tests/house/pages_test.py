@@ -41,7 +41,7 @@ def section(page, name):
 
 
 def subsections(page):
-    """{title: text} of the section OPTIONS: "Common options", and one per form of the command."""
+    """{title: text} of the section OPTIONS: "Common options", perhaps "Every modality", and one per form."""
     parts = re.split(r"^\.Ss (.*)$", section(page, "OPTIONS"), flags=re.M)
     return dict(zip(parts[1::2], parts[2::2]))
 
@@ -58,6 +58,7 @@ def forms(page):
     """[(words, options)] for every form of a command that its page describes."""
     parts = subsections(page)
     common = options_of_page(parts.pop("Common options"))
+    common |= options_of_page(parts.pop("Every modality", ""))
     expect(parts, f"{page}.1 describes no form of the command")
     return [(title.split(), common | options_of_page(text)) for title, text in parts.items()]
 

@@ -115,6 +115,20 @@ TEST_CASE("the order of the input views does not matter, and targets do not see 
                  together) > 1e-4);
 }
 
+TEST_CASE("the truth of a target is not looked at") {
+  const at::NoGradGuard no_grad;
+  const auto model = small_model();
+  const auto all = some_views(6, 5);
+  const auto inputs = part(all, {0, 1, 2}), targets = part(all, {3, 4});
+  const Posed cameras{{}, targets.intrinsics, targets.poses};
+  const Posed alone{{}, cameras.intrinsics.unsqueeze(0), cameras.poses.unsqueeze(0)};
+  CHECK(test::same_bytes(model.forward(batch(inputs), batch(targets)),
+                         model.forward(batch(inputs), alone)));
+  const auto scene = model.reconstruct(inputs, model.start());
+  CHECK(test::same_bytes(model.render(targets, scene, 12, 16),
+                         model.render(cameras, scene, 12, 16)));
+}
+
 TEST_CASE(
     "views added to a scene are a second update of it, and what was read before stays as it was") {
   const at::NoGradGuard no_grad;
