@@ -176,7 +176,11 @@ class Info final : public plugin::Command {
                 {"distance_max", rig.furthest},
                 {"files", scene.files}};
     std::string span;
-    for (size_t i = 0; i < 3; ++i) span += (i > 0 ? " x " : "") + rounded(rig.high[i] - rig.low[i]);
+    for (size_t i = 0; i < 3; ++i) {
+      const double width = rig.high[i] - rig.low[i];
+      // What inverting matrices leaves is no width.
+      span += (i > 0 ? " x " : "") + rounded(width > 1e-9 * rig.furthest ? width : 0);
+    }
     table.row(values, {scene.name, std::to_string(scene.cameras.size()),
                        concat(scene.width, " x ", scene.height), range(rig.fov_low, rig.fov_high),
                        span, range(rig.nearest, rig.furthest)});
