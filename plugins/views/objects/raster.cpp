@@ -16,7 +16,7 @@ constexpr double kMostPlace = 1 << 29;
 // wins, then the first. Otherwise rounding would draw stripes, others from each camera.
 constexpr float kTogether = 5e-5f;
 constexpr float kInvisible = 0.005f;
-constexpr size_t kMostFragments = size_t{1} << 26;
+constexpr size_t kMostFragments = size_t{1} << 25;
 
 /// A corner as the camera sees it.
 struct Seen {

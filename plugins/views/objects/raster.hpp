@@ -20,7 +20,7 @@ class Renderer {
   ~Renderer();
 
   /// RGBA, on nothing.
-  /// Errors   65 if more than 2^26 points are seen through others
+  /// Errors   65 if more than 2^25 points are seen through others
   media::Image draw(const Camera& camera);
 
  private:

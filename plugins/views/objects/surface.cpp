@@ -26,7 +26,8 @@ float dot3(const Point& a, const Point& b) {
 
 Point unit3(const Point& a) {
   const float length = std::sqrt(dot3(a, a));
-  return length > 0 ? Point{a[0] / length, a[1] / length, a[2] / length} : Point{0, 0, 1};
+  return length > 0 && std::isfinite(length) ? Point{a[0] / length, a[1] / length, a[2] / length}
+                                             : Point{0, 0, 1};
 }
 
 /// What each corner has of a point. Linear in space is linear over distance on the picture.

@@ -9,7 +9,7 @@
 namespace lact::views::objects {
 
 float dot3(const Point& a, const Point& b);
-/// (0, 0, 1) of nothing.
+/// (0, 0, 1) of what has no direction.
 Point unit3(const Point& a);
 
 /// Positions on a picture are whole numbers, so that neighbours share each point of their common
