@@ -204,30 +204,54 @@ Capture list_capture(const fs::path& where, const Preparation& how, Faults& faul
   return capture;
 }
 
-std::vector<fs::path> find_captures(const fs::path& where) {
+namespace {
+
+/// "chairs/oak" of "chairs/oak/opencv_cameras.json"; "" for what leads out of the list's folder.
+std::string listed_name(const fs::path& item) {
+  const auto inside = item.lexically_normal();
+  if (inside.is_absolute() || inside.empty() || *inside.begin() == "..") return "";
+  for (const char* name : kCameraFiles) {
+    const auto whole = inside.generic_string(), end = concat("/", name);
+    if (whole.size() > end.size() && whole.compare(whole.size() - end.size(), end.npos, end) == 0)
+      return above(inside.parent_path(), "nerfstudio").generic_string();
+  }
+  return "";
+}
+
+std::vector<Found> captures_in(const fs::path& folder) {
+  std::vector<Found> found;
+  std::error_code error;
+  for (fs::directory_iterator item(folder, error), end; !error && item != end;
+       item.increment(error))
+    if (is_folder(item->path()) && !find_cameras(item->path()).empty())
+      found.push_back({item->path(), ""});
+  if (error) throw Error(Exit::no_input, folder.string(), ": cannot read: ", error.message());
+  if (found.empty()) no_cameras(folder);
+  std::sort(found.begin(), found.end(),
+            [](const Found& a, const Found& b) { return a.where < b.where; });
+  return found;
+}
+
+}  // namespace
+
+std::vector<Found> find_captures(const fs::path& where) {
   std::error_code error;
   if (!fs::exists(where, error))
     throw Error(Exit::no_input, where.string(), ": no such file or folder");
-  std::vector<fs::path> found;
   if (is_folder(where)) {
-    if (!find_cameras(where).empty()) return {where};
-    for (fs::directory_iterator item(where, error), end; !error && item != end;
-         item.increment(error))
-      if (is_folder(item->path()) && !find_cameras(item->path()).empty())
-        found.push_back(item->path());
-    if (error) throw Error(Exit::no_input, where.string(), ": cannot read: ", error.message());
-    if (found.empty()) no_cameras(where);
-    std::sort(found.begin(), found.end());
-    return found;
+    if (!find_cameras(where).empty()) return {{where, ""}};
+    return captures_in(where);
   }
-  if (where.extension() != ".json") return {where};
+  if (where.extension() != ".json") return {{where, ""}};
   const auto json = parse_python_json(io::read_text(where, kMostJson), where.string());
-  if (!json.is_array() || json.empty() || !json[0].is_string()) return {where};
+  if (!json.is_array() || json.empty() || !json[0].is_string()) return {{where, ""}};
+  std::vector<Found> found;
   for (const auto& item : json) {
     if (!item.is_string())
       throw Error(Exit::data, where.string(), ": expected a list of camera files, found ",
                   io::printable(item.dump(-1, ' ', true)));
-    found.push_back((where.parent_path() / item.get<std::string>()).lexically_normal());
+    const fs::path path = item.get<std::string>();
+    found.push_back({(where.parent_path() / path).lexically_normal(), listed_name(path)});
   }
   return found;
 }

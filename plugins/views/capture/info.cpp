@@ -127,12 +127,13 @@ class Info final : public plugin::Command {
   }
 
   /// Images are not opened, unless the cameras do not say how large they are.
-  Seen capture(const fs::path& place) const {
+  Seen capture(const Found& place) const {
     Preparation how;
     how.images = how_images_;
     Skipped skipped;
     Faults faults(/*strict=*/false, skipped);
-    const auto capture = list_capture(place, how, faults);
+    auto capture = list_capture(place.where, how, faults);
+    if (!place.name.empty()) capture.name = place.name;
     for (const auto& line : skipped.lines) log::warning(line);
     Seen seen{io::printable(capture.name),
               capture.file.string(),

@@ -88,7 +88,7 @@ class Pack final : public plugin::Command {
 
   /// All scenes that have cameras and images, in the order given.
   std::vector<Planned> list() {
-    std::vector<fs::path> places;
+    std::vector<Found> places;
     for (const auto& input : inputs_)
       for (auto& place : find_captures(input)) places.push_back(std::move(place));
     if (!how_.video.empty() && places.size() != 1)
@@ -103,14 +103,15 @@ class Pack final : public plugin::Command {
       try {
         Skipped skipped;
         Faults faults(how_.strict, skipped);
-        scene.capture = list_capture(places[i], how_, faults);
+        scene.capture = list_capture(places[i].where, how_, faults);
+        if (!places[i].name.empty()) scene.capture.name = places[i].name;
         const bool match = matches(scene.capture.name);
         matched |= match;
         scene.split = held || match ? 1 : 0;
         take(skipped, scene.split);
       } catch (const Error& error) {
         ++counts_[held ? 1 : 0].lost_scenes;
-        lost(error, places[i].string());
+        lost(error, places[i].where.string());
         continue;
       }
       auto& name = scene.capture.name;

@@ -73,20 +73,22 @@ TEST_CASE("a pack holds what reading the scenes gives, train and validation apar
   for (int i = 0; i < 6; ++i) write_scene(folder / concat("many/s", i), 2 + i % 3);
   fs::create_directories(folder / "many/nothing");
   write_scene(folder / "alone");
-  test::put(folder / "list.json", R"(["alone/transforms.json", "many/s0"])");
-  // s0 to s5, then alone, then s0 again: the third and the sixth are held out, and alone by name.
+  test::put(folder / "list.json",
+            R"(["alone/transforms.json", "many/s0", "many/s1/transforms.json"])");
+  // s0 to s5, then alone, then s0 and s1 again: the third, sixth and ninth are held out, and alone
+  // by name.
   const auto result = pack(folder, {(folder / "many").string(), (folder / "list.json").string(),
                                     "--holdout", "3", "--validation-scenes", "al*", "--json"});
   CHECK(result.err ==
         "lact-tokenize: train: 5 scenes, 12 views of 12 x 10, 0 skipped\n"
-        "lact-tokenize: validation: 3 scenes, 12 views of 12 x 10, 0 skipped\n");
+        "lact-tokenize: validation: 4 scenes, 15 views of 12 x 10, 0 skipped\n");
   REQUIRE(result.exit == 0);
   const auto json = Json::parse(result.out);
   CHECK(json["train"]["views"] == 12);
-  CHECK(json["validation"]["scenes"] == 3);
+  CHECK(json["validation"]["scenes"] == 4);
   const auto train = PackedScenes::open(folder / "out");
   CHECK(names(train) == "s0:2 s1:3 s3:2 s4:3 s0-2:2");
-  CHECK(names(PackedScenes::open(folder / "out", "validation")) == "s2:4 s5:4 alone:4");
+  CHECK(names(PackedScenes::open(folder / "out", "validation")) == "s2:4 s5:4 alone:4 many/s1:3");
   CHECK(same(train, 1, read(folder / "many/s1")));
   CHECK(same(train, 4, read(folder / "many/s0")));
   CHECK_FALSE(same(train, 0, read(folder / "many/s1")));
