@@ -40,7 +40,8 @@ std::map<std::string, Tensor> expected_tensors() {
                                         {"empty", at::empty({0, 3})},
                                         {"parameter", grid[0]},
                                         {"expanded", at::full({2, 3}, 1.5f)},
-                                        {"größe", at::ones({1})}};
+                                        {"größe", at::ones({1})},
+                                        {"noted", at::ones({2})}};
   const std::map<std::string, c10::ScalarType> types = {{"float64", at::kDouble},
                                                         {"float32", at::kFloat},
                                                         {"float16", at::kHalf},

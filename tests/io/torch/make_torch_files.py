@@ -32,6 +32,8 @@ def tensors():
         "grid": grid, "transposed": grid.t(), "column": grid[1:, 2], "again": grid, "all": grid.reshape(-1),
         "scalar": torch.tensor(-2.5), "empty": torch.empty(0, 3), "parameter": torch.nn.Parameter(grid[0].clone()),
         "expanded": torch.tensor([1.5]).expand(2, 3), "größe": torch.ones(1)})
+    state["noted"] = torch.ones(2)
+    state["noted"].note = {"who": "the test"}
     return state
 
 

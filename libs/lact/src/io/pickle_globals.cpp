@@ -116,6 +116,16 @@ Value rebuild_parameter(Reading& reading, const Values& arguments) {
   return arguments[0];
 }
 
+/// (function, class, its arguments, attributes): a tensor with attributes, which are left out.
+Value rebuild_from_type(Reading& reading, const Values& arguments) {
+  expect_arguments(reading, arguments, 4, 4, "torch._tensor._rebuild_from_type_v2");
+  const auto* function = holds<const Known*>(arguments[0]);
+  for (const auto call : {rebuild_tensor, rebuild_tensor_v3, rebuild_parameter})
+    if (function != nullptr && (*function)->call == call)
+      return call(reading, sequence(reading, arguments[2], "a tensor"));
+  throw reading.fail("a tensor: expected what makes one, found ", arguments[0].word());
+}
+
 // --- the list ------------------------------------------------------------------------------------
 
 std::map<std::string, Known, std::less<>> make_list() {
@@ -130,6 +140,9 @@ std::map<std::string, Known, std::less<>> make_list() {
       {"torch._utils._rebuild_tensor", rebuild_tensor},
       {"torch._utils._rebuild_tensor_v2", rebuild_tensor},
       {"torch._utils._rebuild_tensor_v3", rebuild_tensor_v3},
+      {"torch._tensor._rebuild_from_type_v2", rebuild_from_type},
+      {"torch.Tensor"},
+      {"torch.nn.parameter.Parameter"},
       {"torch._utils._rebuild_parameter", rebuild_parameter},
       {"torch._utils._rebuild_parameter_with_state", rebuild_parameter},
   };
@@ -191,11 +204,11 @@ void expect_arguments(const Reading& reading, const Values& found, size_t least,
 }
 
 std::vector<int64_t> sizes(const Reading& reading, const Value& value, const char* what) {
-  std::vector<int64_t> sizes;
-  for (const auto& one : sequence(reading, value, what))
-    sizes.push_back(static_cast<int64_t>(count_of(reading, one, what)));
-  if (sizes.size() > kMaxDimensions)
+  const auto& all = sequence(reading, value, what);
+  if (all.size() > kMaxDimensions)
     throw reading.fail(what, ": more than ", kMaxDimensions, " dimensions");
+  std::vector<int64_t> sizes;
+  for (const auto& one : all) sizes.push_back(static_cast<int64_t>(count_of(reading, one, what)));
   return sizes;
 }
 

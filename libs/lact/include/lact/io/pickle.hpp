@@ -32,7 +32,7 @@ class PickledTensor {
   ///          was opened
   at::Tensor read(std::string name = "") const;
 
-  const Layout& layout() const { return *layout_; }
+  const Layout& layout() const { return *layout_; }  ///< for the reader
 
  private:
   std::shared_ptr<const Layout> layout_;
