@@ -61,7 +61,7 @@ bool is_packed(const fs::path& where) {
 class Info final : public plugin::Command {
  public:
   void declare(CLI::App& app) override {
-    app.add_option("SCENE", inputs_,
+    app.add_option("PATH", inputs_,
                    "packed scenes (a folder of lact-tokenize views pack, or one of its files), or "
                    "whatever that packs")
         ->required();

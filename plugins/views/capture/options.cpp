@@ -7,7 +7,6 @@
 #include <CLI/Formatter.hpp>
 
 #include <charconv>
-#include <limits>
 
 namespace lact::views {
 namespace {
@@ -56,16 +55,13 @@ void PreparationOptions::declare(CLI::App& app, const char* group) {
                  "a film whose frames the views are, by the numbers that their names end in")
       ->type_name("FILE")
       ->group(group);
-  const auto from = [](int64_t least) {
-    return CLI::Range(least, std::numeric_limits<int64_t>::max());
-  };
   app.add_option("--every", every, "take each N-th of the views listed")
       ->type_name("N")
-      ->check(from(1))
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
       ->group(group);
   app.add_option("--max-views", max_views, "at most N views of a scene, evenly spread; 0: all")
       ->type_name("N")
-      ->check(from(0))
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 20))
       ->group(group);
   app.add_flag("--strict", strict,
                "end at the first view that cannot be used; without it they are skipped and counted")

@@ -18,7 +18,6 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
 #include <optional>
 #include <set>
 
@@ -43,7 +42,7 @@ class Pack final : public plugin::Command {
  public:
   void declare(CLI::App& app) override {
     const char* group = "Scenes and output";
-    app.add_option("SCENE", inputs_,
+    app.add_option("PATH", inputs_,
                    "camera files (opencv_cameras.json, transforms.json), COLMAP models, folders "
                    "with one of them or with many such folders, or lists of these (a JSON array)")
         ->required();
@@ -53,12 +52,12 @@ class Pack final : public plugin::Command {
         ->required()
         ->group(group);
     app.add_option("--validation-scenes", globs_,
-                   "scenes that are kept for validation, by their names; can be repeated")
+                   "scenes that are kept for validation, by their names")
         ->type_name("GLOB")
         ->group(group);
-    app.add_option("--holdout", holdout_, "each N-th scene is kept for validation, too")
+    app.add_option("--holdout", holdout_, "each N-th scene is kept for validation, too; 0: none")
         ->type_name("N")
-        ->check(CLI::Range(int64_t{2}, std::numeric_limits<int64_t>::max()))
+        ->check(CLI::Range(int64_t{0}, int64_t{1} << 20))
         ->group(group);
     app.add_option("--shard-size", shard_size_,
                    "bytes of images from which on a file is cut, with K, M or G")
