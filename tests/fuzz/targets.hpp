@@ -30,6 +30,7 @@ bool accepts(const Target& target, const std::string& bytes);
 
 // What targets_*.cpp share.
 std::vector<Target> io_targets();
+std::vector<Target> pickle_targets();
 std::vector<Target> config_targets();
 std::vector<Target> text_targets();
 /// A folder of this process, in memory where there is such a place; removed at its end.
