@@ -41,10 +41,11 @@ void take(png_structp png, png_bytep to, size_t bytes) {
   left.remove_prefix(bytes);
 }
 
-/// Chunks of words and of colour profiles are not looked at, however large they unpack.
+/// Chunks that libpng would unpack, or take memory for as long as they claim to be, and that nobody
+/// looks at; eXIf is read by orientation_of().
 void skip_chunks(png_structp png) {
-  static const png_byte kUnused[] = "iCCP\0tEXt\0zTXt\0iTXt\0tIME\0sPLT\0hIST\0pCAL\0sCAL";
-  png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, kUnused, 9);
+  static const png_byte kSkipped[] = "eXIf\0iCCP\0tEXt\0zTXt\0iTXt\0tIME\0sPLT\0hIST\0pCAL\0sCAL";
+  png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, kSkipped, sizeof kSkipped / 5);
 }
 
 bool read_header(Reader& r) {
@@ -74,11 +75,16 @@ bool read_rows(Reader& r) {
   return true;
 }
 
-Orientation orientation_of(Reader& r) {
-  png_uint_32 bytes = 0;
-  png_bytep exif = nullptr;
-  if (png_get_eXIf_1(r.png, r.info, &bytes, &exif) == 0) return Orientation::upright;
-  return exif_orientation({reinterpret_cast<const char*>(exif), bytes});
+Orientation orientation_of(std::string_view bytes) {
+  constexpr size_t kFrameBytes = 12;  // length, name and checksum of a chunk
+  for (bytes.remove_prefix(kSignatureBytes); bytes.size() >= kFrameBytes;) {
+    uint64_t length = 0;
+    for (size_t i = 0; i < 4; ++i) length = length << 8 | static_cast<uint8_t>(bytes[i]);
+    if (length > bytes.size() - kFrameBytes) break;
+    if (bytes.substr(4, 4) == "eXIf") return exif_orientation(bytes.substr(8, length));
+    bytes.remove_prefix(kFrameBytes + length);
+  }
+  return Orientation::upright;
 }
 
 struct Writer {
@@ -140,7 +146,7 @@ Decoded decode_png(std::string_view bytes, const std::string& name) {
     throw Error(Exit::internal, name, ": libpng gives rows of another size");
   r.rows = rows_of(out.image);
   if (!read_rows(r)) refuse();
-  out.orientation = orientation_of(r);
+  out.orientation = orientation_of(bytes);
   return out;
 }
 

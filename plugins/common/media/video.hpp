@@ -14,7 +14,7 @@ namespace lact::media {
 /// Decodes the best video stream of a file, in RGB, turned as the file's rotation says. Matrix and
 /// range are the file's; if it names no matrix, BT.709 above 1279 x 576 pixels, else BT.601.
 /// Errors   66 if it cannot be opened; 65 if it is damaged, of a format that is not read, without
-///          video, or has frames of more than 2^26 pixels; both name it. Packets and frames that
+///          video, or has frames of more than 2^25 pixels; both name it. Packets and frames that
 ///          are damaged are passed over; damaged() counts them.
 class VideoReader {
  public:

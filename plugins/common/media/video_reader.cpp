@@ -4,8 +4,6 @@
 
 #include <lact/error.hpp>
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
@@ -146,7 +144,7 @@ struct VideoReader::Impl {
 };
 
 void VideoReader::Impl::open(const std::filesystem::path& path) {
-  av_log_set_level(AV_LOG_QUIET);
+  tame();
   name = path.string();
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored))
@@ -168,8 +166,7 @@ void VideoReader::Impl::open(const std::filesystem::path& path) {
   av_opt_set(context, "codec_whitelist", kDecoders, 0);
   av_opt_set(context, "protocol_whitelist", "none", 0);
   const int error = avformat_open_input(&context, "", nullptr, nullptr);  // frees it if it fails
-  if (error == AVERROR(ENOMEM)) throw std::bad_alloc();
-  if (error < 0)
+  if (error < 0)  // memory, too: sizes that a file claims are not sound
     throw Error(Exit::data, name,
                 ": is damaged, or no film of a kind that is read (MP4, WebM, AVI, MPEG, ...): ",
                 words_of(error));
@@ -188,12 +185,12 @@ void VideoReader::Impl::find_stream() {
     if (static_cast<int>(i) != stream) format->streams[i]->discard = AVDISCARD_ALL;
 
   codec.reset(allocated(avcodec_alloc_context3(decoder)));
-  if (avcodec_parameters_to_context(codec.get(), one.codecpar) < 0) throw std::bad_alloc();
+  int error = avcodec_parameters_to_context(codec.get(), one.codecpar);
   av_opt_set(codec.get(), "codec_whitelist", kDecoders, 0);
   codec->pkt_timebase = one.time_base;
   codec->max_pixels = kMaxFilmPixels;
-  codec->thread_count = at::get_num_threads();
-  const int error = avcodec_open2(codec.get(), decoder, nullptr);
+  codec->thread_count = 1;  // what is made of damaged packets depends on threads
+  if (error >= 0) error = avcodec_open2(codec.get(), decoder, nullptr);
   if (error < 0)
     throw Error(Exit::data, name, ": cannot decode ", avcodec_get_name(one.codecpar->codec_id),
                 ": ", words_of(error));
@@ -234,7 +231,8 @@ bool VideoReader::Impl::decode() {
   for (;;) {
     const int error = avcodec_receive_frame(codec.get(), frame.get());
     if (error == AVERROR_EOF) return false;
-    if (error == AVERROR(ENOMEM)) throw std::bad_alloc();
+    if (error == AVERROR(ENOMEM))
+      throw Error(Exit::data, name, ": a frame takes more memory than there is");
     if (error == AVERROR(EAGAIN)) {
       if (drained) return false;
       feed();

@@ -21,6 +21,7 @@ constexpr int kThreads = 4;
 struct Encoder {
   const char* name;
   std::map<std::string, std::string> options;
+  const char* filter = nullptr;  // of packets
 };
 /// A kind of file and who can make it, best first.
 struct Kind {
@@ -32,7 +33,8 @@ const std::map<std::string, Kind>& kinds() {
   static const std::map<std::string, Kind> all = {
       {".mp4",
        {"mp4",
-        {{"libx264", {{"preset", "medium"}, {"crf", "18"}}},
+        {// x264 writes its version and settings into a message of type 6.
+         {"libx264", {{"preset", "medium"}, {"crf", "18"}}, "filter_units=remove_types=6"},
          {"mpeg4", {{"flags", "+qscale"}, {"global_quality", std::to_string(3 * FF_QP2LAMBDA)}}}}}},
       {".webm",
        {"webm",
@@ -118,6 +120,7 @@ struct VideoWriter::Impl {
   Io io;
   std::unique_ptr<AVFormatContext, FreedMuxer> format;
   Codec codec;
+  Filter filter;
   Scaler scaler;
   Frame rgb, yuv;
   Packet packet;
@@ -125,10 +128,12 @@ struct VideoWriter::Impl {
 
   void open(const std::filesystem::path& file, double rate);
   void open_encoder(const Kind& kind, AVRational rate);
+  void open_filter(const char* words);
   void open_muxer(const std::filesystem::path& file, const Kind& kind, AVRational rate);
   void make_frames();
   void check(int error, const char* what);
   void encode(const AVFrame* frame);
+  void write(AVPacket* encoded);
   void fill(const Image& image);
 };
 
@@ -167,6 +172,16 @@ void VideoWriter::Impl::open_encoder(const Kind& kind, AVRational rate) {
   const int error = avcodec_open2(codec.get(), encoder, &options);
   av_dict_free(&options);
   check(error, "encode");
+  open_filter(chosen->filter);
+}
+
+void VideoWriter::Impl::open_filter(const char* words) {
+  AVBSFContext* made = nullptr;
+  check(av_bsf_list_parse_str(words, &made), "encode");
+  filter.reset(made);
+  check(avcodec_parameters_from_context(filter->par_in, codec.get()), "encode");
+  filter->time_base_in = codec->time_base;
+  check(av_bsf_init(filter.get()), "encode");
 }
 
 void VideoWriter::Impl::open_muxer(const std::filesystem::path& file, const Kind& kind,
@@ -187,7 +202,7 @@ void VideoWriter::Impl::open_muxer(const std::filesystem::path& file, const Kind
   stream = allocated(avformat_new_stream(format.get(), nullptr));
   stream->time_base = codec->time_base;
   stream->avg_frame_rate = rate;
-  check(avcodec_parameters_from_context(stream->codecpar, codec.get()), "write");
+  check(avcodec_parameters_copy(stream->codecpar, filter->par_out), "write");
   check(avformat_write_header(format.get(), nullptr), "write");
 }
 
@@ -213,7 +228,7 @@ void VideoWriter::Impl::make_frames() {
 }
 
 void VideoWriter::Impl::open(const std::filesystem::path& file, double rate) {
-  av_log_set_level(AV_LOG_QUIET);
+  tame();
   if (!(rate > 0 && rate <= 1000))
     throw Error(Exit::usage, name, ": expected 1 to 1000 frames per second, found ", rate);
   if (width < 1 || height < 1 || width > kMaxFilmPixels / height)
@@ -241,17 +256,29 @@ void VideoWriter::Impl::fill(const Image& image) {
   }
 }
 
-/// A frame, or none: all that the encoder still holds.
-void VideoWriter::Impl::encode(const AVFrame* frame) {
-  check(avcodec_send_frame(codec.get(), frame), "encode");
+/// A packet from the encoder, or none at the end.
+void VideoWriter::Impl::write(AVPacket* encoded) {
+  check(av_bsf_send_packet(filter.get(), encoded), "encode");
   for (;;) {
-    const int error = avcodec_receive_packet(codec.get(), packet.get());
+    const int error = av_bsf_receive_packet(filter.get(), packet.get());
     if (error == AVERROR(EAGAIN) || error == AVERROR_EOF) return;
     check(error, "encode");
     if (packet->duration == 0) packet->duration = 1;
     av_packet_rescale_ts(packet.get(), codec->time_base, stream->time_base);
     packet->stream_index = stream->index;
     check(av_interleaved_write_frame(format.get(), packet.get()), "write");
+  }
+}
+
+/// A frame, or none: all that the encoder still holds.
+void VideoWriter::Impl::encode(const AVFrame* frame) {
+  check(avcodec_send_frame(codec.get(), frame), "encode");
+  for (;;) {
+    const int error = avcodec_receive_packet(codec.get(), packet.get());
+    if (error == AVERROR(EAGAIN)) return;
+    if (error == AVERROR_EOF) return write(nullptr);
+    check(error, "encode");
+    write(packet.get());
   }
 }
 
