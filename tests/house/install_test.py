@@ -14,7 +14,7 @@ import tempfile
 from sentences import BUILD, LIBTORCH, SOURCE, expect, main
 
 NAMED = os.environ.get("LACT_TEST_NAMED_LIBTORCH", "")  # by -Dlibtorch: the programs know it
-TOOLS = ("lact-bench", "lact-generate", "lact-tokenize", "lact-train")
+TOOLS = ("lact-bench", "lact-generate", "lact-render", "lact-tokenize", "lact-train")
 FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="lact-install-"))
 PREFIX = FOLDER / "moved"
 TEXT = SOURCE / "HACKING.md"
