@@ -39,6 +39,26 @@ struct Fragment {
   Paint paint{};
 };
 
+/// The normal of a triangle's plane, on the side that `eye` sees.
+Point normal_towards(const Vector& eye, const Point& a, const Point& b, const Point& c) {
+  const Point u{b[0] - a[0], b[1] - a[1], b[2] - a[2]}, v{c[0] - a[0], c[1] - a[1], c[2] - a[2]};
+  const auto n =
+      unit3({u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]});
+  const Point to{static_cast<float>(eye[0]) - a[0], static_cast<float>(eye[1]) - a[1],
+                 static_cast<float>(eye[2]) - a[2]};
+  return dot3(n, to) < 0 ? Point{-n[0], -n[1], -n[2]} : n;
+}
+
+/// Where the edge from `a` to `b` meets the near plane.
+Seen crossing(const Seen& a, const Seen& b) {
+  const double share = (kNear - a.z) / (b.z - a.z);
+  const auto f = static_cast<float>(share);
+  Seen out{a.x + share * (b.x - a.x), a.y + share * (b.y - a.y), kNear,
+           a.u + f * (b.u - a.u),     a.v + f * (b.v - a.v),     a.normal};
+  for (size_t c = 0; c < 3; ++c) out.normal[c] += f * (b.normal[c] - a.normal[c]);
+  return out;
+}
+
 }  // namespace
 
 struct Renderer::Impl {
@@ -52,9 +72,10 @@ struct Renderer::Impl {
         buffer(static_cast<size_t>(columns * rows)) {}
 
   void place(const Camera& camera);
-  void cut(int32_t index);
-  void add(const Triangle& triangle, const Seen* corners, const Point& face, bool smooth);
+  void cut(const Triangle& triangle);
+  void add(const Triangle& triangle, const std::array<Seen, 3>& corners, bool smooth);
   void fill(int32_t index);
+  void touch(Sample& sample, float iz, int32_t index, int64_t column, int64_t row);
   media::Image resolve();
 
   const Mesh& mesh;
@@ -83,62 +104,38 @@ void Renderer::Impl::place(const Camera& from) {
 }
 
 /// What of a triangle is in front of the camera, as triangles on the picture.
-void Renderer::Impl::cut(int32_t index) {
-  const auto& triangle = mesh.triangles[static_cast<size_t>(index)];
+void Renderer::Impl::cut(const Triangle& triangle) {
+  const auto place = [&](size_t k) {
+    return mesh.places[static_cast<size_t>(triangle.corners[k].place)];
+  };
+  const auto face = normal_towards(camera.position(), place(0), place(1), place(2));
   std::array<Seen, 3> corners;
-  std::array<Point, 3> at;
   bool smooth = true;
-  int behind = 0;
+  for (const auto& corner : triangle.corners) smooth &= corner.normal >= 0;
   for (size_t k = 0; k < 3; ++k) {
     const auto& corner = triangle.corners[k];
     const auto& p = seen[static_cast<size_t>(corner.place)];
-    corners[k].x = p[0], corners[k].y = p[1], corners[k].z = p[2];
-    at[k] = mesh.places[static_cast<size_t>(corner.place)];
-    behind += p[2] < kNear;
+    corners[k] = {p[0], p[1], p[2], 0, 0, face};
     if (corner.texture >= 0) {
       const auto& uv = mesh.textured[static_cast<size_t>(corner.texture)];
       corners[k].u = uv[0], corners[k].v = uv[1];
     }
-    smooth &= corner.normal >= 0;
-  }
-  if (behind == 3) return;
-  // The side that is seen; files' normals may point to the other one.
-  const Point a{at[1][0] - at[0][0], at[1][1] - at[0][1], at[1][2] - at[0][2]},
-      b{at[2][0] - at[0][0], at[2][1] - at[0][1], at[2][2] - at[0][2]};
-  Point face =
-      unit3({a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]});
-  const auto eye = camera.position();
-  const Point to{static_cast<float>(eye[0]) - at[0][0], static_cast<float>(eye[1]) - at[0][1],
-                 static_cast<float>(eye[2]) - at[0][2]};
-  if (dot3(face, to) < 0) face = {-face[0], -face[1], -face[2]};
-  for (size_t k = 0; smooth && k < 3; ++k) {
-    auto n = unit3(mesh.normals[static_cast<size_t>(triangle.corners[k].normal)]);
+    if (!smooth) continue;
+    // The side that is seen; files' normals may point to the other one.
+    auto& n = corners[k].normal = unit3(mesh.normals[static_cast<size_t>(corner.normal)]);
     if (dot3(n, face) < 0) n = {-n[0], -n[1], -n[2]};
-    corners[k].normal = n;
   }
-  if (behind == 0) return add(triangle, corners.data(), face, smooth);
-  // Against the near plane: each edge that crosses it gets a corner there.
   std::array<Seen, 4> kept;
   size_t count = 0;
   for (size_t k = 0; k < 3; ++k) {
     const auto &from = corners[k], &next = corners[(k + 1) % 3];
     if (from.z >= kNear) kept[count++] = from;
-    if ((from.z < kNear) == (next.z < kNear)) continue;
-    const double share = (kNear - from.z) / (next.z - from.z);
-    const auto f = static_cast<float>(share);
-    Seen cut = from;
-    cut.x += share * (next.x - from.x), cut.y += share * (next.y - from.y), cut.z = kNear;
-    cut.u += f * (next.u - from.u), cut.v += f * (next.v - from.v);
-    for (size_t c = 0; c < 3; ++c) cut.normal[c] += f * (next.normal[c] - from.normal[c]);
-    kept[count++] = cut;
+    if ((from.z < kNear) != (next.z < kNear)) kept[count++] = crossing(from, next);
   }
-  for (size_t k = 2; k < count; ++k) {
-    const Seen fan[3] = {kept[0], kept[k - 1], kept[k]};
-    add(triangle, fan, face, smooth);
-  }
+  for (size_t k = 2; k < count; ++k) add(triangle, {kept[0], kept[k - 1], kept[k]}, smooth);
 }
 
-void Renderer::Impl::add(const Triangle& triangle, const Seen* corners, const Point& face,
+void Renderer::Impl::add(const Triangle& triangle, const std::array<Seen, 3>& corners,
                          bool smooth) {
   Surface surface;
   for (size_t k = 0; k < 3; ++k) {
@@ -148,7 +145,7 @@ void Renderer::Impl::add(const Triangle& triangle, const Seen* corners, const Po
     surface.x[k] = std::llround(x), surface.y[k] = std::llround(y);
     surface.iz[k] = 1 / corners[k].z;
     surface.u[k] = corners[k].u, surface.v[k] = corners[k].v;
-    surface.normal[k] = smooth ? corners[k].normal : face;
+    surface.normal[k] = corners[k].normal;
   }
   int64_t area = (surface.x[1] - surface.x[0]) * (surface.y[2] - surface.y[0]) -
                  (surface.y[1] - surface.y[0]) * (surface.x[2] - surface.x[0]);
@@ -172,6 +169,27 @@ void Renderer::Impl::add(const Triangle& triangle, const Seen* corners, const Po
   surfaces.push_back(surface);
 }
 
+/// A surface covers a sample point.
+void Renderer::Impl::touch(Sample& sample, float iz, int32_t index, int64_t column, int64_t row) {
+  const auto& surface = surfaces[static_cast<size_t>(index)];
+  const bool nearer = iz > sample.iz * (1 + kTogether);
+  const bool together = !nearer && iz >= sample.iz * (1 - kTogether);
+  if (!nearer && !together) return;
+  if (!surface.sheer()) {
+    if (nearer || (surface.front && !surfaces[static_cast<size_t>(sample.surface)].front))
+      sample = {iz, index};
+    return;
+  }
+  const auto paint = surface.paint(column, row);
+  if (paint[3] >= kOpaque) {
+    if (nearer) sample = {iz, index};
+  } else if (paint[3] > kInvisible) {  // in an opaque surface it lies on it
+    if (fragments.size() >= kMostFragments)
+      throw Error(Exit::data, "too many surfaces that let through");
+    fragments.push_back({static_cast<int32_t>(&sample - buffer.data()), iz, index, paint});
+  }
+}
+
 /// Puts a triangle into the buffer, where nothing is nearer.
 void Renderer::Impl::fill(int32_t index) {
   const auto& surface = surfaces[static_cast<size_t>(index)];
@@ -183,7 +201,6 @@ void Renderer::Impl::fill(int32_t index) {
   const int64_t right = std::min(columns, (x_high + kSub / 2) / kSub + 1),
                 bottom = std::min(rows, (y_high + kSub / 2) / kSub + 1);
   if (left >= right || top >= bottom) return;
-  const bool sheer = surface.sheer();
   std::array<int64_t, 3> start, across, below;
   double iz_start = 0, iz_across = 0, iz_below = 0;
   for (size_t k = 0; k < 3; ++k) {
@@ -204,26 +221,8 @@ void Renderer::Impl::fill(int32_t index) {
     double iz_here = iz_start;
     auto* sample = buffer.data() + row * columns + left;
     for (int64_t column = left; column < right; ++column, ++sample) {
-      if ((edge[0] | edge[1] | edge[2]) >= 0) {
-        const auto iz = static_cast<float>(iz_here);
-        const bool nearer = iz > sample->iz * (1 + kTogether);
-        const bool together = !nearer && iz >= sample->iz * (1 - kTogether);
-        // What lies in an opaque surface and lets through lies on it.
-        if (sheer && (nearer || together)) {
-          const auto paint_here = surface.paint(column, row);
-          if (paint_here[3] >= kOpaque) {
-            if (nearer) *sample = {iz, index};
-          } else if (paint_here[3] > kInvisible) {
-            if (fragments.size() >= kMostFragments)
-              throw Error(Exit::data, "too many surfaces that let through");
-            fragments.push_back(
-                {static_cast<int32_t>(sample - buffer.data()), iz, index, paint_here});
-          }
-        } else if (nearer || (together && surface.front &&
-                              !surfaces[static_cast<size_t>(sample->surface)].front)) {
-          *sample = {iz, index};
-        }
-      }
+      if ((edge[0] | edge[1] | edge[2]) >= 0)
+        touch(*sample, static_cast<float>(iz_here), index, column, row);
       for (size_t k = 0; k < 3; ++k) edge[k] += across[k];
       iz_here += iz_across;
     }
@@ -279,7 +278,7 @@ media::Image Renderer::draw(const Camera& camera) {
   impl.fragments.clear();
   std::fill(impl.buffer.begin(), impl.buffer.end(), Sample{});
   impl.place(camera);
-  for (size_t i = 0; i < impl.mesh.triangles.size(); ++i) impl.cut(static_cast<int32_t>(i));
+  for (const auto& triangle : impl.mesh.triangles) impl.cut(triangle);
   // What lets through comes last: what is hidden is then not painted.
   for (const bool sheer : {false, true})
     for (size_t i = 0; i < impl.surfaces.size(); ++i)
