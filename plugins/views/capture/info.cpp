@@ -76,6 +76,7 @@ class Info final : public plugin::Command {
 
   void run(cli::Context& context) override {
     cli::Table table(context.json ? "json" : "md", {{"scene", 16, false},
+                                                    {"read from", 15, false},
                                                     {"views", 5, true},
                                                     {"size", 11, true},
                                                     {"field of view", 13, true},
@@ -182,9 +183,10 @@ class Info final : public plugin::Command {
       // What inverting matrices leaves is no width.
       span += (i > 0 ? " x " : "") + rounded(width > 1e-9 * rig.furthest ? width : 0);
     }
-    table.row(values, {scene.name, std::to_string(scene.cameras.size()),
-                       concat(scene.width, " x ", scene.height), range(rig.fov_low, rig.fov_high),
-                       span, range(rig.nearest, rig.furthest)});
+    table.row(values,
+              {scene.name, fs::path(scene.source).filename().string(),
+               std::to_string(scene.cameras.size()), concat(scene.width, " x ", scene.height),
+               range(rig.fov_low, rig.fov_high), span, range(rig.nearest, rig.furthest)});
   }
 
   std::vector<std::string> inputs_;
