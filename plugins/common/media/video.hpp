@@ -15,7 +15,8 @@ namespace lact::media {
 /// range are the file's; if it names no matrix, BT.709 above 1279 x 576 pixels, else BT.601.
 /// Errors   66 if it cannot be opened; 65 if it is damaged, of a format that is not read, without
 ///          video, or has frames of more than 2^25 pixels; both name it. Packets and frames that
-///          are damaged are passed over; damaged() counts them.
+///          are damaged are passed over; damaged() counts them. A WebM file that is cut off
+///          between two packets is a shorter film.
 class VideoReader {
  public:
   explicit VideoReader(const std::filesystem::path& file);
