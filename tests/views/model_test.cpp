@@ -125,8 +125,8 @@ TEST_CASE("the truth of a target is not looked at") {
   CHECK(test::same_bytes(model.forward(batch(inputs), batch(targets)),
                          model.forward(batch(inputs), alone)));
   const auto scene = model.reconstruct(inputs, model.start());
-  CHECK(test::same_bytes(model.render(targets, scene, 12, 16),
-                         model.render(cameras, scene, 12, 16)));
+  CHECK(
+      test::same_bytes(model.render(targets, scene, 12, 16), model.render(cameras, scene, 12, 16)));
 }
 
 TEST_CASE(
@@ -229,4 +229,24 @@ TEST_CASE("a configuration that cannot work is refused by the name of its key") 
   CHECK_THAT(refused("block_config",
                      nlohmann::json::array({{{"type", "MLP"}, {"params", {{"gated", true}}}}})),
              Catch::Contains("gated: not known"));
+}
+
+TEST_CASE(
+    "a published checkpoint's .pt file renders the same pixels as its tensors in safetensors") {
+  const auto pickled =
+      io::Checkpoint::open(test::source_root() / "tests/golden/views/model_tiny_checkpoint.pt");
+  test::TemporaryFolder folder;
+  io::NamedTensors tensors;
+  for (const auto& name : pickled.names()) tensors.emplace_back(name, pickled.tensor(name));
+  io::write_safetensors(folder / "bare.safetensors", tensors);
+  const auto plain = io::Checkpoint::open(folder / "bare.safetensors");
+  CHECK(pickled.hash() == plain.hash());
+  const auto rendered = [&](const io::Checkpoint& checkpoint) {
+    const auto model = ViewModel::load(checkpoint, at::kCPU);
+    auto all = some_views(5, 6);
+    all = {all.images.to(at::kFloat), all.intrinsics.to(at::kFloat), all.poses.to(at::kFloat)};
+    const auto scene = model.reconstruct(part(all, {0, 1, 2}), model.start());
+    return model.render(part(all, {3, 4}), scene, 12, 16);
+  };
+  CHECK(test::same_bytes(rendered(pickled), rendered(plain)));
 }
