@@ -166,6 +166,7 @@ void Renderer::Impl::add(const Triangle& triangle, const std::array<Seen, 3>& co
   for (const auto& corner : triangle.corners) mapped &= corner.texture >= 0;
   if (mapped) surface.texture = &mesh.textures[static_cast<size_t>(m.texture)];
   surface.smooth = smooth;
+  surface.sheer = m.opacity < kOpaque || (mapped && surface.texture->sheer());
   surfaces.push_back(surface);
 }
 
@@ -175,7 +176,7 @@ void Renderer::Impl::touch(Sample& sample, float iz, int32_t index, int64_t colu
   const bool nearer = iz > sample.iz * (1 + kTogether);
   const bool together = !nearer && iz >= sample.iz * (1 - kTogether);
   if (!nearer && !together) return;
-  if (!surface.sheer()) {
+  if (!surface.sheer) {
     if (nearer || (surface.front && !surfaces[static_cast<size_t>(sample.surface)].front))
       sample = {iz, index};
     return;
@@ -282,7 +283,7 @@ media::Image Renderer::draw(const Camera& camera) {
   // What lets through comes last: what is hidden is then not painted.
   for (const bool sheer : {false, true})
     for (size_t i = 0; i < impl.surfaces.size(); ++i)
-      if (impl.surfaces[i].sheer() == sheer) impl.fill(static_cast<int32_t>(i));
+      if (impl.surfaces[i].sheer == sheer) impl.fill(static_cast<int32_t>(i));
   return impl.resolve();
 }
 

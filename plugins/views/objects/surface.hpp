@@ -27,13 +27,10 @@ struct Surface {
   double area = 0;                ///< twice, in kSub^2
   bool front = true;              ///< its front is seen
   bool smooth = false;
+  bool sheer = false;  ///< something of it may be seen through
   const Material* material = nullptr;
   const Texture* texture = nullptr;  ///< null: none
 
-  /// Something of it may be seen through.
-  bool sheer() const {
-    return material->opacity < kOpaque || (texture != nullptr && texture->sheer());
-  }
   /// Its colour in the light of the world, in a sample point inside it.
   Paint paint(int64_t column, int64_t row) const;
 
