@@ -1,6 +1,7 @@
 #include "model_file.hpp"
 
 #include <lact/error.hpp>
+#include <lact/io/files.hpp>
 
 #include <cmath>
 #include <cstring>
@@ -225,7 +226,7 @@ class Reader {
       const bool is_text = piece.type == PieceType::normal ||
                            piece.type == PieceType::user_defined || piece.type == PieceType::unused;
       if (!(is_text ? text : reserved).insert(piece.text).second)
-        fail("piece ", i, ": \"", piece.text, "\" is there twice");
+        fail("piece ", i, ": \"", io::printable(piece.text), "\" is there twice");
       if (piece.type == PieceType::unknown) {
         if (model_.unknown >= 0)
           fail("piece ", i, ": a second unknown piece, after ", model_.unknown);
@@ -234,7 +235,8 @@ class Reader {
       if (piece.type == PieceType::byte) {
         if (!model_.byte_fallback) fail("piece ", i, ": a byte piece, though byte_fallback is off");
         if (!is_byte_piece(piece.text))
-          fail("piece ", i, ": \"", piece.text, "\" is no byte, expected <0x00> to <0xFF>");
+          fail("piece ", i, ": \"", io::printable(piece.text),
+               "\" is no byte, expected <0x00> to <0xFF>");
         ++bytes;
       }
       if (piece.text == "\u2581" && !is_text)
