@@ -19,7 +19,6 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <optional>
 #include <system_error>
 
 namespace lact::views {
@@ -75,30 +74,19 @@ class Info final : public plugin::Command {
   }
 
   void run(cli::Context& context) override {
-    cli::Table table(context.json ? "json" : "md", {{"scene", 16, false},
-                                                    {"read from", 15, false},
-                                                    {"views", 5, true},
-                                                    {"size", 11, true},
-                                                    {"field of view", 13, true},
-                                                    {"cameras span", 20, true},
-                                                    {"from the centre", 15, true}});
-    std::optional<Seen> first;
-    int64_t scenes = 0, views = 0;
+    std::vector<Seen> scenes;
     for (const auto& input : inputs_)
       look(input, [&](Seen&& scene) {
         if (cli::stop_requested()) throw cli::Interrupted();
-        if (!glob_.empty() && ::fnmatch(glob_.c_str(), scene.name.c_str(), 0) != 0) return;
-        row(table, scene);
-        ++scenes;
-        views += static_cast<int64_t>(scene.cameras.size());
-        if (!first) first = std::move(scene);
+        if (glob_.empty() || ::fnmatch(glob_.c_str(), scene.name.c_str(), 0) == 0)
+          scenes.push_back(std::move(scene));
       });
-    if (!first) throw Error(Exit::usage, "--scene: no scene is called ", glob_);
-    table.finish(concat(scenes, scenes == 1 ? " scene, " : " scenes, ", views,
-                        views == 1 ? " view" : " views"));
+    if (scenes.empty()) throw Error(Exit::usage, "--scene: no scene is called ", glob_);
+    const auto& first = scenes[0];
     if (!plot_.empty())
-      io::write_text(plot_, rig_svg(concat(first->name, ": ", first->cameras.size(), " views"),
-                                    first->cameras, first->width, first->height));
+      io::write_text(plot_, rig_svg(concat(first.name, ": ", first.cameras.size(), " views"),
+                                    first.cameras, first.width, first.height));
+    print(scenes, context.json);
   }
 
  private:
@@ -161,7 +149,25 @@ class Info final : public plugin::Command {
     return seen;
   }
 
-  void row(cli::Table& table, const Seen& scene) const {
+  static void print(const std::vector<Seen>& scenes, bool json) {
+    size_t width = 5, views = 0;
+    for (const auto& scene : scenes) {
+      width = std::max(width, scene.name.size());
+      views += scene.cameras.size();
+    }
+    cli::Table table(json ? "json" : "md", {{"scene", width, false},
+                                            {"read from", 15, false},
+                                            {"views", 5, true},
+                                            {"size", 11, true},
+                                            {"field of view", 13, true},
+                                            {"cameras span", 20, true},
+                                            {"from the centre", 15, true}});
+    for (const auto& scene : scenes) row(table, scene);
+    table.finish(concat(scenes.size(), scenes.size() == 1 ? " scene, " : " scenes, ", views,
+                        views == 1 ? " view" : " views"));
+  }
+
+  static void row(cli::Table& table, const Seen& scene) {
     const auto rig = describe_rig(scene.cameras, scene.width);
     Json values{{"scene", scene.name},
                 {"source", scene.source},

@@ -70,6 +70,14 @@ RigShape describe_rig(const std::vector<Camera>& cameras, int64_t width) {
     }
   }
   rig.up = dot(rig.up, rig.up) > 1e-12 ? unit(rig.up) : Vector{0, 0, 1};
+  // A rig of few cameras leans by chance: what is nearly an axis of the world is meant to be it.
+  for (size_t i = 0; i < 3; ++i)
+    if (std::abs(rig.up[i]) > 0.97) {
+      const double sign = std::copysign(1, rig.up[i]);
+      rig.up = {};
+      rig.up[i] = sign;
+      break;
+    }
   return rig;
 }
 

@@ -15,7 +15,7 @@ struct RigShape {
   double nearest = 0, furthest = 0;  ///< distances of the cameras to it
   Vector low{}, high{};              ///< the corners of a box around the cameras
   double fov_low = 0, fov_high = 0;  ///< horizontal fields of view, in degrees
-  Vector up{};                       ///< mean of what is up in the images, of length 1
+  Vector up{};  ///< mean of what is up in the images, of length 1; an axis if it is near
 };
 /// `width` in pixels of the images that the cameras are for.
 RigShape describe_rig(const std::vector<Camera>& cameras, int64_t width);
