@@ -126,6 +126,7 @@ void read_lens(const Keys& keys, Lens& lens) {
 void read_nerfstudio(const Json& frame, const Json& all, Shot& shot) {
   read_lens(Keys(frame, &all), shot.lens);
   shot.c2w = from_nerfstudio(matrix(frame, "transform_matrix"));
+  shot.nerfstudio = true;
 }
 
 template <class Read>

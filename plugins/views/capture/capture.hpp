@@ -21,6 +21,7 @@ struct Shot {
   int64_t number = 0;  ///< its place among all that are listed
   Lens lens;
   Matrix c2w;
+  bool nerfstudio = false;      ///< c2w was turned, as a transforms.json's are
   std::string fault;            ///< why it cannot be used; empty: it can
   std::filesystem::path image;  ///< where it lies; empty: it is a frame of the film
   int64_t frame = -1;           ///< of the film, from 0

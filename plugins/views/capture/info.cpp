@@ -156,7 +156,7 @@ class Info final : public plugin::Command {
       views += scene.cameras.size();
     }
     cli::Table table(json ? "json" : "md", {{"scene", width, false},
-                                            {"read from", 15, false},
+                                            {"read from", 19, false},
                                             {"views", 5, true},
                                             {"size", 11, true},
                                             {"field of view", 13, true},

@@ -170,6 +170,7 @@ Scene read_scene(const fs::path& where, const Preparation& how, Skipped& skipped
   load(capture, how, faults, [&](const Shot& shot, const Camera& camera, media::Image&& image) {
     scene.files.push_back(shot.file);
     scene.cameras.push_back(camera);
+    scene.nerfstudio = shot.nerfstudio;
     scene.images.push_back(std::move(image));
   });
   if (scene.images.empty())

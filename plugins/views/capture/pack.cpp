@@ -167,7 +167,8 @@ class Pack final : public plugin::Command {
     Skipped skipped;
     Faults faults(how_.strict, skipped);
     const auto before = writer.views();
-    writer.begin_scene(scene.capture.name);
+    const auto& shots = scene.capture.shots;
+    writer.begin_scene(scene.capture.name, !shots.empty() && shots.front().nerfstudio);
     try {
       load(scene.capture, how_, faults,
            [&](const Shot& shot, const Camera& camera, media::Image&& image) {

@@ -21,6 +21,7 @@ using Entry = io::SafeTensors::Entry;
 struct PackedScene {
   std::string name;
   std::vector<std::string> files;
+  bool nerfstudio = false;
   std::vector<Camera> cameras;
   const std::byte* images = nullptr;
 };
@@ -115,6 +116,8 @@ class Reader {
       if (!file.is_string()) fail("names", "expected a list of names of files");
       scene.files.push_back(file.get<std::string>());
     }
+    const auto world = json.find("world");
+    scene.nerfstudio = world != json.end() && *world == "nerfstudio";
   }
 
   void read_cameras(PackedScene& scene, int64_t views) const {
@@ -192,6 +195,10 @@ int64_t PackedScenes::height() const {
 const std::string& PackedScenes::name(int64_t scene) const {
   return impl_->scene(scene).name;
 }
+bool PackedScenes::nerfstudio(int64_t scene) const {
+  return impl_->scene(scene).nerfstudio;
+}
+
 const std::vector<std::string>& PackedScenes::files(int64_t scene) const {
   return impl_->scene(scene).files;
 }

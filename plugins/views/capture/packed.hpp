@@ -6,7 +6,9 @@
 //   S.images      U8 [V, H, W, 3]
 //   S.intrinsics  F64 [V, 4]: fx, fy, cx, cy in pixels of these images
 //   S.c2w         F64 [V, 4, 4]: camera to world, OpenCV's axes, as the original has it
-//   S.names       U8: JSON {"name": of the scene, "files": [of the originals]}
+//   S.names       U8: JSON {"name": of the scene, "files": [of the originals], "world":
+//   "nerfstudio" where
+//                 the originals' poses were turned as those of a transforms.json are}
 //   S.padding     U8, at most 7 zeros, so that numbers are aligned; to be ignored
 // Checksums (see io/safetensors.hpp). Metadata: lact.kind = "views", lact.version = "1", width,
 // height, split ("train", "validation").
@@ -38,7 +40,8 @@ class PackedWriter {
 
   /// What is added from here on belongs to the next scene. A scene to which nothing is added is
   /// left out.
-  void begin_scene(const std::string& name);
+  /// `nerfstudio`: as Scene::nerfstudio.
+  void begin_scene(const std::string& name, bool nerfstudio = false);
   /// Errors   70 if the image has another size, or alpha
   void add(const std::string& file, const Camera& camera, const media::Image& image);
 

@@ -91,6 +91,7 @@ struct PackedWriter::Impl {
   size_t planned = 0;  // one more than its number among the planned ones
   size_t shard = 0;    // where it lies, once it has views
   std::string name;
+  bool nerfstudio = false;
   std::vector<std::string> files;
 
   void plan(const std::vector<int64_t>& views_of, uint64_t shard_bytes);
@@ -144,12 +145,13 @@ int64_t PackedWriter::views() const {
   return impl_->views;
 }
 
-void PackedWriter::begin_scene(const std::string& name) {
+void PackedWriter::begin_scene(const std::string& name, bool nerfstudio) {
   auto& at = *impl_;
   at.close_scene();
   if (at.planned++ == at.shard_of.size())
     throw Error(Exit::internal, "more scenes than the ", at.shard_of.size(), " that were planned");
   at.name = name;
+  at.nerfstudio = nerfstudio;
 }
 
 void PackedWriter::add(const std::string& file, const Camera& camera, const media::Image& image) {
@@ -185,9 +187,11 @@ void PackedWriter::Impl::open_scene() {
 
 void PackedWriter::Impl::close_scene() {
   if (files.empty()) return;
+  nlohmann::json names{{"name", name}, {"files", files}};
+  if (nerfstudio) names["world"] = "nerfstudio";
   // Names of files are bytes; what is no UTF-8 becomes the replacement character.
-  shards[shard].scenes.back().names = nlohmann::json{{"name", name}, {"files", files}}.dump(
-      -1, ' ', false, nlohmann::json::error_handler_t::replace);
+  shards[shard].scenes.back().names =
+      names.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   files.clear();
 }
 
