@@ -42,6 +42,7 @@ void model(const std::string& bytes) {
     const auto image = renderer.draw(camera);
     use(image.pixels.data(), image.pixels.size());
   }
+  if (!faults.empty()) throw Error(Exit::data, faults[0]);  // said, if not refused
 }
 
 std::vector<std::string> catalog_seeds() {
