@@ -73,6 +73,9 @@ class BenchViews final : public plugin::Command {
 
   void run(cli::Context& context) override {
     context_ = &context;
+    if (!model_.empty() && options_.given())
+      throw Error(Exit::usage,
+                  "--model says what the model is: --preset and its like do not go with it");
     const auto dtype = ops::resolve_dtype(context.dtype, context.device);
     auto model =
         model_.empty()
@@ -111,7 +114,10 @@ class BenchViews final : public plugin::Command {
     const double tokens = per_view * static_cast<double>(count);
     const auto start = model.start();
     SceneWeights scene;
-    const auto read = repeat([&] { scene = model.reconstruct(views, start); });
+    const auto poll = [](int64_t) {
+      if (cli::stop_requested()) throw cli::Interrupted();
+    };
+    const auto read = repeat([&] { scene = model.reconstruct(views, start, poll); });
     report("read", model, count, width, height, tokens, {tokens, tokens, 0, per_view}, read, table);
     if (rendered_ < 1) return;
     const auto targets = ring(rendered_, width, height);

@@ -3,14 +3,12 @@
 #include "commands.hpp"
 #include "frames.hpp"
 #include "model.hpp"
-#include "sampling.hpp"
 #include "score.hpp"
 #include "sources.hpp"
 
 #include <lact/cli/bench.hpp>
 #include <lact/error.hpp>
 #include <lact/log.hpp>
-#include <lact/ops/ceiling.hpp>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
@@ -58,9 +56,7 @@ class QualityViews final : public plugin::Command {
         "Each scene's every --holdout-th view is the truth; of the others --input-views are read, "
         "by\nK-means of their poses. Beside the model: the input view that stands nearest, and the "
         "mean\ncolour of the inputs. LIST is N, A-B, A-B+STEP, A-B*FACTOR, or a list of these.");
-    app.add_option("--model", model_, "model directory, run directory, or tensor file")
-        ->type_name("DIR|FILE")
-        ->required();
+    source_.declare(app);
     app.add_option("DATA", data_, "packed data of lact-tokenize views pack: a folder, or a file")
         ->type_name("DIR|FILE")
         ->required();
@@ -78,8 +74,6 @@ class QualityViews final : public plugin::Command {
         ->capture_default_str();
     app.add_option("--lpips", lpips_file_, "VGG-16 weights of LPIPS, as lact-train views has them")
         ->type_name("FILE");
-    app.add_flag("--normalize-targets", normalize_targets_,
-                 "targets take part in the normalisation of poses, as in the published evaluation");
     app.add_flag("--each", each_, "a row for each scene too");
     app.add_option("-o,--output", format_, "form of the results")
         ->check(CLI::IsMember({"md", "csv", "json", "jsonl"}));
@@ -87,8 +81,7 @@ class QualityViews final : public plugin::Command {
 
   void run(cli::Context& context) override {
     const auto data = PackedScenes::open(data_, split_);
-    const auto model = ViewModel::load(io::Checkpoint::open(model_), context.device,
-                                       ops::resolve_dtype(context.dtype, context.device));
+    const auto model = source_.load(context);
     std::optional<media::Lpips> lpips;
     if (!lpips_file_.empty()) {
       lpips.emplace(media::Lpips::open(lpips_file_));
@@ -97,6 +90,7 @@ class QualityViews final : public plugin::Command {
     }
     const auto counts = cli::parse_numbers(counts_, "--input-views", {1, 2, 4, 8, 16});
     const int64_t scenes = most_ > 0 ? std::min(most_, data.size()) : data.size();
+    for (int64_t scene = 0; scene < scenes; ++scene) check_counts(data, scene, counts);
     cli::Table table(context.json ? "json" : format_, {{"scene", 24},
                                                        {"inputs", 6, true},
                                                        {"views", 6, true},
@@ -129,6 +123,16 @@ class QualityViews final : public plugin::Command {
   }
 
  private:
+  void check_counts(const PackedScenes& data, int64_t scene,
+                    const std::vector<int64_t>& counts) const {
+    const int64_t views = data.views(scene);
+    const int64_t left = views - (views + choice_.holdout - 1) / choice_.holdout;
+    for (const int64_t count : counts)
+      if (count < 1 || count > left)
+        throw Error(Exit::usage, "--input-views ", count, ": scene ", data.name(scene), " has ",
+                    left, " views beside those held out");
+  }
+
   Methods measure(const ViewModel& model, const PackedScenes& data, int64_t scene, int64_t count,
                   const media::Lpips* lpips, uint64_t seed) const {
     auto views = packed_views(data, scene);
@@ -136,19 +140,16 @@ class QualityViews final : public plugin::Command {
     choice.inputs = count;
     choose(views, choice, seed);
     const auto inputs = views.input_cameras(), targets = views.target_cameras();
-    Normalization normal;
-    if (model.config().normalize_poses != "none")
-      normal =
-          normalization_of(inputs, normalize_targets_ ? targets : std::vector<Camera>(), "all");
+    const auto normal = normalization_for(model, views);
     const auto placed = [&](std::vector<Camera> cameras) {
       for (auto& camera : cameras) camera = normal(camera);
       return posed(cameras);
     };
     auto read = placed(inputs);
-    read.images = stacked(views.input_images());
+    read.images = stacked(views.scene.images, views.inputs);
     const auto weights = model.reconstruct(read, model.start());
     const auto rendered = model.render(placed(targets), weights, data.height(), data.width()).cpu();
-    const auto truth = stacked(views.target_images()).to(at::kFloat).div(255);
+    const auto truth = stacked(views.scene.images, views.targets).to(at::kFloat).div(255);
     const auto images = read.images.to(at::kFloat).div(255);
     return {score(rendered, truth, lpips),
             score(nearest_views(inputs, images, targets), truth, lpips),
@@ -175,11 +176,12 @@ class QualityViews final : public plugin::Command {
          number_text(m.nearest.psnr_pooled, "%.2f"), number_text(m.colour.psnr_pooled, "%.2f")});
   }
 
-  std::string model_, data_, split_ = "validation", lpips_file_, format_ = "md";
+  ModelSource source_;
+  std::string data_, split_ = "validation", lpips_file_, format_ = "md";
   std::vector<std::string> counts_;
   Choice choice_{{}, 8, "kmeans"};
   int64_t most_ = 0;
-  bool normalize_targets_ = false, each_ = false;
+  bool each_ = false;
 };
 
 }  // namespace

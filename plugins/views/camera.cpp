@@ -135,8 +135,10 @@ Normalization normalization(const std::vector<Camera>& cameras) {
   double largest = 0;
   for (const auto& camera : cameras)
     for (const double one : out(camera).position()) largest = std::max(largest, std::abs(one));
-  // One camera stands in the origin, whatever the scale.
-  out.scale = largest > 0 ? 1 / largest : 1;
+  // Cameras at one spot stand in the origin, whatever the scale; what is left of them is rounding.
+  const auto middle = mean_column(cameras, 3);
+  const double rounding = 1e-9 * (1 + std::sqrt(dot(middle, middle)));
+  out.scale = largest > rounding ? 1 / largest : 1;
   return out;
 }
 

@@ -33,7 +33,9 @@ std::vector<Point> points_of(const std::vector<Camera>& cameras) {
   for (const auto& camera : cameras)
     for (size_t i = 0; i < 3; ++i)
       largest = std::max(largest, std::abs(camera.position()[i] - middle[i]));
-  const double scale = largest > 0 ? 1 / largest : 1;
+  // Of cameras at one spot, rounding is no distance.
+  const double rounding = 1e-9 * (1 + std::sqrt(dot(middle, middle)));
+  const double scale = largest > rounding ? 1 / largest : 1;
   std::vector<Point> out;
   for (const auto& camera : cameras) {
     const auto at = camera.position(), ahead = unit(camera.c2w.column(2));

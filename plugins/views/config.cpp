@@ -196,6 +196,7 @@ std::vector<int64_t> shape_of(const io::Checkpoint& checkpoint, const std::strin
 
 Config inferred(const io::Checkpoint& file) {
   Config c;
+  c.muon_dtype = "bfloat16";  // as the published models are run
   const auto input = shape_of(file, "input_linear.weight", 2);
   c.dim = input[0];
   c.patch_size = std::llround(std::sqrt(static_cast<double>(input[1]) / 12));
@@ -230,7 +231,8 @@ Config inferred(const io::Checkpoint& file) {
 
 int64_t Config::hidden(const Sublayer& s) const {
   const int64_t width = s.kind == Kind::fast_weights ? s.head_dim : dim;
-  return static_cast<int64_t>(static_cast<double>(width) * s.inter_multi);
+  // A multiple that was a quotient of widths must give the width back.
+  return static_cast<int64_t>(static_cast<double>(width) * s.inter_multi * (1 + 1e-12));
 }
 
 std::vector<Sublayer> Config::published_block(int64_t attention_head, int64_t fast_head,
@@ -249,6 +251,11 @@ std::vector<Sublayer> Config::published_block(int64_t attention_head, int64_t fa
 Config Config::from_json(const json& values, const std::string& what) {
   Config c;
   Reader reader(values, what);
+  std::string type = "lact_views";
+  reader.word("model_type", type, {});
+  if (type != "lact_views")
+    throw Error(Exit::data, what, ": model_type: expected lact_views, found ", io::printable(type),
+                ": not a model of views");
   reader.number("patch_size", c.patch_size);
   reader.number("dim", c.dim);
   reader.number("layers", c.layers);

@@ -15,7 +15,9 @@ double fast_flops(const Config& c, const Sublayer& s, const Tokens& t) {
   const auto d = static_cast<double>(c.dim), heads = static_cast<double>(c.heads(s));
   const auto width = static_cast<double>(s.head_dim), hidden = static_cast<double>(c.hidden(s));
   const double low = std::min(width, hidden), high = std::max(width, hidden);
-  double sum = 8 * t.answered * d * d + 6 * t.answered * d * heads;
+  // Rendering from a state makes queries alone.
+  double sum =
+      t.learned > 0 ? 8 * t.answered * d * d + 6 * t.answered * d * heads : 4 * t.answered * d * d;
   sum += heads * width * hidden * (12 * t.learned + 6 * t.answered);
   if (t.learned > 0)
     sum += 3 * heads * static_cast<double>(s.muon_steps) *

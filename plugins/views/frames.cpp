@@ -24,21 +24,15 @@ std::string lower(std::string text) {
   return text;
 }
 
-/// "007.png"; as many digits as it takes.
-std::string numbered(int64_t number) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%03lld.png", static_cast<long long>(number));
-  return text;
-}
-
 }  // namespace
 
-Tensor stacked(const std::vector<media::Image>& images) {
-  const int64_t count = static_cast<int64_t>(images.size());
+Tensor stacked(const std::vector<media::Image>& images, const std::vector<int64_t>& which) {
   const auto& first = images.at(0);
-  const auto out = at::empty({count, first.height, first.width, 3}, at::kByte);
+  const auto out =
+      at::empty({static_cast<int64_t>(which.size()), first.height, first.width, 3}, at::kByte);
   auto* to = out.data_ptr<uint8_t>();
-  for (const auto& image : images) {
+  for (const int64_t place : which) {
+    const auto& image = images.at(static_cast<size_t>(place));
     if (image.width != first.width || image.height != first.height || image.channels != 3)
       throw Error(Exit::internal, "images of different sizes in one scene");
     std::memcpy(to, image.pixels.data(), image.pixels.size());
@@ -56,29 +50,34 @@ media::Image image_of(const Tensor& tensor) {
   return image;
 }
 
-FrameSink::FrameSink(const std::string& output, double rate) : output_(output), rate_(rate) {
+FrameSink::Kind FrameSink::kind_of(const std::string& output) {
   const auto suffix = lower(fs::path(output).extension().string());
-  const bool still = suffix == ".png" || suffix == ".jpg" || suffix == ".jpeg" || suffix == ".webp";
-  if (output == "-" || suffix == ".mp4" || suffix == ".webm") {
-    kind_ = Kind::film;
-  } else if (still && !fs::is_directory(output)) {
-    kind_ = Kind::image;
-  } else if (suffix.empty() || fs::is_directory(output)) {
-    kind_ = Kind::folder;
-    std::error_code error;
-    fs::create_directories(output, error);
-    if (error) throw Error(Exit::cannot_create, output, ": ", error.message());
-  } else {
-    throw Error(Exit::usage, "--output ", output, ": expected a folder, .png, .jpg, .webp, .mp4, ",
-                ".webm, or - for raw frames");
-  }
+  if (output == "-" || suffix == ".mp4" || suffix == ".webm") return Kind::film;
+  if (suffix.empty() || fs::is_directory(output)) return Kind::folder;
+  if (suffix == ".png" || suffix == ".jpg" || suffix == ".jpeg" || suffix == ".webp")
+    return Kind::image;
+  throw Error(Exit::usage, "--output ", output, ": expected a folder, .png, .jpg, .webp, .mp4, ",
+              ".webm, or - for raw frames");
+}
+
+FrameSink::FrameSink(const std::string& output, double rate, int64_t frames)
+    : kind_(kind_of(output)),
+      output_(output),
+      rate_(rate),
+      digits_(std::max(3, static_cast<int>(std::to_string(frames - 1).size()))) {
+  if (kind_ != Kind::folder) return;
+  std::error_code error;
+  fs::create_directories(output, error);
+  if (error) throw Error(Exit::cannot_create, output, ": ", error.message());
 }
 
 FrameSink::~FrameSink() = default;
 
 void FrameSink::add(const media::Image& frame) {
   if (kind_ == Kind::folder) {
-    media::write_image(fs::path(output_) / numbered(count_), frame);
+    char name[32];
+    std::snprintf(name, sizeof name, "%0*lld.png", digits_, static_cast<long long>(count_));
+    media::write_image(fs::path(output_) / name, frame);
   } else if (kind_ == Kind::image) {
     sheet_.push_back(frame);
   } else {

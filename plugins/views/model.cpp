@@ -196,30 +196,32 @@ ops::FastState ViewModel::state_of(const Sublayer& s, const Parameters& p,
 }
 
 void ViewModel::read(const Sublayer& s, const Parameters& p, Tensor& x, int64_t step,
-                     ops::FastWeights& w) const {
-  const auto normed = [&](int64_t begin) {
-    return layer_norm(x.slice(1, begin, begin + step), p.at("ln.weight"));
-  };
+                     ops::FastWeights& w, const std::function<void(int64_t)>& passed) const {
+  const auto tile = [&](int64_t begin) { return x.slice(1, begin, begin + step); };
+  const auto normed = [&](int64_t begin) { return layer_norm(tile(begin), p.at("ln.weight")); };
   auto state = state_of(s, p, w);
   ops::FastWeights sum;
+  // What tiles teach is added up in float32, however many there are.
+  const auto add_up = [&](Tensor& all, const Tensor& one) {
+    all = all.defined() ? all + one : residual(one);
+  };
   for (int64_t begin = 0; begin < x.size(1); begin += step) {
     const auto one = lesson(config_, s, p, normed(begin), state, compute_);
-    if (!sum.down.defined()) {
-      sum = one;
-    } else {
-      sum.gate += one.gate;
-      sum.up += one.up;
-      sum.down += one.down;
-    }
+    add_up(sum.gate, one.gate);
+    add_up(sum.up, one.up);
+    add_up(sum.down, one.down);
+    passed(tile(begin).size(1));
   }
   state = ops::step(state, sum, {}, rule(config_, s, compute_));
   w = state.w;
-  for (int64_t begin = 0; begin < x.size(1); begin += step)
-    x.slice(1, begin, begin + step) += answer(config_, s, p, normed(begin), state, compute_);
+  for (int64_t begin = 0; begin < x.size(1); begin += step) {
+    tile(begin) += answer(config_, s, p, normed(begin), state, compute_);
+    passed(tile(begin).size(1));
+  }
 }
 
 void ViewModel::add(const Sublayer& s, const Parameters& p, Tensor& x, int64_t step,
-                    int64_t tokens_per_view) const {
+                    int64_t tokens_per_view, const std::function<void(int64_t)>& passed) const {
   for (int64_t begin = 0; begin < x.size(1); begin += step) {
     auto tile = x.slice(1, begin, begin + step);
     const auto y = layer_norm(tile, p.at("ln.weight"));
@@ -228,6 +230,7 @@ void ViewModel::add(const Sublayer& s, const Parameters& p, Tensor& x, int64_t s
     else
       tile +=
           attention(s, p, y.view({-1, tokens_per_view, y.size(2)}), compute_).view(tile.sizes());
+    passed(tile.size(1));
   }
 }
 
@@ -240,21 +243,31 @@ SceneWeights ViewModel::reconstruct(const Posed& views, const SceneWeights& from
   Tensor x = at::empty(
       {1, count * l, config_.dim},
       at::TensorOptions(device()).dtype(compute_ == at::kDouble ? at::kDouble : at::kFloat));
-  for (int64_t begin = 0; begin < count; begin += group)
-    x.select(0, 0).slice(0, begin * l, std::min(begin + group, count) * l) =
-        embed(slice(views, begin, std::min(begin + group, count)), height, width);
+  // A layer passes over a token once a sublayer, and twice where it learns first.
+  const auto passes = static_cast<int64_t>(
+      config_.block.size() + static_cast<size_t>(std::count_if(
+                                 config_.block.begin(), config_.block.end(),
+                                 [](const auto& s) { return s.kind == Kind::fast_weights; })));
+  int64_t done = 0;
+  const auto passed = [&](int64_t tokens) {
+    done += tokens;
+    if (progress) progress(done / passes);
+  };
+  for (int64_t begin = 0; begin < count; begin += group) {
+    const int64_t end = std::min(begin + group, count);
+    x.select(0, 0).slice(0, begin * l, end * l) = embed(slice(views, begin, end), height, width);
+    passed(0);
+  }
   SceneWeights scene = from;
   size_t fast = 0;
-  for (size_t i = 0; i < layers_.size(); ++i) {
+  for (const auto& layer : layers_)
     for (size_t j = 0; j < config_.block.size(); ++j) {
       const auto& s = config_.block[j];
       if (s.kind == Kind::fast_weights)
-        read(s, layers_[i][j], x, step, scene.at(fast++));
+        read(s, layer[j], x, step, scene.at(fast++), passed);
       else
-        add(s, layers_[i][j], x, step, l);
+        add(s, layer[j], x, step, l, passed);
     }
-    if (progress) progress(static_cast<int64_t>(i + 1) * count * l);
-  }
   return scene;
 }
 
@@ -272,7 +285,7 @@ Tensor ViewModel::render(const Posed& views, const SceneWeights& scene, int64_t 
       for (size_t j = 0; j < config_.block.size(); ++j) {
         const auto& s = config_.block[j];
         if (s.kind != Kind::fast_weights) {
-          add(s, layer[j], x, l * group, l);
+          add(s, layer[j], x, l * group, l, [](int64_t) {});
           continue;
         }
         const auto y = layer_norm(x, layer[j].at("ln.weight"));

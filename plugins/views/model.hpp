@@ -44,6 +44,9 @@ class ViewModel {
   /// dtype of the matrix products (float32, bfloat16, float64 for tests).
   void set_compute_dtype(at::ScalarType dtype) { compute_ = dtype; }
   at::ScalarType compute_dtype() const { return compute_; }
+  /// Config::muon_dtype, Config::normalize_poses: of a file that does not say.
+  void set_muon_dtype(const std::string& word) { config_.muon_dtype = word; }
+  void set_normalize_poses(const std::string& word) { config_.normalize_poses = word; }
   /// Keep only block inputs in the forward pass and recompute the rest in the backward pass.
   void set_recompute(bool on) { recompute_ = on; }
   at::Device device() const;
@@ -58,7 +61,8 @@ class ViewModel {
   SceneWeights start() const;
   /// Reads views [V] of one scene; what the weights held before stays and is added to. One update a
   /// layer from all of them, tile by tile, so that beside the images memory grows by one residual
-  /// stream (tokens * dim numbers). Records no gradient. `progress` hears of tokens * layers done.
+  /// stream (tokens * dim numbers). Records no gradient. `progress` hears, after every
+  /// tile, of tokens * layers done.
   SceneWeights reconstruct(const Posed& views, const SceneWeights& from,
                            const std::function<void(int64_t)>& progress = {}) const;
   /// Renders views [T] from a scene: [T, 3, h, w] in [0, 1]. Each is as if it were alone.
@@ -77,10 +81,10 @@ class ViewModel {
   ops::FastState state_of(const Sublayer& s, const Parameters& p, const ops::FastWeights& w) const;
   /// A sublayer with fast weights over all of x [1, L, d], in place: learned, then answered.
   void read(const Sublayer& s, const Parameters& p, at::Tensor& x, int64_t step,
-            ops::FastWeights& w) const;
+            ops::FastWeights& w, const std::function<void(int64_t)>& passed) const;
   /// Another sublayer, in place.
   void add(const Sublayer& s, const Parameters& p, at::Tensor& x, int64_t step,
-           int64_t tokens_per_view) const;
+           int64_t tokens_per_view, const std::function<void(int64_t)>& passed) const;
 
   Config config_;
   at::Tensor input_linear_, input_norm_, output_norm_, output_linear_;

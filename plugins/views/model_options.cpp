@@ -34,6 +34,11 @@ void ModelOptions::declare(CLI::App& app) {
       ->check(CLI::IsMember({"none", "all", "inputs"}));
 }
 
+bool ModelOptions::given() const {
+  return !preset_.empty() || dim_ || layers_ || patch_ || attention_head_ || fast_head_ ||
+         muon_steps_ || inter_multi_ || mlp_multi_ || base_lr_ || muon_dtype_ || normalize_;
+}
+
 Config ModelOptions::resolve(const Config* base) const {
   if (base != nullptr && !preset_.empty())
     throw Error(Exit::usage, "--preset and --init-from: only one of them says what the model is");

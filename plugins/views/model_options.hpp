@@ -18,6 +18,8 @@ class ModelOptions {
   void declare(CLI::App& app);
   /// The preset, or `base` if there is one, changed by what was given. Errors: 64, 78
   Config resolve(const Config* base) const;
+  /// Whether any of them was given.
+  bool given() const;
 
  private:
   std::string preset_;

@@ -1,31 +1,28 @@
 // lact-render views: photographs, packed data or a state in; new views, films and states out.
 
 #include "commands.hpp"
+#include "compare.hpp"
 #include "frames.hpp"
 #include "model.hpp"
-#include "sampling.hpp"
 #include "scene.hpp"
 #include "scene_state.hpp"
-#include "score.hpp"
 #include "sources.hpp"
 #include "trajectory.hpp"
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
 #include <lact/log.hpp>
-#include <lact/ops/ceiling.hpp>
-
-#include <plugins/common/media/sheet.hpp>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <optional>
+#include <tuple>
+#include <utility>
 
 namespace lact::views {
 namespace {
@@ -40,10 +37,7 @@ double seconds_since(Clock::time_point start) {
 class Render final : public plugin::Command {
  public:
   void declare(CLI::App& app) override {
-    app.add_option("--model", model_,
-                   "model directory, run directory, or a .safetensors or .pt file")
-        ->type_name("DIR|FILE")
-        ->group("Input");
+    model_.declare(app);
     source_.declare(app);
     declare_state(app);
     declare_output(app);
@@ -51,20 +45,21 @@ class Render final : public plugin::Command {
 
   void run(cli::Context& context) override {
     check_options();
-    const auto checkpoint = io::Checkpoint::open(model_);
-    products_ = ops::resolve_dtype(context.dtype, context.device);
-    auto model = ViewModel::load(checkpoint, context.device, products_);
+    auto model = model_.load(context);
     if (tile_) model.set_tile(*tile_);
-    hash_ = checkpoint.hash();
+    check_path(model);
+    if (!lpips_file_.empty()) lpips_.emplace(media::Lpips::open(lpips_file_));
     cli::stop_requested();  // from here on a signal is heard
     SceneState scene;
-    if (!state_file_.empty()) scene = from_state(io::load_state(state_file_), model, hash_);
+    if (!state_file_.empty())
+      scene = from_state(io::load_state(state_file_), model, model_.hash(), state_file_);
     Views views;
     if (source_.given()) views = source_.read(context.seed.value_or(kDefaultViewSeed));
+    leave_out_known(scene, views);
     if (!views.inputs.empty()) read(model, views, scene);
     if (scene.cameras.empty())
       throw Error(Exit::usage, "nothing to render from: give --images, --data or --state");
-    if (!save_state_.empty()) io::save_state(save_state_, to_state(scene, hash_));
+    if (!save_state_.empty()) io::save_state(save_state_, to_state(scene, model_.hash()));
     if (!path_.empty()) render(model, scene, views, context);
   }
 
@@ -82,10 +77,6 @@ class Render final : public plugin::Command {
         ->group(group);
     app.add_option("--tile", tile_, "tokens worked on at once; views stay whole")
         ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
-        ->group(group);
-    app.add_flag("--normalize-targets", normalize_targets_,
-                 "views that are held out take part in the normalisation of poses, as in the "
-                 "published evaluation (models of scenes)")
         ->group(group);
   }
 
@@ -129,7 +120,6 @@ class Render final : public plugin::Command {
   }
 
   void check_options() const {
-    if (model_.empty()) throw Error(Exit::usage, "--model is missing");
     if (path_.empty() && save_state_.empty())
       throw Error(Exit::usage, "nothing to do: give --path with --output, or --save-state");
     const bool shown = !output_.empty() || metrics_ || !sheet_.empty();
@@ -139,43 +129,91 @@ class Render final : public plugin::Command {
       throw Error(Exit::usage, "--output, --metrics, --sheet: need a --path");
     if ((metrics_ || !sheet_.empty()) && path_ != "dataset")
       throw Error(Exit::usage, "--metrics, --sheet: only with --path dataset, which has truths");
-    if (output_ == "-" && metrics_)
-      throw Error(Exit::usage, "--metrics: stdout holds the frames of --output -");
+    if (!render_size_.empty() && (metrics_ || !sheet_.empty()))
+      throw Error(Exit::usage, "--render-size: --metrics and --sheet compare at the size read");
+    if (!output_.empty()) FrameSink::check(output_);
+    if (!lpips_file_.empty() && !metrics_)
+      throw Error(Exit::usage, "--lpips: only with --metrics, which it is part of");
+    if ((output_ == "-") + (save_state_ == "-") + metrics_ + (sheet_ == "-") > 1)
+      throw Error(Exit::usage, "--output, --save-state, --metrics, --sheet: only one of them has ",
+                  "stdout");
+  }
+
+  /// What can be wrong with a path is said before anything is read.
+  void check_path(const ViewModel& model) {
+    const auto fits = [&](int64_t width, int64_t height, const std::string& what) {
+      const int64_t p = model.config().patch_size;
+      if (width % p != 0 || height % p != 0)
+        throw Error(Exit::usage, what, ": ", width, " x ", height,
+                    " is no multiple of the model's patch, ", p, "; give --render-size");
+    };
+    if (!render_size_.empty()) size_ = parse_size(render_size_, "--render-size");
+    if (size_) fits(size_->first, size_->second, "--render-size");
+    if (path_.empty()) return;
+    const auto [name, count] = split_path(path_);
+    if (name == "turntable" && model.config().normalize_poses != "none")
+      throw Error(Exit::usage, "--path turntable: circles an object in the origin, and this model ",
+                  "moves scenes to their cameras; take spiral or interpolate");
+    if (name == "turntable" || name == "spiral") {
+      if (count && *count < 1) throw Error(Exit::usage, "--path ", path_, ": expected 1 or more");
+    } else if (name != "interpolate" && name != "dataset") {
+      keyframes_ = read_camera_path(path_);
+      if (!size_) fits(keyframes_->width, keyframes_->height, path_);
+    }
   }
 
   // --- reading -----------------------------------------------------------------------------------
 
+  static bool same(const Camera& a, const Camera& b) {
+    return a.c2w == b.c2w && a.fx == b.fx && a.fy == b.fy && a.cx == b.cx && a.cy == b.cy;
+  }
+
+  /// Views that the state has read are neither read again nor held against it.
+  static void leave_out_known(const SceneState& scene, Views& views) {
+    const auto known = [&](int64_t view) {
+      const auto& camera = views.scene.cameras[static_cast<size_t>(view)];
+      return std::any_of(scene.cameras.begin(), scene.cameras.end(),
+                         [&](const Camera& other) { return same(camera, other); });
+    };
+    const auto again = std::erase_if(views.inputs, known);
+    if (again > 0) log::warning("the state has read ", again, " of these views before; left out");
+    std::erase_if(views.targets, known);
+  }
+
   void read(const ViewModel& model, const Views& views, SceneState& scene) const {
-    const bool fresh = scene.cameras.empty();
-    if (fresh) {
-      scene.weights = model.start();
-      const auto held_out = normalize_targets_ ? views.target_cameras() : std::vector<Camera>();
-      const auto& config = model.config();
-      if (config.normalize_poses != "none")
-        scene.normal = normalization_of(views.input_cameras(), held_out, "all");
-      scene.width = views.scene.images.at(0).width;
-      scene.height = views.scene.images.at(0).height;
-      scene.nerfstudio = views.nerfstudio;
-    }
     const auto& image = views.scene.images.at(0);
-    if (image.width != scene.width || image.height != scene.height)
+    if (scene.cameras.empty()) {
+      scene.weights = model.start();
+      scene.normal = normalization_for(model, views);
+      scene.width = image.width;
+      scene.height = image.height;
+      scene.nerfstudio = views.scene.nerfstudio;
+    } else if (image.width != scene.width || image.height != scene.height) {
       throw Error(Exit::usage, state_file_, ": was read from images of ", scene.width, " x ",
                   scene.height, "; give --size ", scene.width, "x", scene.height);
+    } else if (views.scene.nerfstudio != scene.nerfstudio) {
+      throw Error(Exit::data, state_file_, ": its cameras are ", scene.nerfstudio ? "" : "not ",
+                  "a transforms.json's, and these are ", scene.nerfstudio ? "not" : "",
+                  ": they stand in different worlds");
+    }
+    const bool fresh = scene.cameras.empty();
     const auto cameras = views.input_cameras();
     std::vector<Camera> placed;
     for (const auto& camera : cameras) placed.push_back(scene.normal(camera));
     auto posed_views = posed(placed);
-    posed_views.images = stacked(views.input_images());
+    posed_views.images = stacked(views.scene.images, views.inputs);
     const auto start = Clock::now();
-    const int64_t tokens = posed_views.images.size(-1) * posed_views.images.size(-2) *
-                           static_cast<int64_t>(cameras.size()) /
-                           (model.config().patch_size * model.config().patch_size);
-    cli::Progress progress("reading", static_cast<double>(tokens * model.config().layers),
-                           "tokens");
-    scene.weights = model.reconstruct(posed_views, scene.weights, [&](int64_t done) {
-      if (cli::stop_requested()) throw cli::Interrupted();
-      progress.set(static_cast<double>(done));
-    });
+    const int64_t patch = model.config().patch_size;
+    const int64_t tokens =
+        scene.width / patch * (scene.height / patch) * static_cast<int64_t>(cameras.size());
+    {
+      cli::Progress progress("reading", static_cast<double>(tokens * model.config().layers),
+                             "tokens");
+      scene.weights = model.reconstruct(posed_views, scene.weights, [&](int64_t done) {
+        if (cli::stop_requested()) throw cli::Interrupted();
+        progress.set(static_cast<double>(done));
+      });
+    }
     scene.cameras.insert(scene.cameras.end(), cameras.begin(), cameras.end());
     for (const auto view : views.inputs)
       scene.files.push_back(views.scene.files[static_cast<size_t>(view)]);
@@ -183,41 +221,45 @@ class Render final : public plugin::Command {
     char rate[64];
     std::snprintf(rate, sizeof rate, "%.2f s, %.0f tokens/s", seconds,
                   static_cast<double>(tokens) / std::max(seconds, 1e-9));
-    log::info(concat(fresh ? "read " : "added ", cameras.size(), " views of ",
-                     posed_views.images.size(-1), " x ", posed_views.images.size(-2), ", ", tokens,
-                     " tokens, in ", rate));
+    log::info(fresh ? "read " : "added ", cameras.size(), " views of ", scene.width, " x ",
+              scene.height, ", ", tokens, " tokens, in ", rate);
   }
 
   // --- rendering ---------------------------------------------------------------------------------
 
   Trajectory trajectory(const SceneState& scene, const Views& views) const {
-    const auto [width, height] = render_size_.empty() ? std::pair{scene.width, scene.height}
-                                                      : parse_size(render_size_, "--render-size");
     const auto [name, count] = split_path(path_);
+    if (keyframes_) {
+      auto path = scene.nerfstudio ? read_camera_path(path_, nerfstudio_world()) : *keyframes_;
+      if (size_) path.cameras = fitted(path.cameras, path.width, path.height, *size_);
+      if (size_) std::tie(path.width, path.height) = *size_;
+      return path;
+    }
+    const auto size = size_.value_or(std::pair{scene.width, scene.height});
+    const auto [width, height] = size;
     if (name == "turntable") return turntable(count.value_or(120), width, height);
     const auto blend = blend_ == "slerp" ? Blend::slerp : Blend::linear;
-    const auto known = scaled(scene.cameras, scene, width, height);
+    const auto known = fitted(scene.cameras, scene.width, scene.height, size);
     if (name == "interpolate") return interpolate(known, count.value_or(2), width, height, blend);
     if (name == "spiral") return spiral(known, count.value_or(120), width, height);
-    if (name == "dataset") {
-      if (views.targets.empty())
-        throw Error(Exit::usage, "--path dataset: no view is held out; give --images or --data ",
-                    "with --input-views N or --holdout N");
-      return {scaled(views.target_cameras(), scene, width, height), width, height, 30};
-    }
-    return read_camera_path(path_, scene.nerfstudio ? nerfstudio_world() : Matrix{});
+    if (views.targets.empty())
+      throw Error(Exit::usage, "--path dataset: no view is held out; give --images or --data ",
+                  "with --input-views N or --holdout N");
+    return {fitted(views.target_cameras(), scene.width, scene.height, size), width, height, 30};
   }
 
-  /// Cameras of the images read, for images of another size.
-  static std::vector<Camera> scaled(std::vector<Camera> cameras, const SceneState& scene,
-                                    int64_t width, int64_t height) {
-    const double x = static_cast<double>(width) / static_cast<double>(scene.width);
-    const double y = static_cast<double>(height) / static_cast<double>(scene.height);
+  /// Cameras of images of one size for another: scaled until they cover it, cut to their middle, as
+  /// photographs are.
+  static std::vector<Camera> fitted(std::vector<Camera> cameras, int64_t from_width,
+                                    int64_t from_height, std::pair<int64_t, int64_t> to) {
+    const auto w0 = static_cast<double>(from_width), h0 = static_cast<double>(from_height);
+    const auto w = static_cast<double>(to.first), h = static_cast<double>(to.second);
+    const double scale = std::max(w / w0, h / h0);
     for (auto& camera : cameras) {
-      camera.fx *= x;
-      camera.cx *= x;
-      camera.fy *= y;
-      camera.cy *= y;
+      camera.fx *= scale;
+      camera.fy *= scale;
+      camera.cx = camera.cx * scale - (w0 * scale - w) / 2;
+      camera.cy = camera.cy * scale - (h0 * scale - h) / 2;
     }
     return cameras;
   }
@@ -231,7 +273,8 @@ class Render final : public plugin::Command {
     for (const auto& camera : path.cameras)
       cameras.push_back(turned ? camera : scene.normal(camera));
     std::optional<FrameSink> sink;
-    if (!output_.empty()) sink.emplace(output_, rate_.value_or(path.rate));
+    if (!output_.empty())
+      sink.emplace(output_, rate_.value_or(path.rate), static_cast<int64_t>(cameras.size()));
     const bool keep = metrics_ || !sheet_.empty();
     std::vector<Tensor> kept;
     const auto start = Clock::now();
@@ -256,69 +299,24 @@ class Render final : public plugin::Command {
                   static_cast<long long>(path.height), seconds,
                   static_cast<double>(cameras.size()) / std::max(seconds, 1e-9));
     log::info(line);
-    if (keep) compare(at::cat(kept), views, context);
+    if (!keep) return;
+    const auto rendered = at::cat(kept);
+    if (metrics_)
+      cli::out(comparison_text(rendered, views, lpips_ ? &*lpips_ : nullptr, context.json));
+    if (!sheet_.empty()) media::write_image(sheet_, comparison_sheet(rendered, views));
   }
 
-  void compare(const Tensor& rendered, const Views& views, const cli::Context& context) const {
-    const auto truth = stacked(views.target_images()).to(at::kFloat).div(255);
-    if (truth.sizes() != rendered.sizes())
-      throw Error(Exit::usage, "--render-size: --metrics and --sheet compare at the size read");
-    const auto inputs = stacked(views.input_images()).to(at::kFloat).div(255);
-    const auto nearest = nearest_views(views.input_cameras(), inputs, views.target_cameras());
-    std::optional<media::Lpips> lpips;
-    if (!lpips_file_.empty()) lpips.emplace(media::Lpips::open(lpips_file_));
-    const auto* far = lpips ? &*lpips : nullptr;
-    const auto colour = mean_colour(inputs, rendered.size(0));
-    if (metrics_) {
-      const auto ours = score(rendered, truth, far), near = score(nearest, truth, far),
-                 mean = score(colour, truth, far);
-      if (context.json) {
-        nlohmann::ordered_json out = {{"scene", views.scene.name},
-                                      {"inputs", views.inputs.size()},
-                                      {"model", to_json(ours)},
-                                      {"nearest_view", to_json(near)},
-                                      {"mean_colour", to_json(mean)}};
-        auto each = nlohmann::ordered_json::array();
-        const auto scores = score_each(rendered, truth, far);
-        for (size_t i = 0; i < scores.size(); ++i) {
-          auto one = to_json(scores[i]);
-          one.erase("views");
-          one["file"] = views.scene.files[static_cast<size_t>(views.targets[i])];
-          each.push_back(one);
-        }
-        out["targets"] = each;
-        cli::out(out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
-      } else {
-        cli::out("model         " + to_line(ours) + "\nnearest view  " + to_line(near) +
-                 "\nmean colour   " + to_line(mean) + "\n");
-      }
-    }
-    if (!sheet_.empty()) media::write_image(sheet_, comparison(rendered, truth, inputs));
-  }
-
-  static media::Image comparison(const Tensor& rendered, const Tensor& truth,
-                                 const Tensor& inputs) {
-    constexpr int64_t kMost = 8;
-    media::SheetRow read{"inputs", {}}, right{"truth", {}}, ours{"ours", {}}, off{"difference", {}};
-    for (int64_t i = 0; i < std::min(kMost, inputs.size(0)); ++i)
-      read.images.push_back(image_of(inputs[i]));
-    for (int64_t i = 0; i < std::min(kMost, truth.size(0)); ++i) {
-      right.images.push_back(image_of(truth[i]));
-      ours.images.push_back(image_of(rendered[i]));
-      off.images.push_back(image_of((rendered[i] - truth[i]).abs()));
-    }
-    return media::contact_sheet({read, right, ours, off});
-  }
-
-  std::string model_, state_file_, save_state_, path_, output_, render_size_, blend_ = "linear";
+  ModelSource model_;
+  std::string state_file_, save_state_, path_, output_, render_size_, blend_ = "linear";
   std::string lpips_file_, sheet_;
   std::optional<int64_t> tile_;
   std::optional<double> rate_;
   int64_t at_once_ = 4;
-  bool metrics_ = false, normalize_targets_ = false;
+  bool metrics_ = false;
   SourceOptions source_;
-  at::ScalarType products_ = at::kFloat;
-  std::string hash_;
+  std::optional<std::pair<int64_t, int64_t>> size_;  ///< --render-size
+  std::optional<Trajectory> keyframes_;              ///< of a camera_path.json
+  std::optional<media::Lpips> lpips_;
 };
 
 }  // namespace

@@ -64,8 +64,10 @@ int64_t input_count(const Sampling& how, uint64_t seed, int64_t step) {
 Draw draw(const Sampling& how, int64_t inputs, int64_t scene, int64_t count, uint64_t seed,
           int64_t position) {
   const auto sample = shuffled(count, std::min(how.views, count), stream(seed, 3, position));
-  return {
-      scene, {sample.begin(), sample.begin() + inputs}, {sample.end() - how.targets, sample.end()}};
+  return {scene,
+          {sample.begin(), sample.begin() + inputs},
+          {sample.end() - how.targets, sample.end()},
+          sample};
 }
 
 void check(const PackedScenes& data, const Sampling& how, const std::string& where) {
@@ -80,12 +82,10 @@ void check(const PackedScenes& data, const Sampling& how, const std::string& whe
                   ": pack without it, or lower --input-views and --target-views");
 }
 
-Normalization normalization_of(const std::vector<Camera>& inputs,
-                               const std::vector<Camera>& targets, const std::string& normalize) {
+Normalization normalization_of(const std::vector<Camera>& inputs, const std::vector<Camera>& sample,
+                               const std::string& normalize) {
   if (normalize == "none") return {};
-  auto all = inputs;
-  if (normalize == "all") all.insert(all.end(), targets.begin(), targets.end());
-  return normalization(all);
+  return normalization(normalize == "all" ? sample : inputs);
 }
 
 train::Batch make_batch(const PackedScenes& data, const std::vector<Draw>& rows,
@@ -95,7 +95,7 @@ train::Batch make_batch(const PackedScenes& data, const std::vector<Draw>& rows,
     const auto& cameras = data.cameras(row.scene);
     const auto images = data.images(row.scene);
     const auto normal =
-        normalization_of(pick(cameras, row.inputs), pick(cameras, row.targets), normalize);
+        normalization_of(pick(cameras, row.inputs), pick(cameras, row.sample), normalize);
     const auto put = [&](const std::string& prefix, const std::vector<int64_t>& which) {
       auto chosen = pick(cameras, which);
       for (auto& camera : chosen) camera = normal(camera);

@@ -25,6 +25,7 @@ struct Sampling {
 struct Draw {
   int64_t scene = 0;
   std::vector<int64_t> inputs, targets;
+  std::vector<int64_t> sample;  ///< all that were drawn, each once: poses are normalised over them
 };
 
 /// Scenes in an order of their own for every epoch, without repeats; positions count from the start
@@ -59,9 +60,8 @@ train::Batch make_batch(const PackedScenes& data, const std::vector<Draw>& rows,
 Posed inputs_of(const train::Batch& batch, at::Device device);
 Posed targets_of(const train::Batch& batch, at::Device device);
 
-/// Cameras of `chosen` views after normalisation (Config::normalize_poses) by all of `inputs` (and
-/// `targets`).
-Normalization normalization_of(const std::vector<Camera>& inputs,
-                               const std::vector<Camera>& targets, const std::string& normalize);
+/// By Config::normalize_poses: over `sample` ("all"), over `inputs`, or none.
+Normalization normalization_of(const std::vector<Camera>& inputs, const std::vector<Camera>& sample,
+                               const std::string& normalize);
 
 }  // namespace lact::views

@@ -21,6 +21,7 @@ struct Scene {
   std::vector<std::string> files;  ///< names of the originals, as their camera file has them
   std::vector<media::Image> images;
   std::vector<Camera> cameras;  ///< of the prepared images; poses as in the file
+  bool nerfstudio = false;      ///< but turned, as reading a transforms.json does (spec 2.2)
 };
 
 /// How originals become images of one size.
@@ -66,6 +67,8 @@ class PackedScenes {
   const std::string& name(int64_t scene) const;
   const std::vector<std::string>& files(int64_t scene) const;
   const std::vector<Camera>& cameras(int64_t scene) const;
+  /// Poses came from a transforms.json: Scene::nerfstudio.
+  bool nerfstudio(int64_t scene) const;
   int64_t views(int64_t scene) const { return static_cast<int64_t>(files(scene).size()); }
   /// uint8 [V, H, W, 3], a view of the mapping; not to be written to.
   at::Tensor images(int64_t scene) const;

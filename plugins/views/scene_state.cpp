@@ -51,7 +51,8 @@ std::vector<Camera> cameras_from(const Tensor& intrinsics, const Tensor& poses) 
     cameras[i] = {one[0], one[1], one[2], one[3], {}};
     std::copy_n(p.data_ptr<double>() + 16 * i, 16, cameras[i].c2w.m.begin());
     const auto fault = fault_of_pose(cameras[i].c2w);
-    if (!fault.empty() || !(one[0] > 0 && one[1] > 0 && std::isfinite(one[2] + one[3])))
+    if (!fault.empty() ||
+        !(one[0] > 0 && one[1] > 0 && std::isfinite(one[0] + one[1] + one[2] + one[3])))
       throw Error(Exit::data, "state: camera ", i, ": ", fault.empty() ? "no pinhole" : fault);
   }
   return cameras;
@@ -87,8 +88,9 @@ io::State to_state(const SceneState& scene, const std::string& model_hash) {
   return state;
 }
 
-SceneState from_state(const io::State& state, const ViewModel& model,
-                      const std::string& model_hash) {
+namespace {
+
+SceneState parsed(const io::State& state, const ViewModel& model, const std::string& model_hash) {
   const auto found = state.metadata.find("modality");
   if (found == state.metadata.end() || found->second != "views")
     throw Error(Exit::data, "state: not a scene: its modality is ",
@@ -99,7 +101,8 @@ SceneState from_state(const io::State& state, const ViewModel& model,
   SceneState scene;
   scene.width = whole(values, "width", 1, kLargestSide);
   scene.height = whole(values, "height", 1, kLargestSide);
-  scene.nerfstudio = values.value("world", "") == "nerfstudio";
+  const auto world = values.find("world");
+  scene.nerfstudio = world != values.end() && *world == "nerfstudio";
   const auto count = state.tensor("views.c2w").dim() == 3 ? state.tensor("views.c2w").size(0) : 0;
   scene.cameras = cameras_from(take(state, "views.intrinsics", {count, 4}, at::kDouble),
                                take(state, "views.c2w", {count, 4, 4}, at::kDouble));
@@ -118,12 +121,25 @@ SceneState from_state(const io::State& state, const ViewModel& model,
     const auto get = [&](const char* name, const Tensor& like) {
       const auto x = take(state, concat("layer.", i, ".", name),
                           {like.size(0), like.size(2), like.size(1)}, at::kFloat);
+      if (!x.isfinite().all().item<bool>())
+        throw Error(Exit::data, "state: tensor layer.", i, ".", name, ": not finite");
       return x.to(model.device()).mT();
     };
     scene.weights.push_back(
         {get("w0", start[i].gate), get("w2", start[i].up), get("w1", start[i].down)});
   }
   return scene;
+}
+
+}  // namespace
+
+SceneState from_state(const io::State& state, const ViewModel& model, const std::string& model_hash,
+                      const std::string& file) {
+  try {
+    return parsed(state, model, model_hash);
+  } catch (const Error& error) {
+    throw Error(error.code(), file, ": ", error.what());
+  }
 }
 
 }  // namespace lact::views

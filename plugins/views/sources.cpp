@@ -1,10 +1,12 @@
 #include "sources.hpp"
 
 #include "random.hpp"
+#include "sampling.hpp"
 #include "trajectory.hpp"
 
 #include <lact/error.hpp>
 #include <lact/log.hpp>
+#include <lact/ops/ceiling.hpp>
 
 #include <ATen/core/Tensor.h>
 #include <CLI/CLI.hpp>
@@ -33,18 +35,12 @@ std::vector<T> pick(const std::vector<T>& all, const std::vector<int64_t>& which
   return some;
 }
 
-/// Whether the poses of that place are read from a transforms.json.
-bool is_nerfstudio(const fs::path& where) {
-  if (!fs::is_directory(where)) return where.filename().string().rfind("transforms", 0) == 0;
-  return !fs::exists(where / "opencv_cameras.json") && fs::exists(where / "transforms.json");
-}
-
 /// `count` of the candidates.
 std::vector<int64_t> chosen(const Scene& scene, const std::vector<int64_t>& candidates,
                             int64_t count, const std::string& how, uint64_t seed) {
   const auto all = static_cast<int64_t>(candidates.size());
   std::vector<int64_t> places;
-  if (how == "kmeans" && count < all) {
+  if (how == "kmeans" && count > 0 && count < all) {
     places = choose_views(pick(scene.cameras, candidates), count, seed);
   } else if (how == "random") {
     std::vector<int64_t> order(candidates.size());
@@ -99,13 +95,6 @@ std::vector<Camera> Views::input_cameras() const {
 std::vector<Camera> Views::target_cameras() const {
   return pick(scene.cameras, targets);
 }
-std::vector<media::Image> Views::input_images() const {
-  return pick(scene.images, inputs);
-}
-std::vector<media::Image> Views::target_images() const {
-  return pick(scene.images, targets);
-}
-
 void choose(Views& views, const Choice& choice, uint64_t seed) {
   const auto all = static_cast<int64_t>(views.scene.images.size());
   std::vector<int64_t> candidates;
@@ -113,7 +102,7 @@ void choose(Views& views, const Choice& choice, uint64_t seed) {
   for (int64_t i = 0; i < all; ++i)
     (choice.holdout > 0 && i % choice.holdout == 0 ? views.targets : candidates).push_back(i);
   const auto count = choice.inputs.value_or(static_cast<int64_t>(candidates.size()));
-  if (count < 1 || count > static_cast<int64_t>(candidates.size()))
+  if (count < 0 || count > static_cast<int64_t>(candidates.size()))
     throw Error(Exit::usage, "--input-views ", count, ": scene ", views.scene.name, " has ",
                 candidates.size(), " views to read",
                 choice.holdout > 0 ? " beside those held out" : "");
@@ -128,6 +117,7 @@ Views packed_views(const PackedScenes& data, int64_t scene) {
   views.scene.name = data.name(scene);
   views.scene.files = data.files(scene);
   views.scene.cameras = data.cameras(scene);
+  views.scene.nerfstudio = data.nerfstudio(scene);
   const auto images = data.images(scene);
   for (int64_t i = 0; i < images.size(0); ++i) {
     media::Image image(data.width(), data.height());
@@ -135,6 +125,40 @@ Views packed_views(const PackedScenes& data, int64_t scene) {
     views.scene.images.push_back(std::move(image));
   }
   return views;
+}
+
+void ModelSource::declare(CLI::App& app) {
+  const auto add = [&](const char* flag, auto& value, const char* text) {
+    return app.add_option(flag, value, text)->group("Model");
+  };
+  add("--model", place_, "model directory, run directory, or a .safetensors or .pt file")
+      ->type_name("DIR|FILE");
+  add("--normalize-poses", normalize_,
+      "cameras are brought into a frame and scale of their own: over inputs and targets (all), "
+      "over "
+      "inputs, or not; default: as the model says. Published scene models: all")
+      ->check(CLI::IsMember({"none", "all", "inputs"}));
+  add("--muon-dtype", muon_dtype_,
+      "of Newton-Schulz; default: as the model says, of a bare file bfloat16, as published")
+      ->check(CLI::IsMember({"auto", "bfloat16", "float32"}));
+}
+
+ViewModel ModelSource::load(const cli::Context& context) {
+  if (place_.empty()) throw Error(Exit::usage, "--model is missing");
+  const auto checkpoint = io::Checkpoint::open(place_);
+  auto model = ViewModel::load(checkpoint, context.device,
+                               ops::resolve_dtype(context.dtype, context.device));
+  if (!normalize_.empty()) model.set_normalize_poses(normalize_);
+  if (!muon_dtype_.empty()) model.set_muon_dtype(muon_dtype_);
+  hash_ = checkpoint.hash();
+  return model;
+}
+
+Normalization normalization_for(const ViewModel& model, const Views& views) {
+  auto sample = views.input_cameras();
+  const auto targets = views.target_cameras();
+  sample.insert(sample.end(), targets.begin(), targets.end());
+  return normalization_of(views.input_cameras(), sample, model.config().normalize_poses);
 }
 
 void SourceOptions::declare(CLI::App& app) {
@@ -156,8 +180,8 @@ void SourceOptions::declare(CLI::App& app) {
   add("--masks", masks_, "folder of masks, named as the photographs")->type_name("DIR");
   app.add_flag("--strict", strict_, "a photograph that cannot be used is an error")->group("Input");
   add("--input-views", choice_.inputs,
-      "how many views are read; default: all that are not held out")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+      "how many views are read; default: all that are not held out; 0: none, beside a --state")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 20));
   add("--holdout", choice_.holdout,
       "every so-manieth view, from the first on, is not read but a target; 0: those that are not "
       "read are")
@@ -191,7 +215,6 @@ Views SourceOptions::read(uint64_t seed) const {
     Skipped skipped;
     views.scene = read_scene(images_, how, skipped);
     for (const auto& line : skipped.lines) log::warning(line);
-    views.nerfstudio = is_nerfstudio(images_);
   }
   choose(views, choice_, seed);
   return views;

@@ -2,7 +2,10 @@
 // Where a scene's views come from, and which of them are read: options that rendering and measuring
 // share.
 
+#include "model.hpp"
 #include "scene.hpp"
+
+#include <lact/cli/run.hpp>
 
 #include <cstdint>
 #include <optional>
@@ -26,12 +29,9 @@ std::pair<std::string, std::optional<int64_t>> split_path(const std::string& pat
 struct Views {
   Scene scene;
   std::vector<int64_t> inputs, targets;
-  bool nerfstudio = false;  ///< the poses are a transforms.json's
 
   std::vector<Camera> input_cameras() const;
   std::vector<Camera> target_cameras() const;
-  std::vector<media::Image> input_images() const;
-  std::vector<media::Image> target_images() const;
 };
 
 /// Which of a scene's views are read: `inputs` of them, or all, by K-means over those that are not
@@ -46,6 +46,23 @@ void choose(Views& views, const Choice& choice, uint64_t seed);
 
 /// A scene of packed data. Images are copies. Errors: 66 if there is no such scene
 Views packed_views(const PackedScenes& data, int64_t scene);
+
+/// A trained model, and what a file of bare tensors does not say of it.
+class ModelSource {
+ public:
+  void declare(CLI::App& app);
+  /// Errors   64 if none is named; as ViewModel::load
+  ViewModel load(const cli::Context& context);
+  /// io::Checkpoint::hash of what was loaded.
+  const std::string& hash() const { return hash_; }
+
+ private:
+  std::string place_, normalize_, muon_dtype_, hash_;
+};
+
+/// Brings cameras into the model's space: over the inputs, and the targets where the model's
+/// configuration says "all" (spec 2.5).
+Normalization normalization_for(const ViewModel& model, const Views& views);
 
 class SourceOptions {
  public:

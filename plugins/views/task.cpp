@@ -106,6 +106,8 @@ class ViewsTask final : public train::Task {
         fs::exists(folder / "validation.safetensors.index.json"))
       data_.emplace(Split::validation, PackedScenes::open(data_folder_, "validation"));
     for (const auto& [split, data] : data_) check_data(data);
+    const auto held_out = data_.find(Split::validation);
+    if (held_out != data_.end()) settle_evaluation(held_out->second);
   }
 
   train::Cost cost(const train::TaskSetup& setup) const override {
@@ -125,7 +127,8 @@ class ViewsTask final : public train::Task {
     cost.flops = 3 * forward * scenes;
     const double weights = 16.0 * static_cast<double>(cost.parameters);
     const double number = setup.dtype == at::kBFloat16 ? 2 : 4;
-    const double activations = activation_bytes(config_, tokens * static_cast<double>(batch_size_),
+    const double largest = static_cast<double>((sampling_.inputs + sampling_.targets) * l);
+    const double activations = activation_bytes(config_, largest * static_cast<double>(batch_size_),
                                                 number, setup.recompute);
     cost.memory_bytes = weights + activations;
     cost.rows = {
@@ -248,12 +251,22 @@ class ViewsTask final : public train::Task {
 
   int64_t least_inputs() const { return sampling_.least > 0 ? sampling_.least : sampling_.inputs; }
 
-  void check_data(const PackedScenes& data) const {
+  void check_data(const PackedScenes& data) {
     check(data, sampling_, data_folder_);
     const int64_t p = config_.patch_size;
     if (data.height() % p != 0 || data.width() % p != 0)
       throw Error(Exit::config, data_folder_, ": images of ", data.width(), " x ", data.height(),
                   ": both must be multiples of the patch, ", p);
+  }
+
+  /// Evaluation renders views that it did not read, of every scene as many.
+  void settle_evaluation(const PackedScenes& data) {
+    int64_t fewest = data.views(0);
+    for (int64_t i = 1; i < data.size(); ++i) fewest = std::min(fewest, data.views(i));
+    evaluated_ = std::min(sampling_.targets, fewest - sampling_.inputs);
+    if (evaluated_ < 1)
+      throw Error(Exit::data, data_folder_, ": a validation scene has ", fewest,
+                  " views, all of which would be inputs: lower --input-views, or pack without it");
   }
 
   void open_lpips() {
@@ -269,9 +282,9 @@ class ViewsTask final : public train::Task {
   Batch evaluation_batch(const PackedScenes& data, int64_t first) const {
     auto how = sampling_;
     std::vector<Draw> rows;
+    how.targets = evaluated_;
+    how.views = how.inputs + how.targets;
     for (int64_t scene = first; scene < std::min(first + batch_size_, data.size()); ++scene) {
-      // Targets that were not read, as far as there are any.
-      how.views = std::min(data.views(scene), how.inputs + how.targets);
       rows.push_back(draw(how, how.inputs, scene, data.views(scene), kEvaluationSeed, scene));
     }
     return make_batch(data, rows, how.normalize);
@@ -280,7 +293,7 @@ class ViewsTask final : public train::Task {
   ModelOptions model_options_;
   Sampling sampling_;
   std::string data_folder_, init_from_, lpips_file_;
-  int64_t batch_size_ = 8;
+  int64_t batch_size_ = 8, evaluated_ = 0;
   int micro_batches_ = 1;
   double lpips_weight_ = 1;
   int64_t lpips_from_ = 5000;

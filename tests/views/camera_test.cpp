@@ -360,4 +360,17 @@ TEST_CASE("cameras in one place are still different views") {
 }
 
 }  // namespace
+
+TEST_CASE("a single camera, or several at one spot, keep their unit of length") {
+  Camera one{100, 100, 50, 50, look_at({3, -5, 0.5}, {0, 0, 0})};
+  auto turned = one;
+  turned.c2w = look_at({3, -5, 0.5}, {0, 1, 0});
+  for (const auto& cameras : {std::vector<Camera>{one}, std::vector<Camera>{one, turned}}) {
+    const auto normal = normalization(cameras);
+    CHECK(normal.scale == 1);
+    for (const double coordinate : normal(one).position())
+      CHECK(coordinate == Approx(0).margin(1e-9));
+  }
+}
+
 }  // namespace lact::views

@@ -75,7 +75,7 @@ TEST_CASE("a batch holds the views that were drawn, as they are packed") {
   test::TemporaryFolder folder;
   test::write_packed(folder.path(), 2, 0, 6, 8);
   const auto data = PackedScenes::open(folder.path());
-  const auto batch = make_batch(data, {{1, {4, 0}, {5}}, {0, {2, 3}, {1}}}, "none");
+  const auto batch = make_batch(data, {{1, {4, 0}, {5}, {}}, {0, {2, 3}, {1}, {}}}, "none");
   CHECK(batch.at("images").sizes() == at::IntArrayRef({2, 2, 8, 8, 3}));
   CHECK(test::same_bytes(batch.at("images")[0][0], data.images(1)[4]));
   CHECK(test::same_bytes(batch.at("target_images")[1][0], data.images(0)[1]));
@@ -92,7 +92,7 @@ TEST_CASE("normalised, the largest coordinate of those that count is 1") {
   const auto largest = [&](const train::Batch& batch, const char* name) {
     return batch.at(name).slice(-1, 3).slice(-2, 0, 3).abs().max().item<float>();
   };
-  const Draw row{0, {0, 1, 2}, {3, 4, 5}};
+  const Draw row{0, {0, 1, 2}, {3, 4, 5}, {0, 1, 2, 3, 4, 5}};
   const auto all = make_batch(data, {row}, "all"), inputs = make_batch(data, {row}, "inputs");
   CHECK(std::max(largest(all, "poses"), largest(all, "target_poses")) == Approx(1));
   CHECK(largest(inputs, "poses") == Approx(1));

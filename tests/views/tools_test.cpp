@@ -148,8 +148,8 @@ TEST_CASE("a scene kept as a state renders the same pixels without the photograp
       m.render({"--state", state, "--path", "turntable:3", "-o", (m.folder / "b").string()}).exit ==
       0);
   for (const char* frame : {"/000.png", "/001.png", "/002.png"})
-    CHECK(m.bytes("a" + std::string(frame)) == m.bytes("b" + std::string(frame)));
-  CHECK(m.bytes("a/000.png") != m.bytes("a/001.png"));
+    CHECK((m.bytes("a" + std::string(frame)) == m.bytes("b" + std::string(frame))));
+  CHECK((m.bytes("a/000.png") != m.bytes("a/001.png")));
 }
 
 TEST_CASE("views added to a state are another update, in the frame of the first") {
@@ -203,6 +203,46 @@ TEST_CASE("a state of another model, a damaged one, and none at all are refused 
   const auto nothing = m.render({"--path", "turntable:1", "-o", (m.folder / "c").string()});
   CHECK(nothing.exit == 64);
   CHECK_THAT(nothing.err, Catch::Contains("--images, --data or --state"));
+}
+
+TEST_CASE("views that a state has read are neither read again nor its targets") {
+  const auto& m = made();
+  const auto state = (m.folder / "known.state").string();
+  const std::vector<std::string> source = {"--images", m.photos, "--size", "16"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), source.begin(), source.end());
+    return m.render(more);
+  };
+  REQUIRE(with({"--input-views", "6", "--save-state", state}).exit == 0);
+  const auto scored =
+      with({"--state", state, "--input-views", "0", "--path", "dataset", "--metrics", "--json"});
+  INFO(scored.err);
+  REQUIRE(scored.exit == 0);
+  CHECK(nlohmann::json::parse(scored.out)["targets"].size() == 3);
+  const auto again = with({"--state", state, "--save-state", (m.folder / "again.state").string()});
+  CHECK_THAT(again.err, Catch::Contains("6 of these views before"));
+  CHECK(io::load_state(m.folder / "again.state").value("views") == "9");
+}
+
+TEST_CASE("a path that cannot be rendered is refused before anything is read") {
+  const auto& m = made();
+  const auto refused = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"--images", m.photos, "--size", "16"});
+    const auto result = m.render(more);
+    CHECK(result.exit == 64);
+    CHECK(result.err.find("read 9 views") == std::string::npos);
+    return result.err;
+  };
+  const auto out = (m.folder / "never").string();
+  CHECK_THAT(refused({"--path", "nonsense", "-o", out}), Catch::Contains("--path nonsense"));
+  CHECK_THAT(refused({"--path", "turntable:0", "-o", out}), Catch::Contains("1 or more"));
+  CHECK_THAT(refused({"--path", "spiral", "-o", out + ".avi"}), Catch::Contains(".webm"));
+  CHECK_THAT(refused({"--path", "spiral", "-o", out, "--render-size", "18"}),
+             Catch::Contains("18 x 18 is no multiple"));
+  CHECK_THAT(refused({"--path", "turntable", "-o", out, "--normalize-poses", "all"}),
+             Catch::Contains("spiral or interpolate"));
+  CHECK_THAT(refused({"--path", "spiral", "-o", "-", "--save-state", "-"}),
+             Catch::Contains("stdout"));
 }
 
 TEST_CASE("frames go to folders, pictures, films and pipes") {
@@ -265,12 +305,12 @@ TEST_CASE("a photograph is rendered from a bare tensor file as from its model di
   auto a = line, b = line;
   a.insert(a.end(), {(m.folder / "dir.png").string()});
   b.insert(b.end(), {(m.folder / "bare.png").string(), "--model",
-                     (m.folder / "bare/x.safetensors").string()});
+                     (m.folder / "bare/x.safetensors").string(), "--muon-dtype", "auto"});
   REQUIRE(m.render(a).exit == 0);
   const auto bare = m.render(b);
   INFO(bare.err);
   REQUIRE(bare.exit == 0);
-  CHECK(m.bytes("dir.png") == m.bytes("bare.png"));
+  CHECK((m.bytes("dir.png") == m.bytes("bare.png")));  // pixels are no words
 }
 
 TEST_CASE("quality gives one line for each number of views, and the baselines beside it") {
