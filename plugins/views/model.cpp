@@ -200,12 +200,6 @@ void ViewModel::read(const Sublayer& s, const Parameters& p, Tensor& x, int64_t 
   const auto tile = [&](int64_t begin) { return x.slice(1, begin, begin + step); };
   const auto normed = [&](int64_t begin) { return layer_norm(tile(begin), p.at("ln.weight")); };
   auto state = state_of(s, p, w);
-  const int64_t all = x.size(1);
-  if (all <= step) {  // the operator itself, which goes over a whole chunk faster
-    x += fast_weights(config_, s, p, normed(0), learn_then_apply(all, all), state, compute_);
-    w = state.w;
-    return passed(2 * all);
-  }
   ops::FastWeights sum;
   // What tiles teach is added up in float32, however many there are.
   const auto add_up = [&](Tensor& to, const Tensor& one) {
