@@ -58,13 +58,13 @@ void write_unseen(const fs::path& file, float result) {
 }  // namespace
 
 TEST_CASE("golden files of the operator and of the plugins pass, and are counted") {
+  const auto views = (source_root() / "tests/golden/views").string();
   const auto result = verify({golden("llm/apply").string(), golden("llm/layer_momentum").string(),
-                              golden("llm/stream_momentum").string(),
-                              (source_root() / "tests/golden/views").string()});
+                              golden("llm/stream_momentum").string(), views, "--data", views});
   CAPTURE(result.out);
   CHECK(result.exit == 0);
   CHECK(result.err.empty());
-  CHECK(result.out.find("files: 5 PASS, 0 FAIL, 0 skipped\n") != std::string::npos);
+  CHECK(result.out.find("files: 18 PASS, 0 FAIL, 0 skipped\n") != std::string::npos);
 }
 
 TEST_CASE("a changed byte makes verify fail and name the tensor") {
@@ -94,14 +94,14 @@ TEST_CASE("files that nobody can replay are passed over with a line that says wh
   const auto one = at::full({1}, 1.0f);
   io::write_safetensors(folder / "a.safetensors", {{"x", one}});
   io::write_safetensors(folder / "b.safetensors", {{"x", one}},
-                        {{"case", R"({"kind": "cameras", "tolerance": {}})"}});
+                        {{"case", R"({"kind": "rope3d", "tolerance": {}})"}});
   io::write_safetensors(folder / "c.safetensors", {{"x", one}},
                         {{"case", R"({"kind": "opera", "tolerance": {}})"}});
   const auto result = verify({folder.path().string()});
   CHECK(result.exit == 0);
   CHECK(result.err.empty());
   CHECK(result.out.find("no case in its metadata") != std::string::npos);
-  CHECK(result.out.find("nobody replays kind cameras (plugin views does)") != std::string::npos);
+  CHECK(result.out.find("nobody replays kind rope3d (plugin video does)") != std::string::npos);
   CHECK(result.out.find("nobody replays kind opera |") != std::string::npos);
   CHECK(result.out.find("files: 0 PASS, 0 FAIL, 3 skipped\n") != std::string::npos);
 }

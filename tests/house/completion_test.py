@@ -92,10 +92,13 @@ def words_and_values():
         pathlib.Path(folder, "a-folder").mkdir()
         cases = [
             (["lact-train", "te"], {"text"}),
-            (["lact-train", ""], {"text"}),
+            (["lact-train", ""], {"text", "views"}),
             (["lact-bench", "pl"], {"plot", "plugins"}),
             (["lact-tokenize", "text", ""], {"train", "encode", "decode", "info"}),
             (["lact-tokenize", "text", "e"], {"encode"}),
+            (["lact-tokenize", "views", ""], {"pack", "info", "objects"}),
+            (["lact-render", "vi"], {"views"}),
+            (["lact-render", "views", "--blend", ""], {"linear", "slerp"}),
             (["lact-tokenize", "--seed", "7", "--device", "text", "-v", "text", "tr"], {"train"}),
             (["lact-tokenize", "--dtype", "fl"], {"float32"}),
             (["lact-tokenize", "text", "train", "--model-type", ""], {"unigram", "bpe", "char", "word"}),
