@@ -10,8 +10,8 @@ std::vector<verify::FileResult> replay_golden(const std::string& folder,
                                               c10::ScalarType dtype) {
   std::vector<verify::FileResult> results;
   for (const auto& file : verify::golden_files(source_root() / "tests/golden" / folder)) {
-    auto result = verify::replay(
-        file, kinds, {device(), dtype, source_root() / "tests/golden" / folder});
+    auto result =
+        verify::replay(file, kinds, {device(), dtype, source_root() / "tests/golden" / folder});
     if (result.passed_over.empty()) results.push_back(std::move(result));
   }
   return results;

@@ -15,8 +15,8 @@ struct LrSchedule {
   double min_ratio = 0.1;      ///< of the peak, at the end; `constant` has no descent
   int64_t warmup_steps = 0;    ///< step s of them has rate peak * (s + 1) / warmup_steps
   int64_t total_steps = 1000;  ///< the descent would end at this step, which is never taken
-  /// As the published code for views: warm-up step s has rate peak * s / warmup_steps, and beyond the
-  /// end a cosine goes on as one.
+  /// As the published code for views: warm-up step s has rate peak * s / warmup_steps, and beyond
+  /// the end a cosine goes on as one.
   bool from_zero = false;
 
   /// The rate of the step that has `step` steps before it.
