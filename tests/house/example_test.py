@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""examples/text/Makefile runs from text to text, and goes on where it was stopped."""
+"""examples/text/Makefile runs from text to text, and goes on where it was stopped; examples/views from models to a film."""
 
 import json
 import pathlib
@@ -79,8 +79,34 @@ def half_a_target():
     expect(not (FOLDER / "demo/counts.json").exists(), "counts.json is there, though the tool was not")
 
 
+CUBE = [f"v {x} {y} {z}" for z in (0, 1) for y in (0, 1) for x in (0, 1)] + [
+    "f 1 2 4 3", "f 5 6 8 7", "f 1 2 6 5", "f 3 4 8 7", "f 1 3 7 5", "f 2 4 8 6"]
+TINY = ("--dim 32 --layers 1 --fast-head-dim 32 --attention-head-dim 16 --views 6 --input-views 3 --target-views 2 "
+        "--batch-size 1 --threads 1 --log-every 1 --eval-every 2 --dtype float32")
+
+
+def models_to_a_film():
+    """the example of views draws models, packs, trains, evaluates and renders, and does nothing twice"""
+    (FOLDER / "models").mkdir()
+    (FOLDER / "models/cube.obj").write_text("\n".join(CUBE) + "\n")
+    (FOLDER / "models/open.obj").write_text("\n".join(CUBE[:-1]) + "\n")
+    command = ["make", "-f", SOURCE / "examples/views/Makefile", f"DIR={FOLDER / 'views'}", f"MODELS={FOLDER / 'models'}",
+               f"TOOLS={BUILD / 'tools'}", f"PYTHON={sys.executable}", "SIZE=16", "VIEWS=16", "HELD_OUT=open*",
+               "COUNTS=1,2", "STEPS=2", f"TRAIN_OPTIONS={TINY}"]
+    result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    expect(result.returncode == 0, result.stdout, result.stderr)
+    called = {line.split()[0] for line in commands(result)}
+    expect(called == {"lact-tokenize", "lact-train", "lact-bench", "lact-render"}, called)
+    rows = json.loads((FOLDER / "views/quality.json").read_text())
+    expect([row["input_views"] for row in rows] == [1, 2], rows)
+    for name in ("compare.png", "turntable.mp4", "psnr.svg", "scene.state"):
+        expect((FOLDER / "views" / name).stat().st_size > 500, name)
+    again = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    expect(again.returncode == 0 and commands(again) == [], again.stdout, again.stderr)
+
+
 if __name__ == "__main__":
     try:
-        main([every_step_runs, nothing_twice, a_target_again, training_goes_on, half_a_target])
+        main([every_step_runs, nothing_twice, a_target_again, training_goes_on, half_a_target, models_to_a_film])
     finally:
         shutil.rmtree(FOLDER)
