@@ -14,35 +14,12 @@
 namespace lact::views {
 namespace {
 
-using Point = std::array<double, 6>;
+using Point = Viewpoints::Point;
 
 constexpr int kMostRounds = 300;
 
 double squared(const Point& a, const Point& b) {
-  double sum = 0;
-  for (size_t i = 0; i < a.size(); ++i) sum += (a[i] - b[i]) * (a[i] - b[i]);
-  return sum;
-}
-
-std::vector<Point> points_of(const std::vector<Camera>& cameras) {
-  Vector middle{};
-  for (const auto& camera : cameras)
-    for (size_t i = 0; i < 3; ++i)
-      middle[i] += camera.position()[i] / static_cast<double>(cameras.size());
-  double largest = 0;
-  for (const auto& camera : cameras)
-    for (size_t i = 0; i < 3; ++i)
-      largest = std::max(largest, std::abs(camera.position()[i] - middle[i]));
-  // Of cameras at one spot, rounding is no distance.
-  const double rounding = 1e-9 * (1 + std::sqrt(dot(middle, middle)));
-  const double scale = largest > rounding ? 1 / largest : 1;
-  std::vector<Point> out;
-  for (const auto& camera : cameras) {
-    const auto at = camera.position(), ahead = unit(camera.c2w.column(2));
-    out.push_back({(at[0] - middle[0]) * scale, (at[1] - middle[1]) * scale,
-                   (at[2] - middle[2]) * scale, ahead[0], ahead[1], ahead[2]});
-  }
-  return out;
+  return Viewpoints::squared_distance(a, b);
 }
 
 /// k-means++: each next centre is a point drawn with its squared distance to those before.
@@ -105,11 +82,42 @@ void move_centres(const std::vector<Point>& points, const std::vector<size_t>& c
 
 }  // namespace
 
+Viewpoints::Viewpoints(const std::vector<Camera>& cameras) {
+  for (const auto& camera : cameras)
+    for (size_t i = 0; i < 3; ++i)
+      middle_[i] += camera.position()[i] / static_cast<double>(cameras.size());
+  double largest = 0;
+  for (const auto& camera : cameras)
+    for (size_t i = 0; i < 3; ++i)
+      largest = std::max(largest, std::abs(camera.position()[i] - middle_[i]));
+  // Of cameras at one spot, rounding is no distance.
+  const double rounding = 1e-9 * (1 + std::sqrt(dot(middle_, middle_)));
+  if (largest > rounding) scale_ = 1 / largest;
+}
+
+Viewpoints::Point Viewpoints::operator()(const Camera& camera) const {
+  const auto at = camera.position(), ahead = unit(camera.c2w.column(2));
+  return {(at[0] - middle_[0]) * scale_,
+          (at[1] - middle_[1]) * scale_,
+          (at[2] - middle_[2]) * scale_,
+          ahead[0],
+          ahead[1],
+          ahead[2]};
+}
+
+double Viewpoints::squared_distance(const Point& a, const Point& b) {
+  double sum = 0;
+  for (size_t i = 0; i < a.size(); ++i) sum += (a[i] - b[i]) * (a[i] - b[i]);
+  return sum;
+}
+
 std::vector<int64_t> choose_views(const std::vector<Camera>& cameras, int64_t count,
                                   uint64_t seed) {
   if (count < 1 || count > static_cast<int64_t>(cameras.size()))
     throw Error(Exit::usage, "views to choose: expected 1 to ", cameras.size(), ", found ", count);
-  const auto points = points_of(cameras);
+  const Viewpoints place(cameras);
+  std::vector<Point> points;
+  for (const auto& camera : cameras) points.push_back(place(camera));
   Random random(seed);
   auto centres = first_centres(points, static_cast<size_t>(count), random);
   auto cluster = nearest(points, centres);

@@ -1,5 +1,7 @@
 #include "score.hpp"
 
+#include "trajectory.hpp"
+
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/stack.h>
@@ -16,29 +18,6 @@ using at::Tensor;
 
 /// Images that LPIPS is computed on at a time: VGG's features of one of 512 x 512 take 200 MB.
 constexpr int64_t kGroup = 4;
-
-/// Mean distance of two poses: metres and the chord between directions alike, as the choice of
-/// views has it, positions relative to how far apart all cameras stand.
-double distance(const Camera& a, const Camera& b, double spread) {
-  const auto p = a.position(), q = b.position();
-  const auto u = unit(a.c2w.column(2)), v = unit(b.c2w.column(2));
-  double sum = 0;
-  for (size_t i = 0; i < 3; ++i)
-    sum += (p[i] - q[i]) * (p[i] - q[i]) / (spread * spread) + (u[i] - v[i]) * (u[i] - v[i]);
-  return sum;
-}
-
-double spread_of(const std::vector<Camera>& cameras) {
-  Vector middle{};
-  for (const auto& camera : cameras)
-    for (size_t i = 0; i < 3; ++i)
-      middle[i] += camera.position()[i] / static_cast<double>(cameras.size());
-  double largest = 0;
-  for (const auto& camera : cameras)
-    for (size_t i = 0; i < 3; ++i)
-      largest = std::max(largest, std::abs(camera.position()[i] - middle[i]));
-  return largest > 0 ? largest : 1;
-}
 
 }  // namespace
 
@@ -103,13 +82,13 @@ std::string to_line(const Score& score) {
 
 Tensor nearest_views(const std::vector<Camera>& inputs, const Tensor& images,
                      const std::vector<Camera>& targets) {
-  const double spread = spread_of(inputs);
+  const Viewpoints place(inputs);
   std::vector<Tensor> found;
   for (const auto& target : targets) {
     size_t best = 0;
     double least = std::numeric_limits<double>::infinity();
     for (size_t i = 0; i < inputs.size(); ++i) {
-      const double far = distance(inputs[i], target, spread);
+      const double far = Viewpoints::squared_distance(place(inputs[i]), place(target));
       if (far < least) least = far, best = i;
     }
     found.push_back(images[static_cast<int64_t>(best)]);

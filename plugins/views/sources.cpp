@@ -60,18 +60,6 @@ std::vector<int64_t> chosen(const Scene& scene, const std::vector<int64_t>& cand
 
 }  // namespace
 
-std::pair<int64_t, int64_t> parse_size(const std::string& text, const std::string& option) {
-  constexpr int64_t kMost = 1 << 14;
-  const auto cross = text.find('x');
-  const auto width = number(std::string_view(text).substr(0, cross));
-  const auto height =
-      cross == std::string::npos ? width : number(std::string_view(text).substr(cross + 1));
-  if (!width || !height || *width < 1 || *height < 1 || *width > kMost || *height > kMost)
-    throw Error(Exit::usage, option, " ", text, ": expected WIDTHxHEIGHT or one number, up to ",
-                kMost);
-  return {*width, *height};
-}
-
 std::pair<std::string, std::optional<int64_t>> split_path(const std::string& path) {
   const auto colon = path.find(':');
   const auto name = path.substr(0, colon);
@@ -172,13 +160,14 @@ void SourceOptions::declare(CLI::App& app) {
   add("--data", data_, "packed data of lact-tokenize views pack")->type_name("DIR|FILE");
   add("--split", split_, "of a folder of packed data")->capture_default_str();
   add("--scene", scene_, "of packed data: its name, or its number")->capture_default_str();
-  add("--size", size_, "photographs are scaled and cut to it")
+  add("--size", photographs_.size, "photographs are scaled and cut to it")
       ->type_name("WxH|N")
       ->capture_default_str();
-  add("--background", background_, "behind transparent pixels: white, black, #rrggbb")
+  add("--background", photographs_.background, "behind transparent pixels: white, black, #rrggbb")
       ->capture_default_str();
-  add("--masks", masks_, "folder of masks, named as the photographs")->type_name("DIR");
-  app.add_flag("--strict", strict_, "a photograph that cannot be used is an error")->group("Input");
+  add("--masks", photographs_.masks, "folder of masks, named as the photographs")->type_name("DIR");
+  app.add_flag("--strict", photographs_.strict, "a photograph that cannot be used is an error")
+      ->group("Input");
   add("--input-views", choice_.inputs,
       "how many views are read; default: all that are not held out; 0: none, beside a --state")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 20));
@@ -207,13 +196,8 @@ Views SourceOptions::read(uint64_t seed) const {
                   "; lact-tokenize views info names them");
     views = packed_views(data, found);
   } else {
-    Preparation how;
-    std::tie(how.width, how.height) = parse_size(size_, "--size");
-    how.background = media::parse_colour(background_);
-    how.masks = masks_;
-    how.strict = strict_;
     Skipped skipped;
-    views.scene = read_scene(images_, how, skipped);
+    views.scene = read_scene(images_, photographs_.preparation(), skipped);
     for (const auto& line : skipped.lines) log::warning(line);
   }
   choose(views, choice_, seed);

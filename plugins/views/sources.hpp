@@ -2,6 +2,7 @@
 // Where a scene's views come from, and which of them are read: options that rendering and measuring
 // share.
 
+#include "capture/options.hpp"
 #include "model.hpp"
 #include "scene.hpp"
 
@@ -19,8 +20,6 @@ class App;
 
 namespace lact::views {
 
-/// "256" or "320x240". Errors: 64 naming `option`
-std::pair<int64_t, int64_t> parse_size(const std::string& text, const std::string& option);
 /// "spiral:60" to a name and a number; a name with a dot in it is a file's, and stays whole.
 /// Errors   64 for an unknown name
 std::pair<std::string, std::optional<int64_t>> split_path(const std::string& path);
@@ -71,9 +70,9 @@ class SourceOptions {
   Views read(uint64_t seed) const;
 
  private:
-  std::string images_, data_, split_ = "validation", scene_ = "0", size_ = "256",
-                              background_ = "white", masks_;
-  bool strict_ = false;
+  std::string images_, data_, split_ = "validation", scene_ = "0";
+  PreparationOptions
+      photographs_;  ///< of which --size, --background, --masks and --strict can be given
   Choice choice_;
 };
 

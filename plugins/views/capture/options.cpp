@@ -13,14 +13,15 @@ namespace {
 
 constexpr int64_t kLargestSide = 16384;
 
-/// "128" or "160x120".
-std::pair<int64_t, int64_t> parse_size(const std::string& text) {
+}  // namespace
+
+std::pair<int64_t, int64_t> parse_size(const std::string& text, const std::string& option) {
   const auto side = [&](const std::string& part) {
     int64_t value = 0;
     const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), value);
     if (error != std::errc() || end != part.data() + part.size() || value < 1 ||
         value > kLargestSide)
-      throw Error(Exit::usage, "--size ", text, ": expected N or WIDTHxHEIGHT, 1 to ",
+      throw Error(Exit::usage, option, " ", text, ": expected N or WIDTHxHEIGHT, 1 to ",
                   kLargestSide);
     return value;
   };
@@ -28,8 +29,6 @@ std::pair<int64_t, int64_t> parse_size(const std::string& text) {
   if (cross == text.npos) return {side(text), side(text)};
   return {side(text.substr(0, cross)), side(text.substr(cross + 1))};
 }
-
-}  // namespace
 
 void PreparationOptions::declare(CLI::App& app, const char* group) {
   app.add_option(
@@ -70,7 +69,7 @@ void PreparationOptions::declare(CLI::App& app, const char* group) {
 
 Preparation PreparationOptions::preparation() const {
   Preparation how;
-  std::tie(how.width, how.height) = parse_size(size);
+  std::tie(how.width, how.height) = parse_size(size, "--size");
   how.background = media::parse_colour(background);
   how.images = images;
   how.masks = masks;

@@ -3,13 +3,18 @@
 
 #include <plugins/views/scene.hpp>
 
+#include <cstdint>
 #include <string>
+#include <utility>
 
 namespace CLI {
 class App;
 }
 
 namespace lact::views {
+
+/// "256" or "320x240": width and height. Errors: 64 naming `option`
+std::pair<int64_t, int64_t> parse_size(const std::string& text, const std::string& option);
 
 /// --size, --background, --images, --masks, --video, --every, --max-views, --strict.
 struct PreparationOptions {
