@@ -1,0 +1,38 @@
+#pragma once
+// Flow matching: times, weights, the teacher-forced batch and its loss. Source: spec video 6.
+
+#include "layout.hpp"
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace lact::video {
+
+/// s u / (1 + (s - 1) u)
+at::Tensor shift_time(const at::Tensor& u, double shift);
+/// The shift for chunks of so many tokens.
+double auto_shift(int64_t tokens);
+/// 1000 times the probability that a logit-normal variable falls in [floor(tau), floor(tau) + 1) /
+/// 1000; tau = 1000 u, not shifted.
+at::Tensor logit_normal_weight(const at::Tensor& tau, double sigma = 1);
+
+struct FlowBatch {
+  at::Tensor entries;    ///< [B * E, c, frames, h, w], video-major
+  at::Tensor timesteps;  ///< [B * E] in [0, 1000]; clean ones 0
+  std::vector<Entry> plan;
+  at::Tensor target;  ///< velocity of noisy entries [B, r, chunks, frames, c, h, w]
+  at::Tensor weight;  ///< [B, r, chunks]
+};
+/// latent [B, f, c, h, w]; noise [B, r, chunks, frames, c, h, w]; u [B, r, chunks] in [0, 1).
+FlowBatch make_flow_batch(const at::Tensor& latent, const at::Tensor& noise, const at::Tensor& u,
+                          double shift, int64_t frames, double sigma = 1);
+/// [B * E, c, frames, h, w] -> [B, r, chunks, frames, c, h, w]; clean entries are dropped.
+at::Tensor noisy_outputs(const at::Tensor& prediction, const std::vector<Entry>& plan,
+                         int64_t batch, int64_t repeats);
+/// Mean over noisy entries and elements of w (prediction - target)^2.
+at::Tensor flow_loss(const at::Tensor& prediction, const at::Tensor& target,
+                     const at::Tensor& weight);
+
+}  // namespace lact::video

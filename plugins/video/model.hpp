@@ -1,0 +1,105 @@
+#pragma once
+// The autoregressive diffusion transformer: noisy and clean chunks under teacher forcing, or one
+// chunk after another. Source: Wan 2.1, arXiv:2505.23884 and the authors' lact_ar_video; spec video
+// 4, 5.
+
+#include "config.hpp"
+#include "layout.hpp"
+
+#include <lact/io/checkpoint.hpp>
+#include <lact/ops/scan.hpp>
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace lact::video {
+
+/// What one layer remembers of the chunks that are finished.
+struct LayerMemory {
+  ops::FastState fast;
+  at::Tensor keys, values;  ///< [B, heads, kv, head_dim] of the last finished chunk, rotated
+};
+
+/// One guidance branch of a film. Nothing in it grows with the number of chunks.
+struct Memory {
+  int64_t chunks = 0;               ///< finished ones that were learned
+  std::vector<LayerMemory> layers;  ///< of blocks with fast weights; others stay empty
+};
+
+class VideoModel {
+ public:
+  using Values = std::function<at::Tensor(const std::string&, const std::vector<int64_t>&)>;
+  VideoModel(const Config& config, const Values& value);
+  /// Fresh parameters in float32 drawn from `seed` (spec 10): the same on every device.
+  static VideoModel fresh(const Config& config, uint64_t seed, at::Device device);
+  /// Official or diffusers' names, wrapped or not. A model with fast weights takes a plain Wan
+  /// file: what that lacks keeps its initial values (from `seed`), which `fresh` lists if given.
+  /// Errors   65 naming folder, tensor, expected, found
+  static VideoModel load(const Config& config, const io::Checkpoint& checkpoint, at::Device device,
+                         at::ScalarType products = at::kFloat,
+                         std::vector<std::string>* fresh = nullptr, uint64_t seed = 42);
+
+  const Config& config() const { return config_; }
+  /// In the order of parameter_shapes(). Tensors share memory with the model.
+  io::NamedTensors parameters() const;
+  /// Copies values in. Errors: 65 if one is missing or has another shape.
+  void assign(const io::Checkpoint& checkpoint);
+
+  /// dtype of the matrix products; residual stream, modulation and fast weights stay float32 or
+  /// better.
+  void set_compute_dtype(at::ScalarType dtype) { compute_ = dtype; }
+  at::ScalarType compute_dtype() const { return compute_; }
+  void set_recompute(bool on) { recompute_ = on; }
+  at::Device device() const;
+  /// Tokens of a chunk of latents h x w.
+  int64_t chunk_tokens(int64_t h, int64_t w) const;
+  /// The learned table of prompts [rows, ...]; undefined with condition "none" or "umt5".
+  at::Tensor condition_table() const;
+
+  /// Teacher forcing: the velocity of every entry (of clean ones it means nothing).
+  /// x [B * E, c, f, h, w], video-major; t [B * E] in [0, 1000]; text [B, <= text_len, text_dim],
+  /// one prompt a video; plan has E entries. Returns [B * E, c, f, h, w].
+  /// `taps`, if given, receives intermediates by the names of the golden files.
+  at::Tensor forward(const at::Tensor& x, const at::Tensor& t, const at::Tensor& text,
+                     const std::vector<Entry>& plan, int64_t batch = 1,
+                     std::map<std::string, at::Tensor>* taps = nullptr) const;
+
+  // --- one chunk after another; no gradient ---
+
+  /// Text as all layers want it: [B, text_len, dim]. Computed once a film.
+  at::Tensor context(const at::Tensor& text) const;
+  /// A film of which nothing is finished.
+  Memory start(int64_t batch) const;
+  /// Learns a finished chunk x [B, c, f, h, w]: constant cost, whatever came before.
+  void absorb(Memory& memory, const at::Tensor& x, const at::Tensor& context) const;
+  /// Velocity of the next chunk at time t in [0, 1000]: [B, c, f, h, w] -> the same shape.
+  at::Tensor step(const Memory& memory, const at::Tensor& x, double t,
+                  const at::Tensor& context) const;
+  /// The norm target of updates is taken from the weights before each, as officially (spec 5.5);
+  /// for golden files.
+  void set_running_norm(bool on) { running_norm_ = on; }
+
+ private:
+  Config config_;
+  std::map<std::string, at::Tensor> values_;
+  at::ScalarType compute_ = at::kFloat;
+  bool recompute_ = false, running_norm_ = false;
+};
+
+/// "layer.I.w0", "w1", "w2" in the published orientation, "layer.I.norm0"..., momentum, "keys",
+/// "values", each with `prefix` before it.
+std::map<std::string, at::Tensor> to_tensors(const Memory& memory, const std::string& prefix);
+/// Errors   65 naming the tensor that is missing, does not fit or is not finite
+Memory memory_from(const std::map<std::string, at::Tensor>& tensors, const std::string& prefix,
+                   const VideoModel& model, int64_t chunks, int64_t batch = 1);
+
+/// Official names -> diffusers' (and back), by pattern; a name that neither knows is returned as
+/// is.
+std::string diffusers_name(const std::string& official);
+
+}  // namespace lact::video
