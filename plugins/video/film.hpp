@@ -12,8 +12,8 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
+#include <vector>
 
 namespace lact::video {
 
@@ -22,25 +22,70 @@ struct FilmOptions {
   int64_t steps = 12;
   double shift = 3, guidance = 1;
   uint64_t seed = 42;
+  bool operator==(const FilmOptions&) const = default;
 };
 
-/// All the next chunk depends on. Noise of chunk c is a function of seed and c alone.
+/// Normal noise of a chunk, float32 on the CPU: a function of seed, chunk and shape alone.
+at::Tensor chunk_noise(uint64_t seed, int64_t chunk, at::IntArrayRef shape);
+
+/// Films side by side, in latents: what they remember under both branches of guidance. Chunks are
+/// [B, chunk_frames, c, h, w].
+class Rollout {
+ public:
+  /// Prompts embedded: [B, <= text_len, text_dim]; `negative` is looked at if guidance is not 1.
+  Rollout(const VideoModel& model, const FilmOptions& options, const at::Tensor& prompt,
+          const at::Tensor& negative);
+
+  /// Chunks that were learned.
+  int64_t chunks() const { return branches_.at(0).memory.chunks; }
+  /// Learns a finished chunk.
+  void learn(const at::Tensor& chunk);
+  /// From noise to the next chunk, which is not learned yet. `step` hears of each step done.
+  at::Tensor make(const at::Tensor& noise, const std::function<void()>& step = {}) const;
+  /// Velocity of the next chunk, without guidance: x at time t in [0, 1000].
+  at::Tensor velocity(const at::Tensor& x, double t) const;
+
+ private:
+  friend class Film;
+  struct Branch {
+    at::Tensor context;
+    Memory memory;
+  };
+  const VideoModel* model_;
+  FilmOptions options_;
+  std::vector<Branch> branches_;  // the prompt's and, under guidance, the negative one's
+};
+
+/// All the next chunk depends on. Model and codec must live as long.
 class Film {
  public:
   /// Prompts embedded: [1, l, text_dim]; `negative` is not looked at with a guidance of 1.
+  /// Errors   64 for a size that has no whole patches
   Film(const VideoModel& model, const Codec& codec, const FilmOptions& options,
        const at::Tensor& prompt, const at::Tensor& negative, int64_t width, int64_t height);
-  /// Goes on from a state; prompts as given or, undefined, as they were.
+  /// Goes on from a state as if nobody had stopped.
   /// Errors   65 naming `name`: of another model (`model_hash`), malformed
   Film(const VideoModel& model, const Codec& codec, const io::State& state, const std::string& name,
        const std::string& model_hash);
 
+  /// A branch: what follows is made otherwise. Undefined prompts stay.
+  /// Errors   64 if guidance begins where there was none: the other branch has seen nothing
+  void change(const FilmOptions& options, const at::Tensor& prompt, const at::Tensor& negative);
+
+  const FilmOptions& options() const;
+  int64_t width() const;
+  int64_t height() const;
   int64_t chunks() const;  ///< finished, given ones included
-  /// Reads frames that exist: latents [1, k * chunk_frames, c, h, w]; whole chunks.
+  int64_t shown() const;   ///< frames of finished chunks
+  /// Frames of the film once `more` chunks more are finished, less those of now.
+  int64_t frames_of(int64_t more) const;
+
+  /// Reads chunks that exist: latents [1, k * chunk_frames, c, h, w].
   void give(const at::Tensor& latents);
-  /// Makes the next chunk: latents [1, chunk_frames, c, h, w]. `step` hears of each step done.
+  /// Makes the next chunk: latents [1, chunk_frames, c, h, w]. `step` hears of each step done; what
+  /// it throws leaves the film as it was. Errors: 65 if the model's numbers are not finite
   at::Tensor next(const std::function<void()>& step = {});
-  /// Frames of latents that came from give() or next(), in order: [F, H, W, 3] uint8.
+  /// Frames of latents that came from give() or next(), in order, each once: [F, H, W, 3] uint8.
   at::Tensor frames(const at::Tensor& latents);
   io::State save(const std::string& model_hash) const;
 
@@ -50,7 +95,7 @@ class Film {
 };
 
 /// Chunk after chunk for a whole film: [1, chunks * chunk_frames, c, h, w] of given noise (golden
-/// files, tests, quality).
+/// files, tests).
 at::Tensor rollout(const VideoModel& model, const at::Tensor& noise, const at::Tensor& prompt,
                    const at::Tensor& negative, const FilmOptions& options);
 

@@ -1,0 +1,347 @@
+#include "film.hpp"
+
+#include <lact/error.hpp>
+#include <lact/random.hpp>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <nlohmann/json.hpp>
+
+#include <cmath>
+#include <numbers>
+#include <utility>
+
+namespace lact::video {
+namespace {
+
+using at::Tensor;
+
+constexpr uint64_t kNoise = 9;  // the purpose of its streams
+constexpr int64_t kLargestSide = 1 << 16, kMostChunks = int64_t{1} << 40;
+
+/// [B, f, c, h, w] <-> [B, c, f, h, w]
+Tensor turned(const Tensor& x) {
+  return x.transpose(1, 2).contiguous();
+}
+
+/// The film's part of a model's chunk, [1, chunk_frames, c, h, w].
+std::vector<int64_t> chunk_shape(const Config& config, const Codec& codec, int64_t width,
+                                 int64_t height) {
+  const int64_t factor = codec.factor();
+  const auto fits = [&](int64_t side, int64_t patch) { return side % (factor * patch) == 0; };
+  if (width < 1 || height < 1 || width > kLargestSide || height > kLargestSide ||
+      !fits(width, config.patch_size[2]) || !fits(height, config.patch_size[1]))
+    throw Error(Exit::usage, "frames of ", width, " x ", height, ": this model makes multiples of ",
+                factor * config.patch_size[2], " x ", factor * config.patch_size[1],
+                "; give --width and --height");
+  return {1, config.chunk_frames, config.in_dim, height / factor, width / factor};
+}
+
+}  // namespace
+
+Tensor chunk_noise(uint64_t seed, int64_t chunk, at::IntArrayRef shape) {
+  const auto noise = at::empty(shape, at::kFloat);
+  auto random = random_stream(seed, kNoise, chunk);
+  auto* out = noise.mutable_data_ptr<float>();
+  const int64_t count = noise.numel();
+  for (int64_t i = 0; i < count; i += 2) {  // Box and Muller
+    const double radius = std::sqrt(-2 * std::log(1 - random.uniform()));
+    const double angle = 2 * std::numbers::pi * random.uniform();
+    out[i] = static_cast<float>(radius * std::cos(angle));
+    if (i + 1 < count) out[i + 1] = static_cast<float>(radius * std::sin(angle));
+  }
+  return noise;
+}
+
+// --- in latents ----------------------------------------------------------------------------------
+
+Rollout::Rollout(const VideoModel& model, const FilmOptions& options, const Tensor& prompt,
+                 const Tensor& negative)
+    : model_(&model), options_(options) {
+  const at::NoGradGuard no_graph;
+  const auto add = [&](const Tensor& text) {
+    branches_.push_back({model.context(text.to(model.device())), model.start(text.size(0))});
+  };
+  add(prompt);
+  if (options.guidance != 1) add(negative);
+}
+
+void Rollout::learn(const Tensor& chunk) {
+  const at::NoGradGuard no_graph;
+  const auto x = turned(chunk.to(model_->device()));
+  for (auto& branch : branches_) model_->absorb(branch.memory, x, branch.context);
+}
+
+Tensor Rollout::make(const Tensor& noise, const std::function<void()>& step) const {
+  const at::NoGradGuard no_graph;
+  auto x = turned(noise.to(model_->device()));
+  Sampler sampler(options_.sampler, options_.steps, options_.shift);
+  for (int64_t i = 0; i < sampler.steps(); ++i) {
+    const auto predict = [&](const Branch& branch) {
+      return model_->step(branch.memory, x, sampler.timestep(i), branch.context);
+    };
+    auto v = predict(branches_[0]);
+    if (branches_.size() > 1) {
+      const auto other = predict(branches_[1]);
+      v = other + options_.guidance * (v - other);
+    }
+    x = sampler.step(v, x);
+    if (step) step();
+  }
+  return turned(x);
+}
+
+Tensor Rollout::velocity(const Tensor& x, double t) const {
+  const at::NoGradGuard no_graph;
+  const auto& branch = branches_[0];
+  return turned(model_->step(branch.memory, turned(x.to(model_->device())), t, branch.context));
+}
+
+Tensor rollout(const VideoModel& model, const Tensor& noise, const Tensor& prompt,
+               const Tensor& negative, const FilmOptions& options) {
+  Rollout film(model, options, prompt, negative);
+  std::vector<Tensor> done;
+  for (const auto& chunk : noise.split(model.config().chunk_frames, 1)) {
+    if (!done.empty()) film.learn(done.back());
+    done.push_back(film.make(chunk));
+  }
+  return at::cat(done, 1);
+}
+
+// --- a film --------------------------------------------------------------------------------------
+
+struct Film::Impl {
+  const VideoModel& model;
+  const Codec& codec;
+  int64_t width, height;
+  std::vector<int64_t> shape;  // of a chunk
+  Tensor prompt, negative;     // as they were embedded
+  Rollout past;
+  DecoderMemory decoder;
+  Tensor unread;  // the last chunk, until it is learned: who stops here need not
+  int64_t chunks = 0;
+
+  Impl(const VideoModel& which, const Codec& how, const FilmOptions& options,
+       const Tensor& positive, const Tensor& other, int64_t wide, int64_t high)
+      : model(which),
+        codec(how),
+        width(wide),
+        height(high),
+        shape(chunk_shape(which.config(), how, wide, high)),
+        prompt(positive),
+        negative(other),
+        past(which, options, positive, other) {}
+
+  void learn() {
+    if (unread.defined()) past.learn(std::exchange(unread, {}));
+  }
+  int64_t frames_at(int64_t count) const { return count > 0 ? codec.frames(count * shape[1]) : 0; }
+};
+
+Film::Film(const VideoModel& model, const Codec& codec, const FilmOptions& options,
+           const Tensor& prompt, const Tensor& negative, int64_t width, int64_t height)
+    : impl_(std::make_shared<Impl>(model, codec, options, prompt, negative, width, height)) {}
+
+const FilmOptions& Film::options() const {
+  return impl_->past.options_;
+}
+int64_t Film::width() const {
+  return impl_->width;
+}
+int64_t Film::height() const {
+  return impl_->height;
+}
+int64_t Film::chunks() const {
+  return impl_->chunks;
+}
+int64_t Film::shown() const {
+  return impl_->frames_at(impl_->chunks);
+}
+int64_t Film::frames_of(int64_t more) const {
+  return impl_->frames_at(impl_->chunks + more) - shown();
+}
+
+void Film::change(const FilmOptions& options, const Tensor& prompt, const Tensor& negative) {
+  auto& film = *impl_;
+  film.learn();  // under the prompt that it was made with
+  auto& branches = film.past.branches_;
+  if (options.guidance != 1 && branches.size() < 2)
+    throw Error(Exit::usage, "--guidance ", options.guidance,
+                ": the film was begun with a guidance of 1, without the other branch's memory");
+  if (options.guidance == 1) branches.resize(1);
+  film.past.options_ = options;
+  const at::NoGradGuard no_graph;
+  const auto set = [&](size_t branch, Tensor& old, const Tensor& text) {
+    if (!text.defined()) return;
+    old = text;
+    branches[branch].context = film.model.context(text.to(film.model.device()));
+  };
+  set(0, film.prompt, prompt);
+  if (branches.size() > 1) set(1, film.negative, negative);
+}
+
+void Film::give(const Tensor& latents) {
+  auto& film = *impl_;
+  for (const auto& chunk : latents.split(film.shape[1], 1)) {
+    if (chunk.sizes() != at::IntArrayRef(film.shape))
+      throw Error(Exit::internal, "film: expected chunks of ", at::IntArrayRef(film.shape),
+                  ", found ", chunk.sizes());
+    film.learn();
+    film.unread = chunk;
+    ++film.chunks;
+  }
+}
+
+Tensor Film::next(const std::function<void()>& step) {
+  auto& film = *impl_;
+  film.learn();
+  auto chunk = film.past.make(chunk_noise(options().seed, film.chunks, film.shape), step);
+  if (!chunk.isfinite().all().item<bool>())
+    throw Error(Exit::data, "chunk ", film.chunks,
+                ": the model's numbers are not finite; a damaged model, or --dtype float32 is "
+                "needed");
+  film.unread = chunk;
+  ++film.chunks;
+  return chunk;
+}
+
+Tensor Film::frames(const Tensor& latents) {
+  const at::NoGradGuard no_graph;
+  const auto video = impl_->codec.decode(latents, impl_->decoder)[0];  // [3, F, H, W]
+  return video.mul(255)
+      .round()
+      .clamp(0, 255)
+      .to(at::kByte)
+      .permute({1, 2, 3, 0})
+      .cpu()
+      .contiguous();
+}
+
+// --- states --------------------------------------------------------------------------------------
+
+namespace {
+
+using nlohmann::json;
+
+Tensor on_host(const Tensor& x) {
+  return x.detach().to(at::kCPU).contiguous();
+}
+
+/// Tensors below a prefix, which is taken off.
+std::map<std::string, Tensor> below(const io::State& state, const std::string& prefix) {
+  std::map<std::string, Tensor> some;
+  for (const auto& [name, x] : state.tensors)
+    if (name.starts_with(prefix)) some[name.substr(prefix.size())] = x;
+  return some;
+}
+
+template <class T>
+T value(const json& values, const char* key, T low, T high) {
+  const auto found = values.find(key);
+  const bool is = found != values.end() &&
+                  (std::is_integral_v<T> ? found->is_number_integer() : found->is_number());
+  if (!is) throw Error(Exit::data, "state: film: ", key, ": expected a number");
+  // Above int64, JSON's numbers are unsigned.
+  const auto out = found->get<T>();
+  if (!(out >= low && out <= high))
+    throw Error(Exit::data, "state: film: ", key, ": cannot be ", found->dump());
+  return out;
+}
+
+std::string word(const json& values, const char* key) {
+  const auto found = values.find(key);
+  if (found == values.end() || !found->is_string())
+    throw Error(Exit::data, "state: film: ", key, ": expected a word");
+  return found->get<std::string>();
+}
+
+FilmOptions options_of(const json& values) {
+  FilmOptions options;
+  options.sampler = word(values, "sampler");
+  if (options.sampler != "unipc" && options.sampler != "euler")
+    throw Error(Exit::data, "state: film: sampler: expected unipc or euler");
+  options.steps = value<int64_t>(values, "steps", 1, 1000);
+  options.shift = value<double>(values, "shift", 1e-3, 1e3);
+  options.guidance = value<double>(values, "guidance", -1e3, 1e3);
+  options.seed = value<uint64_t>(values, "seed", 0, ~uint64_t{0});
+  return options;
+}
+
+Tensor text_of(const io::State& state, const std::string& name, const Config& config) {
+  const auto& x = state.tensor(name);
+  const bool fits = x.dim() == 3 && x.size(0) == 1 && x.size(1) >= 1 &&
+                    x.size(1) <= config.text_len && x.size(2) == config.text_dim &&
+                    x.is_floating_point();
+  if (!fits || !x.isfinite().all().item<bool>())
+    throw Error(Exit::data, "state: tensor ", name,
+                ": expected a prompt's [1, <= ", config.text_len, ", ", config.text_dim,
+                "], found ", x.sizes());
+  return x;
+}
+
+void check_owner(const io::State& state, const std::string& model_hash) {
+  const auto found = state.metadata.find("modality");
+  if (found == state.metadata.end() || found->second != "video")
+    throw Error(Exit::data, "state: not a film: its modality is ",
+                found == state.metadata.end() ? "missing" : found->second);
+  if (state.value("model") != model_hash)
+    throw Error(Exit::data, "state: belongs to another model; give the --model that made it");
+}
+
+}  // namespace
+
+io::State Film::save(const std::string& model_hash) const {
+  auto& film = *impl_;
+  film.learn();
+  io::State state;
+  const auto& options = film.past.options_;
+  const auto& branches = film.past.branches_;
+  const char* names[] = {"prompt", "negative"};
+  const Tensor* texts[] = {&film.prompt, &film.negative};
+  for (size_t i = 0; i < branches.size(); ++i) {
+    state.tensors[names[i]] = on_host(*texts[i]);
+    for (const auto& [name, x] : to_tensors(branches[i].memory, concat(names[i], ".")))
+      state.tensors[name] = on_host(x);
+  }
+  for (const auto& [name, x] : film.decoder) state.tensors["decoder." + name] = on_host(x);
+  const nlohmann::ordered_json values = {
+      {"sampler", options.sampler},   {"steps", options.steps}, {"shift", options.shift},
+      {"guidance", options.guidance}, {"seed", options.seed},   {"width", film.width},
+      {"height", film.height},        {"chunks", film.chunks},
+  };
+  state.metadata = {{"modality", "video"},
+                    {"model", model_hash},
+                    {"chunks", std::to_string(film.chunks)},
+                    {"frames", std::to_string(shown())},
+                    {"film", values.dump()}};
+  return state;
+}
+
+Film::Film(const VideoModel& model, const Codec& codec, const io::State& state,
+           const std::string& name, const std::string& model_hash) try {
+  check_owner(state, model_hash);
+  const auto values = io::parse_json(state.value("film"), "state: film");
+  const auto options = options_of(values);
+  const auto& config = model.config();
+  const bool guided = options.guidance != 1;
+  impl_ = std::make_shared<Impl>(model, codec, options, text_of(state, "prompt", config),
+                                 guided ? text_of(state, "negative", config) : Tensor(),
+                                 value<int64_t>(values, "width", 1, kLargestSide),
+                                 value<int64_t>(values, "height", 1, kLargestSide));
+  impl_->chunks = value<int64_t>(values, "chunks", 0, kMostChunks);
+  const char* prefixes[] = {"prompt.", "negative."};
+  auto& branches = impl_->past.branches_;
+  for (size_t i = 0; i < branches.size(); ++i)
+    branches[i].memory = memory_from(state.tensors, prefixes[i], model, impl_->chunks);
+  for (const auto& [key, x] : below(state, "decoder.")) {
+    if (!x.isfinite().all().item<bool>())
+      throw Error(Exit::data, "state: tensor decoder.", key, ": not finite");
+    impl_->decoder[key] = x.to(model.device());
+  }
+} catch (const Error& error) {
+  throw Error(error.code() == Exit::usage ? Exit::data : error.code(), name, ": ", error.what());
+}
+
+}  // namespace lact::video
