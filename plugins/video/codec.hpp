@@ -37,14 +37,18 @@ class Codec {
   virtual io::NamedTensors tensors() const { return {}; }
 };
 
+/// Largest `factor` of a CodecOptions.
+constexpr int64_t kMostFactor = 32;
+
 /// The codec of a model. "pca" takes its tensors from the model's checkpoint; "wan" its weights
 /// from `vae`: a directory or file under official or diffusers' names. Errors   64 if `vae` is
 /// needed and empty; 65 naming file and tensor
 std::unique_ptr<Codec> open_codec(const CodecOptions& options, const io::Checkpoint* model,
                                   const std::filesystem::path& vae, at::Device device);
 
-/// Mean and leading `channels` principal components of factor x factor x 3 patches (spec 10).
-/// Frames are added a few at a time.
+/// Mean and leading `channels` principal components of factor x factor x 3 patches of pixels in
+/// [-1, 1] (spec 10): codec.mean [3 p p], codec.basis [channels, 3 p p] with unit rows, codec.scale
+/// [channels], the spread along each row. Frames are added a few at a time.
 class PcaFit {
  public:
   PcaFit(int64_t factor, int64_t channels);

@@ -22,7 +22,8 @@ class Conditioner {
 };
 
 /// `table` is VideoModel::condition_table(), looked up differentiably ("class": a name or number;
-/// "bytes": the prompt's UTF-8 bytes); "none" is one row of zeros; "umt5" runs the encoder in
+/// "bytes": the prompt's UTF-8 bytes and an end, as many as text_len takes, less the mean over all
+/// rows); "none" is one row of zeros; "umt5" runs the encoder in
 /// `text_encoder` (directory or file, with spiece.model or tokenizer.json's SentencePiece model
 /// beside it or `tokenizer`). Errors   64 if `text_encoder` is needed and empty; 65, 66
 std::unique_ptr<Conditioner> make_conditioner(const Config& config, const at::Tensor& table,
@@ -30,8 +31,8 @@ std::unique_ptr<Conditioner> make_conditioner(const Config& config, const at::Te
                                               const std::filesystem::path& tokenizer = {},
                                               at::Device device = at::kCPU);
 
-/// Rows that `condition.table` has for a condition: classes + 1 (the last: none), or 257 bytes and
-/// end.
-int64_t condition_rows(const Config& config);
+/// Shape of `condition.table`: "class" [classes + 1, text_len, text_dim], the last for "no class";
+/// "bytes" [257, text_dim], a row for each byte and one for the end; empty for the others.
+std::vector<int64_t> condition_shape(const Config& config);
 
 }  // namespace lact::video
