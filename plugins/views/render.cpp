@@ -9,6 +9,8 @@
 #include "sources.hpp"
 #include "trajectory.hpp"
 
+#include <plugins/common/media/frame_sink.hpp>
+
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
 #include <lact/log.hpp>
@@ -88,7 +90,8 @@ class Render final : public plugin::Command {
         ->type_name("PATH")
         ->group(group);
     app.add_option("-o,--output", output_,
-                   "folder of numbered .png, one .png, .jpg or .webp (several frames: a sheet), "
+                   "folder of numbered .png, a pattern (a-%03d.png), one .png, .jpg or .webp "
+                   "(several frames: a sheet), "
                    ".mp4 or .webm film, - for raw RGB frames on stdout")
         ->type_name("PATH")
         ->group(group);
@@ -131,7 +134,7 @@ class Render final : public plugin::Command {
       throw Error(Exit::usage, "--metrics, --sheet: only with --path dataset, which has truths");
     if (!render_size_.empty() && (metrics_ || !sheet_.empty()))
       throw Error(Exit::usage, "--render-size: --metrics and --sheet compare at the size read");
-    if (!output_.empty()) FrameSink::check(output_);
+    if (!output_.empty()) media::FrameSink::check(output_);
     if (!lpips_file_.empty() && !metrics_)
       throw Error(Exit::usage, "--lpips: only with --metrics, which it is part of");
     if ((output_ == "-") + (save_state_ == "-") + metrics_ + (sheet_ == "-") > 1)
@@ -264,6 +267,10 @@ class Render final : public plugin::Command {
     return cameras;
   }
 
+  static media::FrameNumbers numbers(size_t frames) {
+    return {0, std::max(3, static_cast<int>(std::to_string(frames - 1).size()))};
+  }
+
   void render(const ViewModel& model, const SceneState& scene, const Views& views,
               const cli::Context& context) const {
     const auto path = trajectory(scene, views);
@@ -272,9 +279,8 @@ class Render final : public plugin::Command {
     std::vector<Camera> cameras;
     for (const auto& camera : path.cameras)
       cameras.push_back(turned ? camera : scene.normal(camera));
-    std::optional<FrameSink> sink;
-    if (!output_.empty())
-      sink.emplace(output_, rate_.value_or(path.rate), static_cast<int64_t>(cameras.size()));
+    std::optional<media::FrameSink> sink;
+    if (!output_.empty()) sink.emplace(output_, rate_.value_or(path.rate), numbers(cameras.size()));
     const bool keep = metrics_ || !sheet_.empty();
     std::vector<Tensor> kept;
     const auto start = Clock::now();
