@@ -2,8 +2,8 @@
 
 #include <lact/cli/bench.hpp>
 #include <lact/error.hpp>
+#include <lact/ops/peak_memory.hpp>
 
-#include "../../tools/lact-bench/memory.hpp"
 #include "../../tools/lact-bench/op_case.hpp"
 #include "support/process.hpp"
 #include "support/test.hpp"
@@ -113,7 +113,7 @@ TEST_CASE("a state in squares of the model's width is three matrices a head") {
 TEST_CASE("peak memory is the most that was held at a time") {
   const auto megabytes = [](int64_t count) { return at::empty({count << 20}, at::kByte); };
   const auto before = megabytes(7);
-  const auto peak = bench::peak_bytes(at::kCPU, [&] {
+  const auto peak = ops::peak_bytes(at::kCPU, [&] {
     const auto a = megabytes(1);
     { const auto b = megabytes(4); }
     const auto c = megabytes(2);
@@ -122,7 +122,7 @@ TEST_CASE("peak memory is the most that was held at a time") {
   CHECK(*peak == int64_t{5} << 20);
   // What other threads take counts too, and what is held beyond the end is held.
   at::Tensor held;
-  CHECK(bench::peak_bytes(at::kCPU, [&] { std::thread([&] { held = megabytes(3); }).join(); }) ==
+  CHECK(ops::peak_bytes(at::kCPU, [&] { std::thread([&] { held = megabytes(3); }).join(); }) ==
         int64_t{3} << 20);
   held.resize_({1 << 23});
   CHECK(held.nbytes() == 1 << 23);

@@ -1,9 +1,8 @@
 #include "op_case.hpp"
 
-#include "memory.hpp"
-
 #include <lact/cli/bench.hpp>
 #include <lact/error.hpp>
+#include <lact/ops/peak_memory.hpp>
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/TensorOperators.h>
@@ -166,7 +165,7 @@ OpInputs::Run OpInputs::run(bool count_memory) {
   Results results;
   const auto work = [&] { done.seconds = cli::timed(device_, [&] { pass(results); }); };
   if (count_memory) {
-    if (const auto peak = peak_bytes(device_, work))
+    if (const auto peak = ops::peak_bytes(device_, work))
       done.extra_bytes = std::max<int64_t>(0, *peak - kept_bytes(results));
   } else {
     work();

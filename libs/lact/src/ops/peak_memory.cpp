@@ -1,4 +1,4 @@
-#include "memory.hpp"
+#include <lact/ops/peak_memory.hpp>
 
 #include <c10/core/Allocator.h>
 #include <c10/core/CPUAllocator.h>
@@ -8,7 +8,7 @@
 #include <memory>
 #include <utility>
 
-namespace lact::bench {
+namespace lact::ops {
 namespace {
 
 /// Stands before the CPU's allocator, and counts for all threads. (LibTorch's profiler sees one.)
@@ -89,4 +89,4 @@ std::optional<int64_t> peak_bytes(c10::Device device, const std::function<void()
   return now().peak - before;
 }
 
-}  // namespace lact::bench
+}  // namespace lact::ops

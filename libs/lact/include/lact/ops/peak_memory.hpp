@@ -7,11 +7,11 @@
 #include <functional>
 #include <optional>
 
-namespace lact::bench {
+namespace lact::ops {
 
 /// Largest number of bytes that were allocated through LibTorch during `work` and not yet freed,
 /// beyond those allocated before. On the CPU: of all threads; libraries' own buffers are not
 /// seen. None where the device's allocator does not say.
 std::optional<int64_t> peak_bytes(c10::Device device, const std::function<void()>& work);
 
-}  // namespace lact::bench
+}  // namespace lact::ops
