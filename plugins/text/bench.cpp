@@ -38,8 +38,7 @@ void store_in(const LanguageModel& model, at::ScalarType products) {
 at::Tensor random_ids(at::IntArrayRef sizes, int64_t vocabulary, Random& random) {
   auto ids = at::empty(sizes, at::kLong);
   for (int64_t i = 0; i < ids.numel(); ++i)
-    ids.mutable_data_ptr<int64_t>()[i] =
-        static_cast<int64_t>(random.bits() % static_cast<uint64_t>(vocabulary));
+    ids.mutable_data_ptr<int64_t>()[i] = static_cast<int64_t>(random.below(vocabulary));
   return ids;
 }
 

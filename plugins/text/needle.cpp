@@ -39,7 +39,7 @@ std::vector<int32_t> read_tokens(const LoadedModel& loaded, const std::filesyste
 }
 
 int64_t draw(Random& random, size_t count) {
-  return static_cast<int64_t>(random.bits() % static_cast<uint64_t>(count));
+  return random.below(static_cast<int64_t>(count));
 }
 
 }  // namespace

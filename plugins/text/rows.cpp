@@ -1,6 +1,7 @@
 #include "rows.hpp"
 
 #include <lact/error.hpp>
+#include <lact/random.hpp>
 
 #include <ATen/ops/stack.h>
 
@@ -11,22 +12,6 @@ namespace lact::text {
 namespace {
 
 constexpr int64_t kIgnore = -100;
-
-/// SplitMix64 (Steele, Lea, Flood 2014): the same numbers on every machine, unlike <random>'s
-/// distributions.
-struct SplitMix {
-  uint64_t state;
-  uint64_t next() {
-    uint64_t z = (state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-  }
-  /// Below `bound`; the bias of the remainder is under 2^-32 for all bounds that occur.
-  int64_t below(int64_t bound) {
-    return static_cast<int64_t>(next() % static_cast<uint64_t>(bound));
-  }
-};
 
 }  // namespace
 
@@ -40,7 +25,7 @@ RowOrder::RowOrder(uint64_t seed, int64_t tokens, int64_t row_tokens)
 }
 
 void RowOrder::shuffle(int64_t epoch) {
-  SplitMix random{seed_ * 0x9e3779b97f4a7c15u + static_cast<uint64_t>(epoch)};
+  Random random(seed_ * 0x9e3779b97f4a7c15u + static_cast<uint64_t>(epoch));
   random.next();
   offset_ = random.below(tokens_ - rows_ * row_tokens_ + 1);
   order_.resize(static_cast<size_t>(rows_));

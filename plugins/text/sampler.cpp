@@ -79,19 +79,6 @@ void keep_min_p(std::vector<Candidate>& all, double part) {
 
 }  // namespace
 
-uint64_t Random::bits() {
-  // Steele, Lea and Flood, Fast splittable pseudorandom number generators, 2014.
-  state_ += 0x9e3779b97f4a7c15;
-  uint64_t z = state_;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-  return z ^ (z >> 31);
-}
-
-double Random::uniform() {
-  return static_cast<double>(bits() >> 11) * 0x1p-53;
-}
-
 std::pair<int64_t, double> parse_logit_bias(const std::string& text) {
   const auto sign = text.find_first_of("+-");
   const bool digits = sign != std::string::npos && sign > 0 && sign < 10 &&

@@ -1,6 +1,8 @@
 #pragma once
 // From logits to the next token: llama.cpp's samplers by name, meaning and order.
 
+#include <lact/random.hpp>
+
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -8,20 +10,6 @@
 #include <vector>
 
 namespace lact::text {
-
-/// A generator of our own (SplitMix64), because a saved state must hold it and go on with the same
-/// numbers on every machine: the standard's distributions promise neither.
-class Random {
- public:
-  explicit Random(uint64_t seed) : state_(seed) {}
-  uint64_t bits();
-  /// In [0, 1), 53 bits.
-  double uniform();
-  uint64_t state() const { return state_; }
-
- private:
-  uint64_t state_;
-};
 
 /// Names, meanings and defaults of llama.cpp.
 struct SamplerOptions {

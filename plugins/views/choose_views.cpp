@@ -1,10 +1,10 @@
 // K-means choice of views. Source: the evaluation of Long-LRM (arXiv:2410.12781), which the paper
 // follows: clusters over [position, viewing direction], and of each the view nearest to its centre.
 
-#include "random.hpp"
 #include "trajectory.hpp"
 
 #include <lact/error.hpp>
+#include <lact/random.hpp>
 
 #include <algorithm>
 #include <array>

@@ -1,8 +1,7 @@
 #include "sampling.hpp"
 
-#include "random.hpp"
-
 #include <lact/error.hpp>
+#include <lact/random.hpp>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/stack.h>
@@ -17,24 +16,6 @@ namespace {
 
 using at::Tensor;
 
-/// Streams of random numbers that do not overlap.
-Random stream(uint64_t seed, uint64_t purpose, int64_t number) {
-  Random mixed(seed ^ (purpose << 56));
-  return Random(mixed.next() ^ static_cast<uint64_t>(number) * 0x9e3779b97f4a7c15u);
-}
-
-/// The first `count` of a shuffled 0, 1, ..., all - 1.
-std::vector<int64_t> shuffled(int64_t all, int64_t count, Random random) {
-  std::vector<int64_t> order(static_cast<size_t>(all));
-  std::iota(order.begin(), order.end(), int64_t{0});
-  for (int64_t i = 0; i < count; ++i) {
-    const auto other = i + static_cast<int64_t>(random.next() % static_cast<uint64_t>(all - i));
-    std::swap(order[static_cast<size_t>(i)], order[static_cast<size_t>(other)]);
-  }
-  order.resize(static_cast<size_t>(count));
-  return order;
-}
-
 std::vector<Camera> pick(const std::vector<Camera>& all, const std::vector<int64_t>& which) {
   std::vector<Camera> some;
   for (const int64_t one : which) some.push_back(all.at(static_cast<size_t>(one)));
@@ -43,27 +24,15 @@ std::vector<Camera> pick(const std::vector<Camera>& all, const std::vector<int64
 
 }  // namespace
 
-SceneOrder::SceneOrder(uint64_t seed, int64_t scenes)
-    : seed_(seed), order_(static_cast<size_t>(scenes)) {}
-
-int64_t SceneOrder::scene(int64_t position) {
-  const auto scenes = static_cast<int64_t>(order_.size());
-  const int64_t epoch = position / scenes;
-  if (epoch != epoch_) order_ = shuffled(scenes, scenes, stream(seed_, 1, epoch));
-  epoch_ = epoch;
-  return order_[static_cast<size_t>(position % scenes)];
-}
-
 int64_t input_count(const Sampling& how, uint64_t seed, int64_t step) {
   if (how.least < 1 || how.least >= how.inputs) return how.inputs;
-  auto random = stream(seed, 2, step);
-  return how.least +
-         static_cast<int64_t>(random.next() % static_cast<uint64_t>(how.inputs - how.least + 1));
+  auto random = random_stream(seed, 2, step);
+  return how.least + static_cast<int64_t>(random.below(how.inputs - how.least + 1));
 }
 
 Draw draw(const Sampling& how, int64_t inputs, int64_t scene, int64_t count, uint64_t seed,
           int64_t position) {
-  const auto sample = shuffled(count, std::min(how.views, count), stream(seed, 3, position));
+  const auto sample = shuffled(count, std::min(how.views, count), random_stream(seed, 3, position));
   return {scene,
           {sample.begin(), sample.begin() + inputs},
           {sample.end() - how.targets, sample.end()},

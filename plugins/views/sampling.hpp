@@ -28,19 +28,6 @@ struct Draw {
   std::vector<int64_t> sample;  ///< all that were drawn, each once: poses are normalised over them
 };
 
-/// Scenes in an order of their own for every epoch, without repeats; positions count from the start
-/// of the run.
-class SceneOrder {
- public:
-  SceneOrder(uint64_t seed, int64_t scenes);
-  int64_t scene(int64_t position);
-
- private:
-  uint64_t seed_;
-  int64_t epoch_ = -1;
-  std::vector<int64_t> order_;
-};
-
 /// How many inputs the rows of a step have: equal, so that they fit one batch.
 int64_t input_count(const Sampling& how, uint64_t seed, int64_t step);
 

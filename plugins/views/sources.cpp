@@ -1,12 +1,12 @@
 #include "sources.hpp"
 
-#include "random.hpp"
 #include "sampling.hpp"
 #include "trajectory.hpp"
 
 #include <lact/error.hpp>
 #include <lact/log.hpp>
 #include <lact/ops/ceiling.hpp>
+#include <lact/random.hpp>
 
 #include <ATen/core/Tensor.h>
 #include <CLI/CLI.hpp>

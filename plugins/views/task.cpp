@@ -9,6 +9,7 @@
 
 #include <lact/error.hpp>
 #include <lact/log.hpp>
+#include <lact/random.hpp>
 #include <lact/train/options.hpp>
 
 #include <ATen/TensorOperators.h>
@@ -51,7 +52,7 @@ class SceneSource final : public train::Source {
     const int64_t group = (step * micro_ + micro) * rank.world + rank.rank;
     std::vector<Draw> rows;
     for (int64_t row = 0; row < batch_; ++row) {
-      const int64_t position = group * batch_ + row, scene = order_->scene(position);
+      const int64_t position = group * batch_ + row, scene = order_->at(position);
       rows.push_back(draw(how_, inputs, scene, data_.views(scene), seed, position));
     }
     return make_batch(data_, rows, how_.normalize);
@@ -63,7 +64,7 @@ class SceneSource final : public train::Source {
   int64_t batch_;
   int micro_;
   uint64_t seed_ = 0;
-  std::optional<SceneOrder> order_;
+  std::optional<EpochOrder> order_;
 };
 
 class ViewsTask final : public train::Task {

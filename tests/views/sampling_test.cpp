@@ -5,6 +5,7 @@
 #include <plugins/views/sources.hpp>
 
 #include <lact/error.hpp>
+#include <lact/random.hpp>
 
 #include <ATen/TensorOperators.h>
 
@@ -29,16 +30,16 @@ std::set<int64_t> set_of(const std::vector<int64_t>& all) {
 }  // namespace
 
 TEST_CASE("every epoch shows each scene once, in an order of its own") {
-  SceneOrder order(5, 7);
+  EpochOrder order(5, 7);
   std::vector<int64_t> first, second;
-  for (int64_t i = 0; i < 7; ++i) first.push_back(order.scene(i));
-  for (int64_t i = 7; i < 14; ++i) second.push_back(order.scene(i));
+  for (int64_t i = 0; i < 7; ++i) first.push_back(order.at(i));
+  for (int64_t i = 7; i < 14; ++i) second.push_back(order.at(i));
   CHECK(set_of(first).size() == 7);
   CHECK(set_of(second).size() == 7);
   CHECK(first != second);
-  SceneOrder again(5, 7);
-  CHECK(again.scene(9) == second[2]);  // whatever was asked before
-  CHECK(again.scene(2) == first[2]);
+  EpochOrder again(5, 7);
+  CHECK(again.at(9) == second[2]);  // whatever was asked before
+  CHECK(again.at(2) == first[2]);
 }
 
 TEST_CASE("inputs are the first and targets the last of the views drawn, without repeats") {

@@ -1,10 +1,10 @@
 #include "small_scenes.hpp"
 
 #include <plugins/views/capture/packed.hpp>
-#include <plugins/views/random.hpp>
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
+#include <lact/random.hpp>
 
 #include <nlohmann/json.hpp>
 

@@ -1,7 +1,7 @@
 #include "rig.hpp"
 
 #include <lact/error.hpp>
-#include <plugins/views/random.hpp>
+#include <lact/random.hpp>
 
 #include <cmath>
 #include <numbers>

@@ -2,6 +2,7 @@
 // Random numbers that are the same on every machine and with every compiler, unlike those of
 // <random>'s distributions.
 
+#include <cstddef>
 #include <cstdint>
 #include <numeric>
 #include <utility>

@@ -3,6 +3,7 @@
 
 #include <lact/nn/lact_layer.hpp>
 #include <lact/ops/scan.hpp>
+#include <lact/random.hpp>
 #include <lact/verify/golden.hpp>
 
 #include <ATen/Context.h>
@@ -32,9 +33,9 @@ constexpr int64_t kChunk = 10, kLength = 27;
 // --- inputs --------------------------------------------------------------------------------------
 
 /// Numbers of its own, the same on every device and in every run; the program's stay untouched.
-class Random {
+class Numbers {
  public:
-  explicit Random(uint64_t seed) : state_(seed * 2654435761u + 1) {}
+  explicit Numbers(uint64_t seed) : random_(seed * 2654435761u + 1) {}
 
   /// Normal numbers in float64, on the CPU.
   Tensor normal(const std::vector<int64_t>& shape, double scale = 1) {
@@ -52,15 +53,10 @@ class Random {
   }
 
  private:
-  /// In (0, 1): splitmix64.
-  double uniform() {
-    uint64_t z = state_ += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return (static_cast<double>((z ^ (z >> 31)) >> 11) + 0.5) * 0x1p-53;
-  }
+  /// In (0, 1).
+  double uniform() { return (static_cast<double>(random_.next() >> 11) + 0.5) * 0x1p-53; }
 
-  uint64_t state_;
+  Random random_;
 };
 
 /// A case of the operator: all that scan takes.
@@ -96,7 +92,7 @@ struct Sizes {
 };
 
 Inputs make_inputs(uint64_t seed, const Rule& rule, bool linear = false, const Sizes& s = {}) {
-  Random random(seed);
+  Numbers random(seed);
   Inputs in;
   const auto root = [](int64_t width) { return 1 / std::sqrt(static_cast<double>(width)); };
   if (!linear) {
@@ -116,7 +112,7 @@ Inputs make_inputs(uint64_t seed, const Rule& rule, bool linear = false, const S
 
 /// Buffers that are not zero, as in the middle of a sequence.
 void fill_buffers(Inputs& in, uint64_t seed) {
-  Random random(seed);
+  Numbers random(seed);
   const auto like = [&](const Tensor& x) {
     return x.defined() ? random.normal(x.sizes().vec(), 0.1) : x;
   };
@@ -178,7 +174,7 @@ std::vector<ops::Schedule> all_schedules() {
 /// A sum that every output and every weight of the final state enters.
 Tensor loss_of(const Inputs& in, const ops::Schedule& plan, const Rule& rule, uint64_t seed,
                const ops::ScanOptions& options = {}) {
-  Random random(seed);
+  Numbers random(seed);
   const auto done = run(in, plan, rule, options);
   const auto weighed = [&](const Tensor& x) {
     return (x * random.normal(x.sizes().vec()).to(x.device())).sum();
@@ -213,7 +209,7 @@ double gradient_error(Inputs in, const ops::Schedule& plan, const Rule& rule, ui
   const auto leaves = in.all();
   for (auto& [name, x] : leaves) *x = x->detach().clone().requires_grad_(true);
   loss_of(in, plan, rule, seed, options).backward();
-  Random random(seed + 1);
+  Numbers random(seed + 1);
   double worst = 0;
   for (size_t i = 0; i < leaves.size(); ++i) {
     const Tensor leaf = *leaves[i].second;
@@ -305,7 +301,7 @@ nn::LactLayerOptions layer_options() {
 
 nn::LactLayerParameters layer_parameters(const nn::LactLayerOptions& options,
                                          const Settings& settings) {
-  Random random(31);
+  Numbers random(31);
   nn::LactLayerParameters parameters;
   for (const auto& [name, shape] : nn::lact_layer_shapes(options)) {
     const bool around_one = name.find("norm") != std::string::npos || name == "qk_scale";
@@ -319,7 +315,7 @@ Seen documents(const Settings& settings, bool alone) {
   const auto options = layer_options();
   const auto parameters = layer_parameters(options, settings);
   const int64_t length = 45, border = 19;
-  Random random(32);
+  Numbers random(32);
   auto numbers = at::zeros({1, length}, at::kLong);
   numbers.slice(1, border).fill_(1);
   const auto rows = nn::cut_rows(numbers, options.chunk, /*fast_weights=*/true, settings.device);

@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace lact::plugin {
@@ -30,6 +31,13 @@ class Command {
   virtual void run(cli::Context& context) = 0;
 };
 
+/// A verb of a tool, and what makes its command.
+struct Listed {
+  Tool tool;
+  Verb verb;
+  std::unique_ptr<Command> (*make)();
+};
+
 using verify::Check;
 using verify::GoldenKind;
 
@@ -47,6 +55,17 @@ class Modality {
   virtual std::vector<GoldenKind> verifiers() = 0;
   /// What must hold on every machine, for lact-bench verify without files.
   virtual std::vector<Check> checks() { return {}; }
+};
+
+/// A modality whose verbs are a list.
+class ListedModality : public Modality {
+ public:
+  explicit ListedModality(std::vector<Listed> list) : list_(std::move(list)) {}
+  std::vector<Verb> verbs(Tool tool) const override;
+  std::unique_ptr<Command> command(Tool tool, std::string_view verb) override;
+
+ private:
+  std::vector<Listed> list_;
 };
 
 }  // namespace lact::plugin
