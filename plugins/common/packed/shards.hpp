@@ -1,0 +1,67 @@
+#pragma once
+// Files of one split of packed data: one, or many with an index. They appear together.
+
+#include <lact/io/safetensors.hpp>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace lact::packed {
+
+constexpr uint64_t kShardBytes = uint64_t{4} << 30;
+
+/// Writes SPLIT.safetensors, or SPLIT-0000i-of-0000n.safetensors with SPLIT.safetensors.index.json,
+/// tensor after tensor in constant memory. Nothing appears before commit(); without it nothing
+/// stays.
+class Shards {
+ public:
+  /// Errors   73 if the folder cannot be written to; here and below 74 if a write fails
+  Shards(std::filesystem::path folder, std::string split);
+  ~Shards();
+  Shards(const Shards&) = delete;
+  Shards& operator=(const Shards&) = delete;
+
+  /// Begins a file, with so much room for its header. That before it was closed.
+  void open(size_t header_bytes = 4096);
+  bool is_open() const;
+  /// A tensor of the open file, and its bytes: as io::SafeTensorsStream.
+  void begin(const std::string& tensor, const std::string& dtype,
+             const std::vector<int64_t>& row = {});
+  void append(const void* data, size_t bytes);
+  /// Of tensors of the open file, so far.
+  uint64_t bytes() const;
+  /// The open file is on the disk, under another name.
+  void close(const io::Metadata& metadata);
+
+  /// All is on the disk, under other names. `about` joins "total_size" in the index, if there is
+  /// one.
+  void seal(const nlohmann::json& about);
+  /// Makes the files appear, and removes those of an earlier run that do not belong to these.
+  void commit();
+  /// Removes what an earlier run left of a split that this one does not have.
+  static void remove(const std::filesystem::path& folder, const std::string& split);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Where the files of a split begin: SPLIT.safetensors or its index in a folder; a file is itself.
+/// Errors   66 saying which program makes them (`maker`)
+std::filesystem::path find_split(const std::filesystem::path& where, const std::string& split,
+                                 const char* maker);
+/// A file of packed data by its name, or a folder with one of training data.
+bool is_packed(const std::filesystem::path& where);
+
+/// Errors   65 naming the file if its `lact.kind` is not `kind` or its version not "1"; `what` is
+///          what it should hold ("packed scenes")
+void check_kind(const io::SafeTensors& file, const std::string& kind, const char* what);
+/// A number from 1 to 2^20 of the metadata. Errors: 65 naming file and key
+int64_t metadata_number(const io::SafeTensors& file, const char* key);
+
+}  // namespace lact::packed

@@ -1,0 +1,104 @@
+#include "make_set.hpp"
+
+#include <lact/cli/bench.hpp>
+#include <lact/error.hpp>
+#include <lact/log.hpp>
+
+#include <ATen/Parallel.h>
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <array>
+#include <optional>
+
+namespace lact::video {
+namespace {
+
+constexpr std::array kSplits{"train", "validation"};
+constexpr uint64_t kTrainPurpose = 22, kValidationPurpose = 23;
+constexpr int64_t kBatch = 64;  // clips in memory
+
+}  // namespace
+
+uint64_t parse_shard_size(const std::string& text) {
+  const auto bytes = cli::parse_numbers(text, "--shard-size");
+  if (bytes.size() != 1 || bytes[0] < 1)
+    throw Error(Exit::usage, "--shard-size ", text, ": expected one number of bytes");
+  return static_cast<uint64_t>(bytes[0]);
+}
+
+void MadeSetOptions::declare(CLI::App& app) {
+  const char* group = "Output";
+  app.add_option("-o,--output", output, "folder for train.safetensors and validation.safetensors")
+      ->type_name("DIR")
+      ->required()
+      ->group(group);
+  app.add_option("--count", count, "clips to train on")
+      ->type_name("N")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--validation", validation, "clips for validation")
+      ->type_name("N")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 30))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--rate", rate, "frames per second that the clips are said to have")
+      ->type_name("FPS")
+      ->check(CLI::Range(0.01, 1000.0))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--shard-size", shard_size,
+                 "bytes of frames from which on a file is ended, with K, M or G")
+      ->type_name("BYTES")
+      ->capture_default_str()
+      ->group(group);
+}
+
+void make_set(const MadeSetOptions& options, int64_t width, int64_t height, const MakeClip& train,
+              const MakeClip& validation, const cli::Context& context) {
+  const auto shard_bytes = parse_shard_size(options.shard_size);
+  cli::stop_requested();  // from here on a signal leaves no half file
+  ClipFormat format;
+  format.width = width;
+  format.height = height;
+  format.rate = options.rate;
+  const std::array counts{options.count, options.validation};
+  const std::array makers{&train, &validation};
+  const std::array purposes{kTrainPurpose, kValidationPurpose};
+  std::optional<ClipWriter> writers[2];
+  cli::Progress progress("making", static_cast<double>(counts[0] + counts[1]), "clips");
+  auto json = nlohmann::ordered_json::object();
+  int64_t done = 0;
+  for (const size_t split : {0, 1}) {
+    if (counts[split] == 0) continue;
+    auto& writer = writers[split].emplace(options.output, kSplits[split], format, shard_bytes);
+    for (int64_t first = 0; first < counts[split]; first += kBatch) {
+      if (cli::stop_requested()) throw cli::Interrupted();
+      std::vector<MadeClip> clips(static_cast<size_t>(std::min(kBatch, counts[split] - first)));
+      at::parallel_for(0, static_cast<int64_t>(clips.size()), 1, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i)
+          clips[static_cast<size_t>(i)] = (*makers[split])(purposes[split], first + i);
+      });
+      for (const auto& clip : clips) {
+        writer.begin(clip.info);
+        writer.add(clip.frames);
+        progress.set(static_cast<double>(++done));
+      }
+    }
+    json[kSplits[split]] = {{"clips", writer.clips()},
+                            {"frames", writer.frames()},
+                            {"width", width},
+                            {"height", height}};
+    log::info(kSplits[split], ": ", writer.clips(),
+              writer.clips() == 1 ? " clip of " : " clips of ", writer.frames() / writer.clips(),
+              " frames of ", width, " x ", height);
+  }
+  commit(options.output, *writers[0], writers[1] ? &*writers[1] : nullptr);
+  if (context.json) cli::out(json.dump(2) + "\n");
+}
+
+}  // namespace lact::video
