@@ -1,6 +1,7 @@
 #include "model.hpp"
 
 #include <lact/error.hpp>
+#include <lact/io/parameter.hpp>
 #include <lact/nn/functional.hpp>
 #include <lact/nn/recompute.hpp>
 
@@ -152,22 +153,11 @@ LanguageModel LanguageModel::load(const io::Checkpoint& checkpoint, at::Device d
 /// A tensor of the checkpoint, if it has the shape it must have.
 Tensor LanguageModel::checked(const io::Checkpoint& checkpoint, const std::string& name,
                               const std::vector<int64_t>& shape) {
-  const auto where = checkpoint.folder().string();
   // A file of the headless model lacks the prefix.
   const std::string prefix = "model.";
   const bool bare = !checkpoint.contains(name) && name.rfind(prefix, 0) == 0 &&
                     checkpoint.contains(name.substr(prefix.size()));
-  const auto stored = bare ? name.substr(prefix.size()) : name;
-  if (!checkpoint.contains(stored))
-    throw Error(Exit::data, where, ": tensor ", name, " is missing");
-  const auto tensor = checkpoint.tensor(stored);
-  if (tensor.sizes() != at::IntArrayRef(shape))
-    throw Error(Exit::data, where, ": tensor ", name, ": expected ", at::IntArrayRef(shape),
-                ", found ", tensor.sizes());
-  if (!tensor.is_floating_point())
-    throw Error(Exit::data, where, ": tensor ", name, ": expected a floating dtype, found ",
-                tensor.dtype().name());
-  return tensor;
+  return io::parameter(checkpoint, name, shape, bare ? name.substr(prefix.size()) : name);
 }
 
 Tensor& LanguageModel::slot(const std::string& name) {

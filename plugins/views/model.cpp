@@ -1,6 +1,7 @@
 #include "model.hpp"
 
 #include <lact/error.hpp>
+#include <lact/io/parameter.hpp>
 #include <lact/nn/functional.hpp>
 #include <lact/nn/recompute.hpp>
 
@@ -44,21 +45,6 @@ Tensor initial_value(const Config& c, const std::string& name, const std::vector
   return at::empty(shape, at::kFloat).normal_(0, deviation, generator);
 }
 
-/// A tensor of the checkpoint, if it has the shape it must have.
-Tensor checked(const io::Checkpoint& checkpoint, const std::string& name,
-               const std::vector<int64_t>& shape) {
-  const auto where = checkpoint.folder().string();
-  if (!checkpoint.contains(name)) throw Error(Exit::data, where, ": tensor ", name, " is missing");
-  const auto tensor = checkpoint.tensor(name);
-  if (tensor.sizes() != at::IntArrayRef(shape))
-    throw Error(Exit::data, where, ": tensor ", name, ": expected ", at::IntArrayRef(shape),
-                ", found ", tensor.sizes());
-  if (!tensor.is_floating_point())
-    throw Error(Exit::data, where, ": tensor ", name, ": expected a floating dtype, found ",
-                tensor.dtype().name());
-  return tensor;
-}
-
 /// Every input token is learned, then all are answered.
 ops::Schedule learn_then_apply(int64_t learned, int64_t all) {
   return {{{ops::Step::Kind::update, 0, learned}, {ops::Step::Kind::apply, 0, all}}, all, 0};
@@ -96,7 +82,7 @@ ViewModel ViewModel::load(const io::Checkpoint& checkpoint, at::Device device,
     // Large matrices only ever enter products; everything else is used in float32 or better.
     const bool matrix = shape.size() == 2 && !ends_with(name, "lr_fc.weight");
     const auto type = matrix || products == at::kDouble ? products : at::kFloat;
-    return checked(checkpoint, name, shape).to(device, type, false, /*copy=*/true);
+    return io::parameter(checkpoint, name, shape).to(device, type, false, /*copy=*/true);
   });
   model.set_compute_dtype(products);
   return model;
@@ -123,7 +109,7 @@ io::NamedTensors ViewModel::parameters() const {
 void ViewModel::assign(const io::Checkpoint& checkpoint) {
   const at::NoGradGuard no_grad;
   for (auto& [name, tensor] : parameters())
-    tensor.copy_(checked(checkpoint, name, tensor.sizes().vec()));
+    tensor.copy_(io::parameter(checkpoint, name, tensor.sizes().vec()));
 }
 
 at::Device ViewModel::device() const {
