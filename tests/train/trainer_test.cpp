@@ -8,6 +8,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include <ATen/TensorOperators.h>
+
 #include <fstream>
 #include <sstream>
 
@@ -313,9 +315,11 @@ TEST_CASE("a run that stops and goes on ends in the bytes of one that never stop
   toy.ballast = 100;
   toy.nan_loss = {9};
   toy.explosion = {21};
+  const double ema = GENERATE(0.0, 0.9);
   const auto part = [&](const std::string& name, bool resume, int64_t stop_after) {
     auto all = options(folder / name, 30);
     all.resume = resume;
+    all.ema = ema;
     Session session(all, toy);
     session.stop_after = stop_after;
     return session.run();
@@ -331,6 +335,44 @@ TEST_CASE("a run that stops and goes on ends in the bytes of one that never stop
   CHECK(timeless(folder / "parts") == timeless(folder / "whole"));
   CHECK(bytes(folder / "whole", 30).count("manifest.json") == 1);
   CHECK(bytes(folder / "whole", 30) != bytes(folder / "whole", 25));
+}
+
+TEST_CASE("with --ema averages are saved and evaluated, and training is as without", "[train]") {
+  const TemporaryFolder folder;
+  ToyOptions toy;
+  toy.nan_loss = {4};
+  const auto train = [&](const std::string& name, double ema) {
+    auto all = options(folder / name, 8);
+    all.ema = ema;
+    all.save_every = 1;
+    all.eval_every = 8;
+    Session(all, toy).run();
+    return folder / name;
+  };
+  const auto plain = train("plain", 0), averaged = train("averaged", 0.75);
+  const std::string tensor = "first.weight";
+  const auto parameter = [&](int64_t step) {
+    return saved(averaged, step, "optimizer.safetensors", "parameter." + tensor);
+  };
+  // The parameters from which a run begins: one of the same seed whose only step is skipped.
+  ToyOptions still;
+  still.nan_loss = {0};
+  Session(options(folder / "still", 1), still).run();
+  auto average = saved(folder / "still", 1, "model.safetensors", tensor);
+  for (int64_t step = 1; step <= 8; ++step) {
+    CAPTURE(step);
+    CHECK(same_bytes(parameter(step), saved(plain, step, "model.safetensors", tensor)));
+    if (step != 5) average = 0.75 * average + 0.25 * parameter(step);  // the fifth is skipped
+    CHECK(scaled_error(saved(averaged, step, "model.safetensors", tensor), average) < 1e-6);
+  }
+  ToyTask task(toy);
+  task.build({at::kCPU, at::kFloat, train::kDefaultSeed, false});
+  task.load(io::Checkpoint::open(averaged / "checkpoints/step-8"));
+  const auto published = task.evaluate(2, [] { return false; });
+  const auto measured = metrics(averaged).back();
+  CHECK(number(measured, "validation_metrics/loss") == published.at("validation_metrics/loss"));
+  CHECK(number(measured, "validation_metrics/loss") !=
+        number(metrics(plain).back(), "validation_metrics/loss"));
 }
 
 TEST_CASE("a run whose newest checkpoint is lost or damaged goes on from the one before",

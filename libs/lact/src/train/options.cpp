@@ -46,6 +46,10 @@ void declare_optimizer(CLI::App& app, TrainOptions& options) {
   add("--max-skips", options.max_skips,
       "skipped steps in a row that a run survives; one more ends it with exit code 75")
       ->check(CLI::Range(int64_t{0}, kMost, "NONNEGATIVE"));
+  add("--ema", options.ema,
+      "save and evaluate averages of the parameters, which keep this part of themselves in each "
+      "step; 0: the parameters")
+      ->check(below_one);
 }
 
 void declare_run(CLI::App& app, TrainOptions& options) {

@@ -1,6 +1,7 @@
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
 #include <lact/ops/ceiling.hpp>
+#include <lact/train/averages.hpp>
 #include <lact/train/lr_schedule.hpp>
 #include <lact/train/norm_history.hpp>
 #include <lact/train/optimizer.hpp>
@@ -162,6 +163,11 @@ class Run {
     optimizer_.emplace(
         task_.parameters(),
         AdamWOptions{options_.beta1, options_.beta2, options_.adam_epsilon, options_.weight_decay});
+    if (options_.ema == 0) return;
+    io::NamedTensors parameters;
+    for (const auto& parameter : optimizer_->parameters())
+      parameters.emplace_back(parameter.name, parameter.tensor);
+    averages_.emplace(parameters, options_.ema);
   }
 
   void begin(const std::filesystem::path& checkpoint) {
@@ -223,6 +229,7 @@ class Run {
       const double factor = rule_.factor(step_, result.norm) / weight;
       if (factor != 1) scale_gradients(parameters, factor);
       optimizer_->step(result.learning_rate);
+      if (averages_) averages_->update();
       norms_.add(result.norm);
     }
     optimizer_->zero_grad();
@@ -310,6 +317,7 @@ class Run {
   bool evaluate() {
     // Evaluating more or less often must not change the run.
     const GeneratorGuard guard(context_.device);
+    const AveragesGuard averaged(averages());
     const auto metrics = task_.evaluate(options_.eval_batches, [this] { return stopping(); });
     if (stopping()) return false;
     if (metrics.empty()) return true;
@@ -326,9 +334,12 @@ class Run {
 
   void save() {
     metrics_->sync();
+    const AveragesGuard averaged(averages());
     store_.save(step_, options_.keep, [this](io::CheckpointWriter& writer) {
       task_.save(writer);
       auto tensors = optimizer_->state();
+      if (averages_)
+        for (auto& tensor : averages_->state()) tensors.push_back(std::move(tensor));
       for (auto& [name, state] : generator_states(context_.device))
         tensors.emplace_back(name, state);
       writer.tensors("optimizer.safetensors", tensors,
@@ -374,13 +385,20 @@ class Run {
     const char* names[] = {"optimizer.safetensors", "optimizer.safetensors.index.json"};
     const bool whole = std::filesystem::exists(folder / names[0]);  // large ones are in shards
     const auto tensors = io::Checkpoint::open(folder / names[whole ? 0 : 1]);
-    io::NamedTensors moments, generators;
-    for (const auto& name : tensors.names())
-      (is_generator(name) ? generators : moments).emplace_back(name, tensors.tensor(name));
+    io::NamedTensors moments, generators, parameters;
+    for (const auto& name : tensors.names()) {
+      const bool raw = averages_ && Averages::is_parameter(name);
+      (is_generator(name) ? generators
+       : raw              ? parameters
+                          : moments)
+          .emplace_back(name, tensors.tensor(name));
+    }
+    if (averages_) averages_->load(parameters);
     optimizer_->load(moments, values["optimizer_steps"]);
     set_generator_states(generators, context_.device);
   }
 
+  Averages* averages() { return averages_ ? &*averages_ : nullptr; }
   bool stopping() const { return observer_.stop && observer_.stop(); }
   template <class... Parts>
   void info(const Parts&... parts) const {
@@ -406,6 +424,7 @@ class Run {
   double ceiling_ = 0;  ///< FLOP/s of a matrix product here; 0: nothing to compare
   std::unique_ptr<Source> source_;
   std::optional<AdamW> optimizer_;
+  std::optional<Averages> averages_;
   std::optional<MetricsFile> metrics_;
 
   int64_t step_ = 0, tokens_ = 0, skips_ = 0, skips_in_row_ = 0;

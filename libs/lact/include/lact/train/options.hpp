@@ -25,6 +25,7 @@ struct TrainOptions {
   double skip_above = 0;    ///< a larger norm is skipped; 0: off
   int64_t norms_from = 0;   ///< steps before gradients are clipped, and skipped by their norm
   int64_t max_skips = 10;   ///< in a row; one more ends the run
+  double ema = 0;           ///< weight of the averages that are published and measured; 0: none
 
   int64_t log_every = 10;
   int64_t eval_every = 100;  ///< 0: never

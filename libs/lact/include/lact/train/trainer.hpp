@@ -8,6 +8,9 @@
 //   latest           link to the newest checkpoint
 //   lock             held by the process that trains here
 //
+// With options.ema, Task::save and Task::evaluate meet averages of the parameters; the parameters
+// themselves are then in optimizer.safetensors.
+//
 // trainer.json and optimizer.safetensors hold all else that the next step depends on: steps and
 // tokens so far, skip counters, recent gradient norms, AdamW's moments, the random generators'
 // states. Data position is the step, for a Source is a pure function of it.
