@@ -3,6 +3,7 @@
 #include "capture.hpp"
 #include "rig.hpp"
 
+#include <plugins/common/packed/shards.hpp>
 #include <plugins/views/commands.hpp>
 
 #include <lact/cli/bench.hpp>
@@ -46,17 +47,6 @@ std::string range(double low, double high) {
   return a == b ? a : a + "-" + b;
 }
 
-bool is_packed(const fs::path& where) {
-  std::error_code error;
-  if (!fs::is_directory(where, error)) {
-    const auto name = where.filename().string();
-    return where.extension() == ".safetensors" || name.find(".safetensors.index.json") != name.npos;
-  }
-  for (const char* name : {"train.safetensors", "train.safetensors.index.json"})
-    if (fs::exists(where / name, error)) return true;
-  return false;
-}
-
 class Info final : public plugin::Command {
  public:
   void declare(CLI::App& app) override {
@@ -93,7 +83,7 @@ class Info final : public plugin::Command {
   using Take = std::function<void(Seen&&)>;
 
   void look(const fs::path& input, const Take& take) const {
-    if (!is_packed(input)) {
+    if (!packed::is_packed(input)) {
       for (const auto& place : find_captures(input)) take(capture(place));
       return;
     }

@@ -1,11 +1,11 @@
 #pragma once
 // Options of every verb that reads photographs.
 
+#include <plugins/common/media/size.hpp>
 #include <plugins/views/scene.hpp>
 
 #include <cstdint>
 #include <string>
-#include <utility>
 
 namespace CLI {
 class App;
@@ -13,8 +13,7 @@ class App;
 
 namespace lact::views {
 
-/// "256" or "320x240": width and height. Errors: 64 naming `option`
-std::pair<int64_t, int64_t> parse_size(const std::string& text, const std::string& option);
+using media::parse_size;
 
 /// --size, --background, --images, --masks, --video, --every, --max-views, --strict.
 struct PreparationOptions {

@@ -8,7 +8,6 @@
 #include <ATen/ops/from_blob.h>
 #include <nlohmann/json.hpp>
 
-#include <charconv>
 #include <cmath>
 #include <cstring>
 
@@ -26,41 +25,10 @@ struct PackedScene {
   const std::byte* images = nullptr;
 };
 
-/// SPLIT.safetensors or its index in a folder; a file is itself.
-fs::path file_of(const fs::path& where, const std::string& split) {
-  std::error_code error;
-  if (!fs::is_directory(where, error)) return where;
-  const fs::path file = where / (split + ".safetensors"), index = file.string() + ".index.json";
-  for (const auto& candidate : {file, index})
-    if (fs::exists(candidate, error)) return candidate;
-  throw Error(Exit::no_input, file.string(),
-              ": not found: expected the output of lact-tokenize views pack");
-}
-
-int64_t number_of(const io::SafeTensors& file, const char* key) {
-  const auto found = file.metadata().find(key);
-  if (found == file.metadata().end())
-    throw Error(Exit::data, file.path().string(), ": metadata has no ", key);
-  const auto& text = found->second;
-  int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value < 1 || value > 1 << 20)
-    throw Error(Exit::data, file.path().string(), ": metadata ", key, ": \"", io::printable(text),
-                "\" is no number from 1 to ", 1 << 20);
-  return value;
-}
+constexpr char kMaker[] = "lact-tokenize views pack";
 
 void check_kind(const io::SafeTensors& file) {
-  const auto value = [&](const char* key) {
-    const auto found = file.metadata().find(key);
-    return found == file.metadata().end() ? std::string() : found->second;
-  };
-  if (const auto kind = value("lact.kind"); kind != "views")
-    throw Error(Exit::data, file.path().string(), ": no packed scenes: lact.kind is ",
-                kind.empty() ? "missing" : "\"" + io::printable(kind) + "\"");
-  if (const auto version = value("lact.version"); version != "1")
-    throw Error(Exit::data, file.path().string(), ": written in version ", io::printable(version),
-                " of the format; this program reads version 1");
+  packed::check_kind(file, "views", "packed scenes");
 }
 
 /// One scene's tensors, checked as they are taken.
@@ -72,7 +40,8 @@ class Reader {
   PackedScene read() const {
     const auto& home = file_.file_of(scene_ + ".images");
     check_kind(home);
-    if (number_of(home, "width") != width_ || number_of(home, "height") != height_)
+    if (packed::metadata_number(home, "width") != width_ ||
+        packed::metadata_number(home, "height") != height_)
       fail("images", concat("the file says another size than ", width_, " x ", height_));
     PackedScene scene;
     read_names(scene);
@@ -160,7 +129,7 @@ struct PackedScenes::Impl {
 
 PackedScenes PackedScenes::open(const fs::path& where, const std::string& split) {
   auto impl = std::make_shared<Impl>();
-  impl->path = file_of(where, split);
+  impl->path = packed::find_split(where, split, kMaker);
   impl->file = io::Checkpoint::open(impl->path);
   constexpr std::string_view kImages = ".images";
   for (const auto& name : impl->file.names()) {
@@ -169,15 +138,15 @@ PackedScenes PackedScenes::open(const fs::path& where, const std::string& split)
     if (impl->scenes.empty()) {
       const auto& first = impl->file.file_of(name);
       check_kind(first);
-      impl->width = number_of(first, "width");
-      impl->height = number_of(first, "height");
+      impl->width = packed::metadata_number(first, "width");
+      impl->height = packed::metadata_number(first, "height");
     }
     impl->scenes.push_back(
         Reader(impl->file, name.substr(0, at), impl->width, impl->height).read());
   }
   if (impl->scenes.empty())
-    throw Error(Exit::data, impl->path.string(),
-                ": no packed scenes: expected the output of lact-tokenize views pack");
+    throw Error(Exit::data, impl->path.string(), ": no packed scenes: expected the output of ",
+                kMaker);
   PackedScenes packed;
   packed.impl_ = std::move(impl);
   return packed;

@@ -13,6 +13,7 @@
 // Checksums (see io/safetensors.hpp). Metadata: lact.kind = "views", lact.version = "1", width,
 // height, split ("train", "validation").
 
+#include <plugins/common/packed/shards.hpp>
 #include <plugins/views/scene.hpp>
 
 #include <cstdint>
@@ -23,7 +24,7 @@
 
 namespace lact::views {
 
-constexpr uint64_t kShardBytes = uint64_t{4} << 30;
+using packed::kShardBytes;
 
 /// Writes the scenes of one split, in the memory that cameras and names take. Nothing appears
 /// before commit(); without it nothing stays.
@@ -32,8 +33,9 @@ class PackedWriter {
   /// `views` of each scene at most, in the order in which they will come: from them follows what
   /// lies in which file.
   /// Errors   73 if the folder cannot be written to; here and below 74 if a write fails
-  PackedWriter(std::filesystem::path folder, std::string split, int64_t width, int64_t height,
-               const std::vector<int64_t>& views, uint64_t shard_bytes = kShardBytes);
+  PackedWriter(const std::filesystem::path& folder, std::string split, int64_t width,
+               int64_t height, const std::vector<int64_t>& views,
+               uint64_t shard_bytes = kShardBytes);
   ~PackedWriter();
   PackedWriter(const PackedWriter&) = delete;
   PackedWriter& operator=(const PackedWriter&) = delete;

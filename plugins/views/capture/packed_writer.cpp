@@ -1,18 +1,10 @@
 #include "packed.hpp"
 
 #include <lact/error.hpp>
-#include <lact/io/files.hpp>
-#include <lact/io/safetensors.hpp>
 
 #include <nlohmann/json.hpp>
 
-#include <algorithm>
 #include <cstdio>
-#include <deque>
-#include <map>
-#include <optional>
-#include <set>
-#include <system_error>
 
 namespace lact::views {
 namespace {
@@ -23,9 +15,9 @@ namespace fs = std::filesystem;
 constexpr size_t kSceneHeaderBytes = 1024, kHeaderBytes = 4096;
 constexpr size_t kMostScenes = 16384;  // of one file: its header stays below 16 MiB
 
-std::string digits(int64_t number, int count) {
+std::string six_digits(int64_t number) {
   char text[32];
-  std::snprintf(text, sizeof text, "%0*lld", count, static_cast<long long>(number));
+  std::snprintf(text, sizeof text, "%06lld", static_cast<long long>(number));
   return text;
 }
 
@@ -35,69 +27,29 @@ struct Rest {
   std::vector<double> intrinsics, poses;
 };
 
-struct Shard {
-  std::string name;
-  size_t planned = 0;  // scenes
-  std::optional<io::SafeTensorsStream> stream;
-  std::vector<Rest> scenes;
-  uint64_t bytes = 0;  // of images
-};
-
-bool is_shard(const std::string& name, const std::string& split) {
-  // SPLIT-00001-of-00002.safetensors
-  constexpr size_t kTail = sizeof "-00001-of-00002.safetensors" - 1;
-  const auto at = split.size();
-  return name.size() == at + kTail && name.compare(0, at + 1, split + "-") == 0 &&
-         name.compare(at + 6, 4, "-of-") == 0 && name.compare(at + 15, 12, ".safetensors") == 0;
-}
-
-/// Files of a split in a folder, but for those in `keep`; the index first.
-std::vector<fs::path> others(const fs::path& folder, const std::string& split,
-                             const std::set<std::string>& keep) {
-  std::vector<fs::path> found{folder / (split + ".safetensors.index.json"),
-                              folder / (split + ".safetensors")};
-  std::error_code error;
-  for (fs::directory_iterator item(folder, error), end; !error && item != end;
-       item.increment(error))
-    if (is_shard(item->path().filename().string(), split)) found.push_back(item->path());
-  found.erase(std::remove_if(
-                  found.begin(), found.end(),
-                  [&](const fs::path& file) { return keep.count(file.filename().string()) > 0; }),
-              found.end());
-  return found;
-}
-
-void remove_files(const std::vector<fs::path>& files) {
-  for (const auto& file : files) {
-    std::error_code error;
-    fs::remove(file, error);
-    if (error) throw Error(Exit::io, file.string(), ": cannot remove: ", error.message());
-  }
-}
-
 }  // namespace
 
 struct PackedWriter::Impl {
-  fs::path folder;
+  packed::Shards files;
   std::string split;
   int64_t width, height;
-  std::deque<Shard> shards;                  // streams cannot be moved
-  std::vector<size_t> shard_of;              // a planned scene
-  std::map<std::string, std::string> index;  // tensor to file
-  uint64_t total = 0;
+  std::vector<size_t> file_of, scenes_of;  // of a planned scene; of a planned file
+  std::vector<Rest> rest;                  // of the open file
+  uint64_t images = 0;                     // bytes of them in it
   int64_t scenes = 0, views = 0;
-  std::optional<io::AtomicFile> index_file;
   // Of the scene at hand.
   size_t planned = 0;  // one more than its number among the planned ones
-  size_t shard = 0;    // where it lies, once it has views
+  size_t file = 0;     // where it lies, once it has views
   std::string name;
   bool nerfstudio = false;
-  std::vector<std::string> files;
+  std::vector<std::string> shots;
 
+  Impl(const fs::path& folder, std::string split_name, int64_t wide, int64_t high)
+      : files(folder, split_name), split(std::move(split_name)), width(wide), height(high) {}
   void plan(const std::vector<int64_t>& views_of, uint64_t shard_bytes);
   void open_scene();
   void close_scene();
-  void close_shard();
+  void close_file();
   void write(const std::string& tensor, const char* dtype, const std::vector<int64_t>& row,
              const void* data, size_t bytes);
 };
@@ -107,33 +59,21 @@ void PackedWriter::Impl::plan(const std::vector<int64_t>& views_of, uint64_t sha
   uint64_t filled = 0;
   for (const int64_t count : views_of) {
     const auto bytes = static_cast<uint64_t>(count * width * height * 3);
-    const bool full = !shards.empty() && shards.back().planned > 0 && filled + bytes > shard_bytes;
-    if (shards.empty() || full || shards.back().planned == kMostScenes) {
-      shards.emplace_back();
+    const bool full = !scenes_of.empty() && filled + bytes > shard_bytes;
+    if (scenes_of.empty() || full || scenes_of.back() == kMostScenes) {
+      scenes_of.push_back(0);
       filled = 0;
     }
     filled += bytes;
-    ++shards.back().planned;
-    shard_of.push_back(shards.size() - 1);
+    ++scenes_of.back();
+    file_of.push_back(scenes_of.size() - 1);
   }
-  const auto count = static_cast<int64_t>(shards.size());
-  for (int64_t i = 0; i < count; ++i)
-    shards[static_cast<size_t>(i)].name =
-        split + (count == 1 ? "" : concat("-", digits(i + 1, 5), "-of-", digits(count, 5))) +
-        ".safetensors";
 }
 
-PackedWriter::PackedWriter(fs::path folder, std::string split, int64_t width, int64_t height,
+PackedWriter::PackedWriter(const fs::path& folder, std::string split, int64_t width, int64_t height,
                            const std::vector<int64_t>& views, uint64_t shard_bytes)
-    : impl_(std::make_unique<Impl>()) {
-  impl_->folder = std::move(folder);
-  impl_->split = std::move(split);
-  impl_->width = width;
-  impl_->height = height;
+    : impl_(std::make_unique<Impl>(folder, std::move(split), width, height)) {
   impl_->plan(views, shard_bytes);
-  std::error_code error;
-  fs::create_directories(impl_->folder, error);
-  if (error) throw Error(Exit::cannot_create, impl_->folder.string(), ": ", error.message());
 }
 
 PackedWriter::~PackedWriter() = default;
@@ -148,8 +88,8 @@ int64_t PackedWriter::views() const {
 void PackedWriter::begin_scene(const std::string& name, bool nerfstudio) {
   auto& at = *impl_;
   at.close_scene();
-  if (at.planned++ == at.shard_of.size())
-    throw Error(Exit::internal, "more scenes than the ", at.shard_of.size(), " that were planned");
+  if (at.planned++ == at.file_of.size())
+    throw Error(Exit::internal, "more scenes than the ", at.file_of.size(), " that were planned");
   at.name = name;
   at.nerfstudio = nerfstudio;
 }
@@ -159,108 +99,78 @@ void PackedWriter::add(const std::string& file, const Camera& camera, const medi
   if (image.width != at.width || image.height != at.height || image.channels != 3)
     throw Error(Exit::internal, "an image of ", image.width, " x ", image.height, " x ",
                 image.channels, " in a pack of ", at.width, " x ", at.height, " x 3");
-  if (at.files.empty()) at.open_scene();
-  auto& shard = at.shards[at.shard];
-  shard.stream->append(image.pixels.data(), image.pixels.size());
-  shard.bytes += image.pixels.size();
-  auto& scene = shard.scenes.back();
+  if (at.shots.empty()) at.open_scene();
+  at.files.append(image.pixels.data(), image.pixels.size());
+  at.images += image.pixels.size();
+  auto& scene = at.rest.back();
   for (const double one : {camera.fx, camera.fy, camera.cx, camera.cy})
     scene.intrinsics.push_back(one);
   scene.poses.insert(scene.poses.end(), camera.c2w.m.begin(), camera.c2w.m.end());
-  at.files.push_back(file);
+  at.shots.push_back(file);
   ++at.views;
 }
 
 void PackedWriter::Impl::open_scene() {
   if (planned == 0) throw Error(Exit::internal, "a view before a scene");
-  const size_t next = shard_of[planned - 1];
-  if (next != shard) close_shard();
-  shard = next;
-  auto& file = shards[shard];
-  if (!file.stream)
-    file.stream.emplace(folder / file.name, kHeaderBytes + kSceneHeaderBytes * file.planned);
-  const auto number = digits(scenes++, 6);
-  file.scenes.push_back({number, {}, {}, {}});
-  file.stream->begin(number + ".images", "U8", {height, width, 3});
-  index[number + ".images"] = file.name;
+  const size_t next = file_of[planned - 1];
+  if (next != file) close_file();
+  file = next;
+  if (!files.is_open()) files.open(kHeaderBytes + kSceneHeaderBytes * scenes_of[file]);
+  rest.push_back({six_digits(scenes++), {}, {}, {}});
+  files.begin(rest.back().number + ".images", "U8", {height, width, 3});
 }
 
 void PackedWriter::Impl::close_scene() {
-  if (files.empty()) return;
-  nlohmann::json names{{"name", name}, {"files", files}};
+  if (shots.empty()) return;
+  nlohmann::json names{{"name", name}, {"files", shots}};
   if (nerfstudio) names["world"] = "nerfstudio";
   // Names of files are bytes; what is no UTF-8 becomes the replacement character.
-  shards[shard].scenes.back().names =
-      names.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  files.clear();
+  rest.back().names = names.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  shots.clear();
 }
 
 void PackedWriter::Impl::write(const std::string& tensor, const char* dtype,
                                const std::vector<int64_t>& row, const void* data, size_t bytes) {
-  shards[shard].stream->begin(tensor, dtype, row);
-  shards[shard].stream->append(data, bytes);
-  index[tensor] = shards[shard].name;
-  total += bytes;
+  files.begin(tensor, dtype, row);
+  files.append(data, bytes);
 }
 
 /// Numbers follow the images, behind what aligns them; names are last.
-void PackedWriter::Impl::close_shard() {
-  auto& file = shards[shard];
-  if (!file.stream) return;
-  total += file.bytes;
+void PackedWriter::Impl::close_file() {
+  if (!files.is_open()) return;
   constexpr char kZeros[8] = {};
-  if (file.bytes % 8 != 0)
-    write(file.scenes.back().number + ".padding", "U8", {}, kZeros, 8 - file.bytes % 8);
-  for (const auto& scene : file.scenes) {
+  if (images % 8 != 0) write(rest.back().number + ".padding", "U8", {}, kZeros, 8 - images % 8);
+  for (const auto& scene : rest) {
     write(scene.number + ".intrinsics", "F64", {4}, scene.intrinsics.data(),
           scene.intrinsics.size() * sizeof(double));
     write(scene.number + ".c2w", "F64", {4, 4}, scene.poses.data(),
           scene.poses.size() * sizeof(double));
   }
-  for (const auto& scene : file.scenes)
+  for (const auto& scene : rest)
     write(scene.number + ".names", "U8", {}, scene.names.data(), scene.names.size());
-  file.stream->seal({{"lact.kind", "views"},
-                     {"lact.version", "1"},
-                     {"width", std::to_string(width)},
-                     {"height", std::to_string(height)},
-                     {"split", split}});
-  file.scenes = {};
+  files.close({{"lact.kind", "views"},
+               {"lact.version", "1"},
+               {"width", std::to_string(width)},
+               {"height", std::to_string(height)},
+               {"split", split}});
+  rest.clear();
+  images = 0;
 }
 
 void PackedWriter::seal() {
   auto& at = *impl_;
   if (at.scenes == 0) throw Error(Exit::internal, "a pack without scenes");
   at.close_scene();
-  at.close_shard();
-  if (at.shards.size() == 1) return;
-  const nlohmann::json index{{"metadata", {{"total_size", at.total}, {"scenes", at.scenes}}},
-                             {"weight_map", at.index}};
-  at.index_file.emplace(at.folder / (at.split + ".safetensors.index.json"));
-  at.index_file->write(index.dump(1) + "\n");
-  at.index_file->seal();
+  at.close_file();
+  at.files.seal({{"scenes", at.scenes}});
 }
 
-/// At any moment the folder holds the old data, none, or the new. SPLIT.safetensors, if there is
-/// one, is read rather than an index.
 void PackedWriter::commit() {
-  auto& at = *impl_;
-  const bool sharded = at.index_file.has_value();
-  if (sharded) remove_files({at.folder / (at.split + ".safetensors.index.json")});
-  std::set<std::string> ours;
-  for (auto& shard : at.shards) {
-    if (!shard.stream) continue;
-    shard.stream->commit();
-    ours.insert(shard.name);
-  }
-  if (sharded) {
-    at.index_file->commit();
-    ours.insert(at.split + ".safetensors.index.json");
-  }
-  remove_files(others(at.folder, at.split, ours));
+  impl_->files.commit();
 }
 
 void PackedWriter::remove(const fs::path& folder, const std::string& split) {
-  remove_files(others(folder, split, {}));
+  packed::Shards::remove(folder, split);
 }
 
 }  // namespace lact::views
