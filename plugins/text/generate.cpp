@@ -2,12 +2,12 @@
 
 #include "batch.hpp"
 #include "commands.hpp"
-#include "inspect.hpp"
 #include "prompt.hpp"
 #include "score.hpp"
 #include "session.hpp"
 #include "threads.hpp"
 
+#include <lact/cli/inspect_state.hpp>
 #include <lact/error.hpp>
 #include <lact/log.hpp>
 #include <lact/ops/ceiling.hpp>
@@ -55,7 +55,7 @@ class Generate final : public plugin::Command {
   }
 
   void run(cli::Context& context) override {
-    if (!inspect_.empty()) return cli::out(inspect_state(inspect_, context.json));
+    if (!inspect_.empty()) return cli::out(cli::inspect_state(inspect_, context.json));
     check_options();
     score_.files.insert(score_.files.end(), more_files_.begin(), more_files_.end());
     if (!state_file_.empty()) state_ = io::load_state(state_file_);

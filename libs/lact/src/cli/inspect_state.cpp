@@ -1,23 +1,48 @@
-#include "inspect.hpp"
-
+#include <lact/cli/inspect_state.hpp>
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
+#include <lact/io/state.hpp>
 
 #include <ATen/core/Tensor.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <set>
+#include <vector>
 
-namespace lact::text {
+namespace lact::cli {
 namespace {
 
-/// "layers.3.fast.gate" is of the part "fast", "sampler.recent" of "sampler".
-std::string part_of(const std::string& name) {
-  std::string rest = name;
-  if (rest.rfind("layers.", 0) == 0)
-    rest = rest.substr(std::min(rest.size(), rest.find('.', 7) + 1));
-  return rest.substr(0, rest.find('.'));
+/// Words of a tensor's name between its dots.
+std::vector<std::string> words_of(const std::string& name) {
+  std::vector<std::string> words;
+  for (size_t begin = 0, end; begin <= name.size(); begin = end + 1) {
+    end = std::min(name.find('.', begin), name.size());
+    words.push_back(name.substr(begin, end - begin));
+  }
+  return words;
+}
+
+/// "layers.3.fast.gate" is of layer 3 and the part "fast", "sampler.recent" of "sampler",
+/// "prompt.layer.3.w0" of layer 3 and "prompt".
+struct Place {
+  explicit Place(const std::string& name) {
+    const auto words = words_of(name);
+    part = words[0];
+    for (size_t i = 0; i + 1 < words.size(); ++i) {
+      if (words[i] != "layers" && words[i] != "layer") continue;
+      layer = words[i + 1];
+      if (i == 0) part = i + 2 < words.size() ? words[i + 2] : "";
+      break;
+    }
+  }
+  std::string part, layer;
+};
+
+bool is_count(const std::string& key, const std::string& value) {
+  static const std::set<std::string> kCounts = {"tokens", "views", "chunks", "frames"};
+  return kCounts.count(key) > 0 && !value.empty() && value.size() < 19 &&
+         value.find_first_not_of("0123456789") == std::string::npos;
 }
 
 struct Summary {
@@ -30,21 +55,20 @@ Summary sum_up(const io::State& state) {
   Summary summary;
   for (const auto& [name, x] : state.tensors) {
     const auto bytes = static_cast<int64_t>(x.nbytes());
-    summary.parts[part_of(name)] += bytes;
+    const Place place(name);
+    summary.parts[place.part] += bytes;
     summary.bytes += bytes;
-    if (name.rfind("layers.", 0) == 0) summary.layers.insert(name.substr(7, name.find('.', 7) - 7));
+    if (!place.layer.empty()) summary.layers.insert(place.layer);
   }
   return summary;
 }
 
 std::string as_json(const io::State& state, const Summary& summary) {
   nlohmann::ordered_json all{{"kind", "state"}};
-  for (const auto& [key, value] : state.metadata) all[key] = value;
-  // A count is a number.
-  const auto tokens = state.metadata.find("tokens");
-  if (tokens != state.metadata.end() && !tokens->second.empty() && tokens->second.size() < 19 &&
-      tokens->second.find_first_not_of("0123456789") == std::string::npos)
-    all["tokens"] = std::stoll(tokens->second);
+  for (const auto& [key, value] : state.metadata) {
+    all[key] = value;
+    if (is_count(key, value)) all[key] = std::stoll(value);
+  }
   all["layers"] = summary.layers.size();
   all["bytes"] = summary.bytes;
   all["parts"] = summary.parts;
@@ -77,4 +101,4 @@ std::string inspect_state(const std::filesystem::path& file, bool json) {
   return json ? as_json(state, summary) : as_text(state, summary);
 }
 
-}  // namespace lact::text
+}  // namespace lact::cli
