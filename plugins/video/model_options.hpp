@@ -1,0 +1,48 @@
+#pragma once
+// --preset, and what else tells the shape of a video model.
+
+#include "config.hpp"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace CLI {
+class App;
+}
+
+namespace lact::video {
+
+class ModelOptions {
+ public:
+  void declare(CLI::App& app);
+  /// The preset, or `base` if there is one, changed by what was given. A plain Wan becomes the
+  /// hybrid with the released layer, but for `--fast-weights none`. Errors: 64, 78
+  Config resolve(const Config* base) const;
+  /// As given; "nano" if none was.
+  std::string preset() const { return preset_.empty() ? "nano" : preset_; }
+  bool preset_given() const { return !preset_.empty(); }
+  bool codec_given() const { return codec_ || factor_; }
+
+ private:
+  void declare_sizes(CLI::App& app);
+  void declare_layer(CLI::App& app);
+  void declare_surroundings(CLI::App& app);
+  void change_layer(FastOptions& layer) const;
+  void change_surroundings(Config& config) const;
+
+  std::string preset_;
+  std::optional<int64_t> dim_, ffn_dim_, heads_, layers_, freq_dim_, text_dim_, text_len_;
+  std::optional<int64_t> patch_, patch_frames_, chunk_frames_, every_;
+  std::optional<int64_t> fast_head_, muon_steps_, kv_cache_, factor_, channels_;
+  std::optional<double> inter_multi_, scale_, base_lr_, shift_;
+  std::optional<bool> l2_norm_, silu_, l2_first_, muon_, weight_norm_, momentum_, learnable_;
+  std::optional<std::string> init_, fast_, codec_, condition_;
+};
+
+/// Frames that `latents` latent frames from the start of a film stand for.
+int64_t codec_frames(const CodecOptions& codec, int64_t latents);
+/// The head width of released layers, or what divides a model of this width.
+int64_t default_fast_head(int64_t dim);
+
+}  // namespace lact::video

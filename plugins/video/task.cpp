@@ -1,0 +1,312 @@
+// What lact-train video drives.
+#include "codec.hpp"
+#include "commands.hpp"
+#include "condition.hpp"
+#include "cost.hpp"
+#include "flow.hpp"
+#include "model.hpp"
+#include "model_options.hpp"
+#include "prompts.hpp"
+#include "training_options.hpp"
+#include "training_set.hpp"
+
+#include <lact/error.hpp>
+#include <lact/log.hpp>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/full.h>
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <cstdio>
+#include <optional>
+
+namespace lact::video {
+namespace {
+
+using at::Tensor;
+using train::Batch;
+using train::Split;
+
+constexpr int kEvaluationTimes = 10;  // in linspace(0.05, 0.95)
+constexpr double kMemoryTime = 0.9;   // at which the memory test is told
+std::string bytes_text(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.2f GiB", value / 1073741824.0);
+  return text;
+}
+
+bool ends_with_any(const std::string& name, std::initializer_list<const char*> endings) {
+  return std::any_of(endings.begin(), endings.end(), [&](const std::string& end) {
+    return name.size() >= end.size() &&
+           name.compare(name.size() - end.size(), end.size(), end) == 0;
+  });
+}
+
+/// What the hybrid has beside a plain Wan (spec video 6.1).
+bool is_new(const std::string& name) {
+  return ends_with_any(
+      name, {".w0", ".w1", ".w2", ".qk_scale", ".qk_offset", ".lr_proj.weight", ".lr_proj.bias",
+             ".output_norm.weight", ".ttt_scale_proj.weight", ".ttt_scale_proj.bias",
+             ".momentum_proj.0.weight", ".momentum_proj.0.bias"});
+}
+
+class VideoTask final : public train::Task {
+ public:
+  void prefer(train::TrainOptions& options) const override {
+    options.min_lr_ratio = 0;
+    options.eval_batches = 4;
+    options_ = &options;
+    Recipe::of("nano").put(options);
+  }
+
+  void declare(CLI::App& app) override {
+    model_options_.declare(app);
+    told_.declare(app);
+    // Defaults of the options that stand after these follow them.
+    const auto follow = [this](const Recipe& recipe) {
+      if (options_ != nullptr) recipe.put(*options_);
+    };
+    app.get_option("--preset")->each([follow](const std::string& name) {
+      follow(Recipe::of(name));
+    });
+    app.get_option("--init-from")->each([follow](const std::string&) { follow({}); });
+  }
+
+  void configure() override {
+    std::optional<Config> base;
+    if (!told_.init_from.empty()) base = Config::of(io::Checkpoint::open(told_.init_from));
+    config_ = model_options_.resolve(base ? &*base : nullptr);
+    recipe_ = told_.init_from.empty() ? Recipe::of(model_options_.preset()) : Recipe{};
+    if (!told_.data.empty()) set_ = TrainingSet(told_.data, config_);
+    if (config_.width == 0) {
+      config_.width = recipe_.width;
+      config_.height = recipe_.height;
+    }
+    shape_ = set_.windows(config_, told_.chunks, recipe_.chunks, told_.repeats);
+    shift_ = config_.shift > 0 ? config_.shift : auto_shift(sequence().tokens);
+  }
+
+  train::Cost cost(const train::TaskSetup& setup) const override {
+    const auto sequence = this->sequence();
+    const auto videos = static_cast<double>(batch_size() * told_.micro_batches);
+    train::Cost cost;
+    cost.parameters = parameter_count(config_);
+    cost.tokens = static_cast<int64_t>(videos) * sequence.length();
+    const double forward = forward_flops(config_, sequence);
+    cost.flops = 3 * forward * videos;
+    // Parameters, then gradients and two moments of those that are trained, and their averages.
+    const double weights = 4 * static_cast<double>(cost.parameters);
+    const double trained = 4 * static_cast<double>(trained_parameters());
+    const double averages = options_ != nullptr && options_->ema == 0 ? 0 : trained;
+    const double number = setup.dtype == at::kBFloat16 ? 2 : 4;
+    const double activations = static_cast<double>(batch_size()) *
+                               activation_bytes(config_, sequence, number, setup.recompute);
+    cost.memory_bytes = weights + 3 * trained + averages + activations;
+    cost.rows = {
+        {"width x layers", concat(config_.dim, " x ", config_.num_layers)},
+        {"frames", concat(config_.width, " x ", config_.height, ", ", shape_.frames, " of a clip")},
+        {"latents", concat(shape_.channels, " x ", shape_.height, " x ", shape_.width, ", ",
+                           shape_.chunks, " chunks of ", shape_.chunk_frames)},
+        {"tokens of a video", concat(sequence.entries(), " entries x ", sequence.tokens)},
+        {"videos a step", concat(told_.micro_batches, " x ", batch_size())},
+        {"FLOPs a video, forward", concat(forward / 1e9, " G")},
+        {"parameters that are trained", concat(trained_parameters())},
+        {"weights, gradients, moments, averages", bytes_text(weights + 3 * trained + averages)},
+        {"activations (estimate)", bytes_text(activations)},
+        {"state of one film", bytes_text(state_bytes(config_, sequence.tokens))},
+    };
+    return cost;
+  }
+
+  void build(const train::TaskSetup& setup) override {
+    set_.clips(Split::train);  // or there is nothing to train on
+    setup_ = setup;
+    std::optional<io::Checkpoint> start;
+    if (!told_.init_from.empty()) start = io::Checkpoint::open(told_.init_from);
+    build_model(start ? &*start : nullptr);
+    build_codec(start ? &*start : nullptr);
+    prompts_.emplace(config_, told_.text_encoder, told_.tokenizer, setup.device);
+    for (const auto split : {Split::train, Split::validation})
+      if (set_.has(split)) prompts_->prepare(set_.clips(split));
+  }
+
+  std::vector<train::Parameter> parameters() override {
+    std::vector<train::Parameter> all;
+    for (const auto& [name, tensor] : model_->parameters())
+      if (trains(name))
+        all.push_back({name, tensor, /*decay=*/tensor.dim() > 1,
+                       is_new(name) ? told_.new_rate_factor() : 1.0});
+    return all;
+  }
+
+  std::unique_ptr<train::Source> source(Split split) override {
+    const double drop = config_.condition == "none" ? 0 : told_.drop_text;
+    return window_source(set_.clips(split), shape_, {batch_size(), told_.micro_batches, drop});
+  }
+
+  train::Loss loss(const Batch& batch, const train::StepInfo&) override {
+    const auto latent = latents(batch);
+    const auto noise = batch.at("noise").to(setup_.device);
+    const auto flow = make_flow_batch(latent, noise, batch.at("times").to(setup_.device), shift_,
+                                      config_.chunk_frames);
+    const auto text = prompts_->of(set_.clips(Split::train), batch.at("clips"), table());
+    const auto velocity = predict(flow, text, latent.size(0), told_.repeats);
+    return {flow_loss(velocity, flow.target, flow.weight), static_cast<double>(noise.numel())};
+  }
+
+  int micro_batches() const override { return told_.micro_batches; }
+
+  train::Metrics evaluate(int64_t batches, const std::function<bool()>& stop) override {
+    if (!set_.has(Split::validation)) return {};
+    const auto& clips = set_.clips(Split::validation);
+    const at::NoGradGuard no_grad;
+    auto shape = shape_;
+    shape.repeats = 1;
+    Tensor all, memory;  // [chunks], sums over videos
+    int64_t videos = 0;
+    for (int64_t first = 0, done = 0; first < clips.size() && done < batches;
+         first += batch_size(), ++done) {
+      const auto batch = evaluation_windows(clips, shape, first, batch_size());
+      for (int i = 0; i <= kEvaluationTimes; ++i) {
+        if (stop()) return {};
+        const bool last = i == kEvaluationTimes;
+        const double t = last ? kMemoryTime : 0.05 + 0.9 * i / (kEvaluationTimes - 1);
+        const auto error = chunk_errors(clips, batch, t).sum(0);
+        auto& sum = last ? memory : all;
+        sum = sum.defined() ? sum + error : error;
+      }
+      videos += batch.at("clips").size(0);
+    }
+    if (videos == 0) return {};
+    return metrics(all / static_cast<double>(videos * kEvaluationTimes),
+                   memory / static_cast<double>(videos));
+  }
+
+  void load(const io::Checkpoint& checkpoint) override {
+    model_->assign(checkpoint);
+    if (config_.codec.type == "pca")
+      codec_ = open_codec(config_.codec, &checkpoint, {}, setup_.device);
+  }
+
+  void save(io::CheckpointWriter& writer) const override {
+    auto tensors = model_->parameters();
+    if (codec_)
+      for (auto& tensor : codec_->tensors()) tensors.push_back(std::move(tensor));
+    writer.tensors("model.safetensors", tensors, {{"format", "pt"}});
+    writer.file("config.json", config_.to_json().dump(2) + "\n");
+  }
+
+ private:
+  Sequence sequence() const {
+    const int64_t rows = shape_.height / config_.patch_size[1];
+    const int64_t columns = shape_.width / config_.patch_size[2];
+    return {shape_.chunks, shape_.repeats,
+            config_.chunk_frames / config_.patch_size[0] * rows * columns};
+  }
+
+  // --- model -------------------------------------------------------------------------------------
+
+  void build_model(const io::Checkpoint* start) {
+    if (start == nullptr) {
+      model_.emplace(VideoModel::fresh(config_, setup_.seed, setup_.device));
+    } else {
+      std::vector<std::string> fresh;
+      model_.emplace(
+          VideoModel::load(config_, *start, setup_.device, setup_.dtype, &fresh, setup_.seed));
+      if (!fresh.empty())
+        log::info(told_.init_from, ": ", fresh.size(), " tensors that it lacks start fresh, from ",
+                  fresh.front());
+    }
+    model_->set_compute_dtype(setup_.dtype);
+    model_->set_recompute(setup_.recompute);
+    for (auto& [name, tensor] : model_->parameters()) tensor.requires_grad_(trains(name));
+  }
+
+  void build_codec(const io::Checkpoint* start) {
+    if (set_.latents()) return;
+    if (config_.codec.type != "pca")
+      codec_ = open_codec(config_.codec, nullptr, told_.vae, setup_.device);
+    else if (start != nullptr && start->contains("codec.mean"))
+      codec_ = open_codec(config_.codec, start, {}, setup_.device);
+    else
+      codec_ = set_.fitted_codec(config_, setup_.seed);
+  }
+
+  bool trains(const std::string& name) const {
+    if (told_.train_only == "all") return true;
+    if (name.rfind("blocks.", 0) != 0 || name.find(".self_attn.") == std::string::npos)
+      return false;
+    return config_.has_fast(std::stoll(name.substr(7)));
+  }
+
+  int64_t trained_parameters() const {
+    int64_t count = 0;
+    for (const auto& [name, shape] : parameter_shapes(config_)) {
+      int64_t size = trains(name) ? 1 : 0;
+      for (const int64_t n : shape) size *= n;
+      count += size;
+    }
+    return count;
+  }
+
+  Tensor table() const { return model_->condition_table(); }
+
+  /// [B, f, c, h, w]
+  Tensor latents(const Batch& batch) const {
+    const at::NoGradGuard no_grad;
+    const auto& frames = batch.at("frames");
+    if (set_.latents()) return frames.to(setup_.device).to(at::kFloat);
+    return codec_->encode(to_video(frames, setup_.device));
+  }
+
+  Tensor predict(const FlowBatch& flow, const Tensor& text, int64_t videos, int64_t repeats) const {
+    const auto all = model_->forward(flow.entries, flow.timesteps, text, flow.plan, videos);
+    return noisy_outputs(all, flow.plan, videos, repeats).to(flow.target.scalar_type());
+  }
+
+  /// Mean squared error of the velocity at time t, for each video and chunk: [B, chunks].
+  Tensor chunk_errors(const PackedClips& clips, const Batch& batch, double t) const {
+    const auto latent = latents(batch);
+    const auto noise = batch.at("noise").to(setup_.device);
+    const auto times = at::full({latent.size(0), 1, shape_.chunks}, t, noise.options());
+    const auto flow = make_flow_batch(latent, noise, times, /*shift=*/1, config_.chunk_frames);
+    const auto velocity =
+        predict(flow, prompts_->of(clips, batch.at("clips"), table()), latent.size(0), 1);
+    const auto squared = (velocity - flow.target).square().to(at::kDouble);
+    return squared.mean({1, 3, 4, 5, 6}).cpu();
+  }
+
+  int64_t batch_size() const { return told_.batch.value_or(recipe_.batch); }
+
+  static train::Metrics metrics(const Tensor& all, const Tensor& memory) {
+    train::Metrics found{{"validation_metrics/loss", all.mean().item<double>()}};
+    for (int64_t i = 0; i < all.size(0); ++i) {
+      found[concat("validation_metrics/loss_chunk_", i)] = all[i].item<double>();
+      found[concat("validation_metrics/velocity_chunk_", i)] = memory[i].item<double>();
+    }
+    return found;
+  }
+
+  ModelOptions model_options_;
+  mutable train::TrainOptions* options_ = nullptr;  // whose defaults follow the preset
+  TrainingOptions told_;
+  Recipe recipe_;
+  Config config_;
+  WindowShape shape_;
+  double shift_ = 1;
+  train::TaskSetup setup_;
+  TrainingSet set_;
+  std::optional<VideoModel> model_;
+  std::unique_ptr<Codec> codec_;  // none where clips are latents
+  std::optional<Prompts> prompts_;
+};
+
+}  // namespace
+
+std::unique_ptr<train::Task> make_task() {
+  return std::make_unique<VideoTask>();
+}
+
+}  // namespace lact::video
