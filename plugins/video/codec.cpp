@@ -1,5 +1,7 @@
 #include "codec.hpp"
 
+#include "wan/vae.hpp"
+
 #include <lact/error.hpp>
 
 #include <ATen/TensorOperators.h>
@@ -130,7 +132,7 @@ std::unique_ptr<Codec> open_pca(const io::Checkpoint& model, int64_t factor, at:
 }  // namespace
 
 std::unique_ptr<Codec> open_codec(const CodecOptions& options, const io::Checkpoint* model,
-                                  const std::filesystem::path&, at::Device device) {
+                                  const std::filesystem::path& vae, at::Device device) {
   if (options.factor < 1 || options.factor > kMostFactor)
     throw Error(Exit::config, "codec: expected a factor of 1 to ", kMostFactor, ", found ",
                 options.factor);
@@ -140,6 +142,10 @@ std::unique_ptr<Codec> open_codec(const CodecOptions& options, const io::Checkpo
     if (model == nullptr)
       throw Error(Exit::usage, "codec pca belongs to a model, whose file holds its tensors");
     return open_pca(*model, options.factor, device);
+  }
+  if (options.type == "wan") {
+    if (vae.empty()) throw Error(Exit::usage, "codec wan: its VAE is not given; see --vae");
+    return open_wan_codec(vae, device);
   }
   throw Error(Exit::config, "codec: expected pixels, unshuffle, pca or wan, found ", options.type);
 }

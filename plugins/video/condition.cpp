@@ -1,5 +1,7 @@
 #include "condition.hpp"
 
+#include "wan/text_encoder.hpp"
+
 #include <lact/cli/nearest.hpp>
 #include <lact/error.hpp>
 
@@ -106,14 +108,20 @@ std::vector<int64_t> condition_shape(const Config& config) {
 }
 
 std::unique_ptr<Conditioner> make_conditioner(const Config& config, const Tensor& table,
-                                              const std::filesystem::path&,
-                                              const std::filesystem::path&, at::Device device) {
+                                              const std::filesystem::path& text_encoder,
+                                              const std::filesystem::path& tokenizer,
+                                              at::Device device) {
   const auto shape = condition_shape(config);
   if (!shape.empty() && (!table.defined() || table.sizes() != at::IntArrayRef(shape)))
     throw Error(Exit::internal, "condition.table: expected ", at::IntArrayRef(shape));
   if (config.condition == "none") return std::make_unique<Unconditional>(config.text_dim, device);
   if (config.condition == "class") return std::make_unique<ByClass>(config.classes, table);
   if (config.condition == "bytes") return std::make_unique<ByBytes>(config.text_len, table);
+  if (config.condition == "umt5") {
+    if (text_encoder.empty())
+      throw Error(Exit::usage, "condition umt5: its encoder is not given; see --text-encoder");
+    return open_text_encoder(text_encoder, tokenizer, config.text_len, config.text_dim, device);
+  }
   throw Error(Exit::config, "condition: expected none, class, bytes or umt5, found ",
               config.condition);
 }

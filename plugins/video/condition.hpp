@@ -23,9 +23,9 @@ class Conditioner {
 
 /// `table` is VideoModel::condition_table(), looked up differentiably ("class": a name or number;
 /// "bytes": the prompt's UTF-8 bytes and an end, as many as text_len takes, less the mean over all
-/// rows); "none" is one row of zeros; "umt5" runs the encoder in
-/// `text_encoder` (directory or file, with spiece.model or tokenizer.json's SentencePiece model
-/// beside it or `tokenizer`). Errors   64 if `text_encoder` is needed and empty; 65, 66
+/// rows); "none" is one row of zeros; "umt5" runs the encoder in `text_encoder`
+/// (wan/text_encoder.hpp says where that and its `tokenizer` may lie). Errors   64 if
+/// `text_encoder` is needed and empty; 65, 66
 std::unique_ptr<Conditioner> make_conditioner(const Config& config, const at::Tensor& table,
                                               const std::filesystem::path& text_encoder = {},
                                               const std::filesystem::path& tokenizer = {},

@@ -117,6 +117,21 @@ TEST_CASE("where nothing needs protection the ids are SentencePiece's") {
   }
 }
 
+TEST_CASE("normalised ids are SentencePiece's, whatever it does to the text") {
+  for (const auto* rule : {"identity", "nmt_nfkc", "nmt_nfkc_cf"})
+    for (const auto* bytes : {"true", "false"}) {
+      CAPTURE(rule, bytes);
+      const Both both({{"normalization_rule_name", rule},
+                       {"remove_extra_whitespaces", "true"},
+                       {"byte_fallback", bytes}});
+      for (uint64_t seed = 0; seed < 200; ++seed) {
+        const auto text = hostile_text(seed, seed % 80);
+        CAPTURE(seed, text);
+        REQUIRE(both.ours->encode_normalized(text) == both.their_ids(text));
+      }
+    }
+}
+
 TEST_CASE("a text far longer than a segment has the ids SentencePiece gives it in one go") {
   // Not unigram: there SentencePiece's own sums lose digits over long texts (see tokenizer.hpp).
   for (const auto& changes : kinds()) {

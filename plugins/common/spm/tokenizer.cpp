@@ -408,7 +408,7 @@ struct Tokenizer::Impl {
     return count;
   }
 
-  // --- without byte pieces: as SentencePiece does ---------------------------------------------
+  // --- as SentencePiece does --------------------------------------------------------------------
 
   /// The text as the normaliser leaves it, and how many bytes it changed.
   std::string normalize(std::string_view t, bool first, bool last, uint64_t& changed) const {
@@ -560,6 +560,12 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, bool continued) co
     encode_segment(text.substr(0, length), first, length == text.size(), ids);
     text.remove_prefix(length);
   }
+  return ids;
+}
+
+std::vector<int32_t> Tokenizer::encode_normalized(std::string_view text) const {
+  std::vector<int32_t> ids;
+  impl_->encode_as_library(text, true, true, ids);
   return ids;
 }
 

@@ -42,6 +42,9 @@ class Tokenizer {
   /// added where a text begins with a byte piece. Models of whole words keep their ids up to the
   /// next space.
   std::vector<int32_t> encode(std::string_view text, bool continued = false) const;
+  /// SentencePiece's own ids, of the text as the model's normaliser leaves it: for networks that
+  /// were trained on them and only read. With byte fallback, too, nothing is protected.
+  std::vector<int32_t> encode_normalized(std::string_view text) const;
   /// How many bytes encode() would not give back (0 if exact()).
   uint64_t lost_bytes(std::string_view text, bool continued = false) const;
 

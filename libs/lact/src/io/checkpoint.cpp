@@ -14,6 +14,9 @@ namespace fs = std::filesystem;
 
 constexpr const char* kModel = "model.safetensors";
 constexpr const char* kIndex = "model.safetensors.index.json";
+// As diffusers names them.
+constexpr const char* kDiffusionModel = "diffusion_pytorch_model.safetensors";
+constexpr const char* kDiffusionIndex = "diffusion_pytorch_model.safetensors.index.json";
 constexpr uint64_t kMaxJsonBytes = 100'000'000;
 
 bool is_file(const fs::path& path) {
@@ -34,7 +37,7 @@ fs::path model_file(const fs::path& location) {
     throw Error(Exit::no_input, location.string(),
                 ": cannot open: ", error ? error.message() : reason(ENOENT));
   if (!fs::is_directory(status)) return location;
-  for (const auto* name : {kModel, kIndex})
+  for (const auto* name : {kModel, kIndex, kDiffusionModel, kDiffusionIndex})
     if (is_file(location / name)) return location / name;
   if (is_folder(location / "latest")) return model_file(location / "latest");
   // A run that was killed between its first checkpoint and the link to it.
