@@ -94,10 +94,6 @@ Tensor FrameSource::next(int64_t count) {
   return frames;
 }
 
-Tensor to_video(const Tensor& frames) {
-  return frames.permute({3, 0, 1, 2}).to(at::kFloat).div(255).unsqueeze(0).contiguous();
-}
-
 std::vector<media::Image> to_images(const Tensor& frames) {
   const auto rows = frames.to(at::kCPU).contiguous();
   std::vector<media::Image> images;

@@ -39,8 +39,6 @@ class FrameSource {
 /// "a9" before "a10": runs of digits compare as numbers.
 bool natural_less(const std::string& a, const std::string& b);
 
-/// uint8 [F, H, W, 3] -> [1, 3, F, H, W] in [0, 1]
-at::Tensor to_video(const at::Tensor& frames);
 /// The images of uint8 [F, H, W, 3].
 std::vector<media::Image> to_images(const at::Tensor& frames);
 

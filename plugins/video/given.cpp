@@ -1,5 +1,7 @@
 #include "given.hpp"
 
+#include "training_clips.hpp"
+
 #include <lact/error.hpp>
 
 #include <ATen/ops/cat.h>
@@ -22,7 +24,7 @@ Given give_frames(Film& film, const Codec& codec, int64_t chunk_frames, at::Devi
                 "encoder can only begin with a film");
   Given given;
   const auto learn = [&](const Tensor& frames) {
-    const auto latents = codec.encode(to_video(frames).to(device));
+    const auto latents = codec.encode(to_video(frames.unsqueeze(0), device));
     for (const auto& one : latents.split(chunk_frames, 1)) {
       poll();
       film.give(one);

@@ -6,6 +6,7 @@
 #include "condition.hpp"
 #include "film.hpp"
 #include "model.hpp"
+#include "prompts.hpp"
 
 #include <lact/cli/run.hpp>
 #include <lact/io/checkpoint.hpp>
@@ -37,6 +38,10 @@ class Surroundings {
   /// An encoder is gone when this returns. Errors: as make_conditioner, Conditioner::embed
   at::Tensor embed(const Config& config, const VideoModel* model,
                    const std::vector<std::string>& prompts, at::Device device) const;
+  /// Of packed clips.
+  Prompts prompts(const Config& config, at::Device device) const {
+    return {config, text_encoder_, tokenizer_, device};
+  }
   /// Whether prompts are embedded by a network of their own, before the model is loaded.
   static bool has_encoder(const Config& config) { return config.condition == "umt5"; }
 

@@ -175,6 +175,8 @@ Choice usual_choice(const std::vector<Input>& inputs) {
     return {"step", {"loss_metrics/global_avg_loss", "validation_metrics/loss"}, {}};
   if (has_key(inputs, "from")) return position_choice(inputs);
   if (has_key(inputs, "chunk") && has_key(inputs, "utilisation_percent")) return op_choice(inputs);
+  if (has_key(inputs, "chunk") && has_key(inputs, "velocity_error"))
+    return {"chunk", {"psnr"}, {"model"}};
   return {"n_depth", {"avg_ts"}, {"test"}};
 }
 
@@ -197,6 +199,9 @@ std::string axis_title(const std::string& key) {
       {"avg_ns", "time (ns)"},
       {"chunk", "chunk (tokens)"},
       {"length", "sequence (tokens)"},
+      {"psnr", "PSNR (dB)"},
+      {"ssim", "SSIM"},
+      {"velocity_error", "squared error of the velocity"},
       {"from", "position (tokens)"},
       {"loss", "loss (nats per token)"},
       {"perplexity", "perplexity"},

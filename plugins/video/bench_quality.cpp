@@ -1,0 +1,278 @@
+// lact-bench quality video: how far continuations of real clips stay like them.
+
+#include "commands.hpp"
+#include "continuation.hpp"
+#include "frame_source.hpp"
+#include "sources.hpp"
+
+#include <plugins/common/media/sheet.hpp>
+
+#include <lact/cli/bench.hpp>
+#include <lact/error.hpp>
+#include <lact/ops/ceiling.hpp>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/tensor.h>
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <numeric>
+#include <optional>
+#include <utility>
+
+namespace lact::video {
+namespace {
+
+namespace fs = std::filesystem;
+using at::Tensor;
+using cli::number_text;
+
+constexpr int64_t kColumns = 12;      // of a sheet
+constexpr int64_t kLeastHeight = 64;  // of a picture on it
+constexpr uint64_t kUsualSeed = 95;
+const char* const kBaseline = "last frame repeated";
+
+/// Pixels repeated until a picture can be seen.
+media::Image enlarged(const Tensor& picture) {
+  const int64_t times = std::max<int64_t>(1, kLeastHeight / picture.size(1));
+  const auto bytes = picture.mul(255).round().clamp(0, 255).to(at::kByte).permute({1, 2, 0});
+  return to_images(bytes.repeat_interleave(times, 0).repeat_interleave(times, 1).unsqueeze(0))[0];
+}
+
+class QualityVideo final : public plugin::Command {
+ public:
+  void declare(CLI::App& app) override {
+    app.footer(
+        "The first --given chunks of each clip are read, the rest is made anew and compared with "
+        "the\nreal frames, chunk by chunk, as is the last given frame, repeated. "
+        "velocity: the\nsquared error of the velocity at t = 0.9 after real chunks (teacher "
+        "forced).");
+    app.add_option("DATA", data_, "packed clips of lact-tokenize video: a folder, or a file")
+        ->type_name("DIR|FILE")
+        ->required();
+    app.add_option("--model", models_, "model, run or tensor file; can be repeated")
+        ->type_name("DIR|FILE")
+        ->group("Model");
+    surroundings_.declare(app);
+    sampling_.declare(app);
+    app.add_option("--negative", negative_, "what is not to be seen, under guidance")
+        ->type_name("TEXT")
+        ->group("Sampling");
+    app.add_option("--split", split_, "of a folder of packed clips")->capture_default_str();
+    app.add_option("--given", given_, "chunks of a clip that are read")
+        ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
+        ->capture_default_str();
+    app.add_option("--chunks", chunks_, "of a clip, given ones included; 0: all that it has")
+        ->check(CLI::Range(int64_t{0}, int64_t{1} << 20))
+        ->capture_default_str();
+    app.add_option("--clips", most_, "measure the first so many; 0: all")
+        ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
+        ->capture_default_str();
+    app.add_option("--seeds", seeds_, "continuations of each clip, which are averaged")
+        ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
+        ->capture_default_str();
+    app.add_option("--at-once", at_once_, "clips continued together")
+        ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
+        ->capture_default_str();
+    app.add_option("--sheet", sheet_,
+                   "a picture: real frames above, ours below, --sheet-clips clips")
+        ->type_name("FILE");
+    app.add_option("--sheet-clips", sheet_clips_, "clips on the sheet")
+        ->check(CLI::Range(int64_t{1}, int64_t{100}))
+        ->capture_default_str();
+    app.add_option("-o,--output", format_, "form of the results")
+        ->check(CLI::IsMember({"md", "csv", "json", "jsonl"}));
+  }
+
+  void run(cli::Context& context) override {
+    if (models_.empty()) throw Error(Exit::usage, "--model is required");
+    const auto data = PackedClips::open(data_, split_);
+    clips_.resize(static_cast<size_t>(most_ > 0 ? std::min(most_, data.size()) : data.size()));
+    std::iota(clips_.begin(), clips_.end(), int64_t{0});
+    cli::Table table(context.json ? "json" : format_, {{"model", 20},
+                                                       {"chunk", 6, true},
+                                                       {"frames", 9, true},
+                                                       {"PSNR", 7, true},
+                                                       {"SSIM", 7, true},
+                                                       {"velocity", 9, true}});
+    const auto names = model_names();
+    for (size_t i = 0; i < models_.size(); ++i) measure(models_[i], names[i], data, context, table);
+    table.finish();
+    if (!sheet_.empty()) media::write_image(sheet_, sheet());
+  }
+
+ private:
+  /// The last word of each path; whole paths where words are the same.
+  std::vector<std::string> model_names() const {
+    std::vector<std::string> names;
+    std::map<std::string, int> seen;
+    for (const auto& model : models_) {
+      auto path = fs::path(model);
+      if (path.filename().empty()) path = path.parent_path();
+      names.push_back(path.stem().string());
+      ++seen[names.back()];
+    }
+    for (size_t i = 0; i < names.size(); ++i)
+      if (seen[names[i]] > 1) names[i] = models_[i];
+    return names;
+  }
+
+  int64_t chunks(const PackedClips& data, int64_t clip, const LoadedVideo& loaded) const {
+    const int64_t all = chunks_of(data, clip, loaded);
+    return chunks_ > 0 ? std::min(chunks_, all) : all;
+  }
+
+  /// Clips of the same length, at most --at-once in a group, in their order.
+  std::vector<std::vector<int64_t>> groups(const PackedClips& data,
+                                           const LoadedVideo& loaded) const {
+    std::vector<std::vector<int64_t>> all;
+    for (const int64_t clip : clips_) {
+      const int64_t length = chunks(data, clip, loaded);
+      if (length <= given_)
+        throw Error(Exit::usage, "--given ", given_, ": clip ", clip, " has ", length,
+                    " chunks, of which none is left to be continued");
+      const bool joins = !all.empty() && static_cast<int64_t>(all.back().size()) < at_once_ &&
+                         chunks(data, all.back().front(), loaded) == length;
+      if (!joins) all.emplace_back();
+      all.back().push_back(clip);
+    }
+    return all;
+  }
+
+  void measure(const std::string& place, const std::string& name, const PackedClips& data,
+               const cli::Context& context, cli::Table& table) {
+    const auto checkpoint = io::Checkpoint::open(place);
+    const auto dtype = ops::resolve_dtype(context.dtype, context.device);
+    const auto config = Config::of(checkpoint);
+    const auto loaded = surroundings_.load(checkpoint, config, context.device, dtype);
+    const int64_t tokens = chunk_tokens(loaded, data.width(), data.height());
+    ContinuationOptions options;
+    options.film = sampling_.over(SamplingOptions::usual(config, tokens), config, tokens);
+    options.given = given_;
+    options.seeds.clear();
+    for (int64_t i = 0; i < seeds_; ++i)
+      options.seeds.push_back(context.seed.value_or(kUsualSeed) + static_cast<uint64_t>(i));
+    auto prompts = surroundings_.prompts(config, context.device);
+    prompts.prepare(data);
+    const auto negative = surroundings_.embed(config, &loaded.model, {negative_}, context.device);
+    const auto all = groups(data, loaded);
+    double steps = 0, done = 0;
+    for (const auto& group : all)
+      steps += static_cast<double>((chunks(data, group[0], loaded) - given_) * seeds_ *
+                                   options.film.steps);
+    std::vector<ChunkScore> scores;
+    cli::Progress progress("continuing", steps, "steps");
+    for (const auto& group : all) {
+      const auto batch = read_clips(data, group, loaded, chunks(data, group[0], loaded));
+      const auto count = static_cast<int64_t>(group.size());
+      const auto text = prompts.of(data, at::tensor(group), loaded.model.condition_table());
+      Tensor made;
+      const auto some = continue_clips(
+          loaded, batch, group, text.detach(), negative.expand({count, -1, -1}), options,
+          [&] {
+            if (cli::stop_requested()) throw cli::Interrupted();
+            progress.set(++done);
+          },
+          &made);
+      if (scores.size() < some.size()) scores.resize(some.size());
+      for (size_t c = 0; c < some.size(); ++c) scores[c].add(some[c]);
+      keep(batch, made, name);
+    }
+    report(name, loaded, scores, table);
+  }
+
+  void report(const std::string& name, const LoadedVideo& loaded,
+              const std::vector<ChunkScore>& scores, cli::Table& table) {
+    const auto frames = [&](size_t from, size_t to) {
+      const auto first = [&](size_t chunk) {
+        const auto latents = static_cast<int64_t>(chunk) * loaded.model.config().chunk_frames;
+        return latents > 0 ? loaded.codec->frames(latents) : 0;
+      };
+      return concat(first(from), "-", first(to) - 1);
+    };
+    const auto given = static_cast<size_t>(given_);
+    ChunkScore sum;
+    for (size_t c = 0; c < scores.size(); ++c) {
+      row(table, name, static_cast<int64_t>(c), frames(c, c + 1), scores[c].ours, scores[c]);
+      if (c >= given) sum.add(scores[c]);
+    }
+    row(table, name, "mean", frames(given, scores.size()), sum.ours, sum);
+    if (std::exchange(baseline_, true)) return;
+    for (size_t c = given; c < scores.size(); ++c)
+      row(table, kBaseline, static_cast<int64_t>(c), frames(c, c + 1), scores[c].repeated, {});
+    row(table, kBaseline, "mean", frames(given, scores.size()), sum.repeated, {});
+  }
+
+  void row(cli::Table& table, const std::string& name, const nlohmann::ordered_json& chunk,
+           const std::string& frames, const Likeness& likeness, const ChunkScore& score) const {
+    nlohmann::ordered_json values = {{"model", name},          {"chunk", chunk},
+                                     {"frames", frames},       {"given_chunks", given_},
+                                     {"clips", clips_.size()}, {"seeds", seeds_}};
+    std::vector<std::string> cells = {
+        name.substr(0, 20), chunk.is_string() ? chunk.get<std::string>() : chunk.dump(), frames};
+    const auto put = [&](const char* key, bool known, double value, const char* form) {
+      if (known) values[key] = value;
+      cells.push_back(known ? number_text(value, form) : "");
+    };
+    put("psnr", !likeness.empty(), likeness.psnr(), "%.2f");
+    const auto ssim = likeness.ssim();
+    put("ssim", ssim.has_value(), ssim.value_or(0), "%.4f");
+    put("velocity_error", score.velocities > 0, score.velocity / score.velocities, "%.4f");
+    table.row(values, cells);
+  }
+
+  // --- the sheet ---------------------------------------------------------------------------------
+
+  /// The first clips' pictures, as they come.
+  void keep(const ClipBatch& batch, const Tensor& made, const std::string& name) {
+    if (sheet_.empty()) return;
+    const auto add = [&](const std::string& part, const Tensor& video) {
+      auto& rows = parts_[part];
+      if (rows.empty()) order_.push_back(part);
+      for (int64_t i = 0; i < video.size(0) && static_cast<int64_t>(rows.size()) < sheet_clips_;
+           ++i)
+        rows.push_back(video[i].cpu());
+    };
+    if (name == model_names().front()) add("truth", batch.video);
+    add(name, made);
+  }
+
+  media::Image sheet() const {
+    const auto& truth = parts_.at("truth");
+    std::vector<media::SheetRow> rows;
+    std::vector<std::string> titles;
+    for (size_t clip = 0; clip < truth.size(); ++clip)
+      for (const auto& part : order_) {
+        const auto& video = parts_.at(part).at(clip);  // [3, F, H, W]
+        rows.push_back({part, {}});
+        const int64_t frames = video.size(1), columns = std::min(kColumns, frames);
+        for (int64_t i = 0; i < columns; ++i) {
+          const int64_t frame = columns < 2 ? 0 : i * (frames - 1) / (columns - 1);
+          rows.back().images.push_back(enlarged(video.select(1, frame)));
+          if (titles.size() < static_cast<size_t>(columns)) titles.push_back(std::to_string(frame));
+        }
+      }
+    return media::contact_sheet(rows, titles);
+  }
+
+  std::vector<std::string> models_;
+  std::string data_, split_ = "validation", format_ = "md", sheet_, negative_;
+  int64_t given_ = 2, chunks_ = 0, most_ = 0, seeds_ = 1, at_once_ = 8, sheet_clips_ = 4;
+  Surroundings surroundings_;
+  SamplingOptions sampling_;
+  bool baseline_ = false;  // was printed
+  std::vector<int64_t> clips_;
+  std::vector<std::string> order_;                    // of parts on the sheet
+  std::map<std::string, std::vector<Tensor>> parts_;  // a clip each
+};
+
+}  // namespace
+
+std::unique_ptr<plugin::Command> quality_video() {
+  return std::make_unique<QualityVideo>();
+}
+
+}  // namespace lact::video
