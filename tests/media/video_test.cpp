@@ -161,6 +161,45 @@ TEST_CASE("frames of a variable rate have their own times") {
   CHECK(times == std::vector<double>{0, 100, 400});
 }
 
+TEST_CASE("frames that nobody looks at are passed over, and the one before is kept") {
+  const TemporaryFolder folder;
+  write_pattern(folder / "a.mp4", 64, 48, 8);
+  std::vector<Image> all;
+  for (VideoReader reader(folder / "a.mp4"); auto frame = reader.next();) all.push_back(*frame);
+  REQUIRE(all.size() == 8);
+  VideoReader reader(folder / "a.mp4");
+  CHECK_THROWS_AS(reader.image(), Error);
+  for (size_t i = 0; i < 8; ++i) {
+    REQUIRE(reader.advance());
+    if (i % 3 == 1) CHECK(reader.image() == all[i]);
+    if (i > 0) CHECK(reader.image(/*before=*/true) == all[i - 1]);
+    CHECK(reader.time() == Approx(static_cast<double>(i) / 30).margin(1e-4));
+  }
+  CHECK_FALSE(reader.advance());
+  CHECK(reader.image(/*before=*/true) == all[7]);
+}
+
+TEST_CASE("a frame's brightness is that of its regions") {
+  const TemporaryFolder folder;
+  Image image(64, 32);  // black, grey, white from left to right
+  for (int64_t y = 0; y < 32; ++y)
+    for (int64_t x = 0; x < 64; ++x)
+      std::fill_n(image.at(x, y), 3, x < 16 ? 0 : x < 48 ? 128 : 255);
+  VideoWriter writer(folder / "a.mp4", 64, 32);
+  writer.add(image);
+  writer.finish();
+  VideoReader reader(folder / "a.mp4");
+  REQUIRE(reader.advance());
+  const auto luma = reader.luma(4);
+  REQUIRE(luma.size() == 16);
+  for (size_t y = 0; y < 4; ++y) {
+    CHECK(luma[4 * y] < 24);  // in the range from 16 to 235 or from 0 to 255
+    CHECK(std::abs(luma[4 * y + 1] - 127) < 6);
+    CHECK(luma[4 * y + 1] == luma[4 * y + 2]);
+    CHECK(luma[4 * y + 3] > 230);
+  }
+}
+
 TEST_CASE("a film is turned as its file says") {
   const TemporaryFolder folder;
   auto bytes = io::read_text(films() / "bt709.mp4");

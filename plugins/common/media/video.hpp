@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace lact::media {
 
@@ -16,17 +17,27 @@ namespace lact::media {
 /// Errors   66 if it cannot be opened; 65 if it is damaged, of a format that is not read, without
 ///          video, or has frames of more than 2^25 pixels; both name it. Packets and frames that
 ///          are damaged are passed over; damaged() counts them. A WebM file that is cut off
-///          between two packets is a shorter film.
+///          between two packets is a shorter film. 74 if stdin cannot be kept.
 class VideoReader {
  public:
-  explicit VideoReader(const std::filesystem::path& file);
+  /// "-": stdin, which may be a pipe. MP4 is then read to its end first. Where `stop` says true
+  /// while stdin is waited for, the film ends.
+  explicit VideoReader(const std::filesystem::path& file, bool (*stop)() = nullptr);
   ~VideoReader();
   VideoReader(const VideoReader&) = delete;
   VideoReader& operator=(const VideoReader&) = delete;
 
   /// The next frame, or none at the end.
   std::optional<Image> next();
-  /// Seconds since the start at which the last frame of next() is shown.
+  /// next() without the image, for those who do not want all of them: the frame at hand becomes
+  /// the one before. False at the end; the last frame is then the one before.
+  bool advance();
+  /// The frame at hand, or the one before it. Errors: 70 if there is none
+  Image image(bool before = false);
+  /// Brightness of the frame at hand, side x side values over all of it, as it is stored: to
+  /// compare frames with each other.
+  std::vector<uint8_t> luma(int64_t side);
+  /// Seconds since the start at which the frame at hand is shown.
   double time() const;
   /// Frames per second that the file claims; 0 if it claims nothing.
   double rate() const;

@@ -1,15 +1,13 @@
 #include "ffmpeg.hpp"
+#include "film_input.hpp"
 #include "orient.hpp"
 #include "video.hpp"
 
 #include <lact/error.hpp>
 
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
-#include <cstdio>
 #include <cstring>
-#include <system_error>
 #include <tuple>
 
 namespace lact::media {
@@ -29,28 +27,6 @@ struct FreedFormat {
   void operator()(AVFormatContext* format) const { avformat_close_input(&format); }
 };
 using Format = std::unique_ptr<AVFormatContext, FreedFormat>;
-
-struct Closed {
-  void operator()(std::FILE* file) const { std::fclose(file); }
-};
-
-int read_some(void* opaque, uint8_t* to, int bytes) {
-  auto* file = static_cast<std::FILE*>(opaque);
-  const size_t n = std::fread(to, 1, static_cast<size_t>(bytes), file);
-  if (n > 0) return static_cast<int>(n);
-  return std::ferror(file) != 0 ? AVERROR(EIO) : AVERROR_EOF;
-}
-
-int64_t seek(void* opaque, int64_t to, int whence) {
-  auto* file = static_cast<std::FILE*>(opaque);
-  if (whence == AVSEEK_SIZE) {
-    const auto here = ::ftello(file);
-    if (here < 0 || ::fseeko(file, 0, SEEK_END) != 0) return AVERROR(EIO);
-    const auto size = ::ftello(file);
-    return ::fseeko(file, here, SEEK_SET) == 0 ? size : AVERROR(EIO);
-  }
-  return ::fseeko(file, to, whence & ~AVSEEK_FORCE) == 0 ? ::ftello(file) : AVERROR(EIO);
-}
 
 /// FFmpeg never opens anything by itself.
 int open_nothing(AVFormatContext*, AVIOContext**, const char*, int, AVDictionary**) {
@@ -120,12 +96,11 @@ int matrix_of(const AVFrame& frame) {
 
 struct VideoReader::Impl {
   std::string name;
-  std::unique_ptr<std::FILE, Closed> file;
-  Io io;
+  std::unique_ptr<FilmInput> input;
   Format format;
   Codec codec;
-  Scaler scaler;
-  Frame frame, rgb;
+  Scaler scaler, shrinker;
+  Frame frame, before, rgb;
   Packet packet;
   int stream = -1;
   Orientation orientation = Orientation::upright;
@@ -135,31 +110,20 @@ struct VideoReader::Impl {
   int read_errors = 0;
   bool drained = false;
 
-  void open(const std::filesystem::path& path);
+  void open(const std::filesystem::path& path, bool (*stop)());
   void find_stream();
   bool decode();
   void feed();
   void advance_time();
-  Image image();
+  Image image(const AVFrame& decoded);
 };
 
-void VideoReader::Impl::open(const std::filesystem::path& path) {
+void VideoReader::Impl::open(const std::filesystem::path& path, bool (*stop)()) {
   tame();
-  name = path.string();
-  std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored))
-    throw Error(Exit::no_input, name, ": is a directory");
-  file.reset(std::fopen(path.c_str(), "rbe"));
-  if (!file)
-    throw Error(Exit::no_input, name, ": cannot open: ", std::generic_category().message(errno));
-  auto* buffer = static_cast<uint8_t*>(allocated(av_malloc(kIoBytes)));
-  io.reset(avio_alloc_context(buffer, kIoBytes, 0, file.get(), read_some, nullptr, seek));
-  if (!io) {
-    av_free(buffer);
-    throw std::bad_alloc();
-  }
+  input = std::make_unique<FilmInput>(path, stop);
+  name = input->name();
   auto* context = allocated(avformat_alloc_context());
-  context->pb = io.get();
+  context->pb = input->io();
   context->flags |= AVFMT_FLAG_CUSTOM_IO;
   context->io_open = open_nothing;
   av_opt_set(context, "format_whitelist", kFormats, 0);
@@ -258,7 +222,8 @@ void VideoReader::Impl::advance_time() {
   time = now - first;
 }
 
-Image VideoReader::Impl::image() {
+Image VideoReader::Impl::image(const AVFrame& decoded) {
+  const auto* frame = &decoded;
   bool full = frame->color_range == AVCOL_RANGE_JPEG;
   const auto from = without_range(static_cast<AVPixelFormat>(frame->format), &full);
   const int w = static_cast<int>(width), h = static_cast<int>(height);
@@ -278,11 +243,13 @@ Image VideoReader::Impl::image() {
   return turned(std::move(out), orientation);
 }
 
-VideoReader::VideoReader(const std::filesystem::path& file) : impl_(std::make_unique<Impl>()) {
-  impl_->open(file);
+VideoReader::VideoReader(const std::filesystem::path& file, bool (*stop)())
+    : impl_(std::make_unique<Impl>()) {
+  impl_->open(file, stop);
   impl_->find_stream();
   impl_->packet.reset(allocated(av_packet_alloc()));
   impl_->frame.reset(allocated(av_frame_alloc()));
+  impl_->before.reset(allocated(av_frame_alloc()));
   impl_->rgb.reset(allocated(av_frame_alloc()));
   auto& rgb = *impl_->rgb;
   rgb.format = AV_PIX_FMT_RGB24;
@@ -294,9 +261,41 @@ VideoReader::VideoReader(const std::filesystem::path& file) : impl_(std::make_un
 VideoReader::~VideoReader() = default;
 
 std::optional<Image> VideoReader::next() {
-  if (!impl_->decode()) return {};
+  if (!advance()) return {};
+  return impl_->image(*impl_->frame);
+}
+
+bool VideoReader::advance() {
+  std::swap(impl_->frame, impl_->before);
+  if (!impl_->decode()) return false;
   impl_->advance_time();
-  return impl_->image();
+  return true;
+}
+
+Image VideoReader::image(bool before) {
+  const auto& frame = before ? *impl_->before : *impl_->frame;
+  if (frame.width < 1) throw Error(Exit::internal, impl_->name, ": there is no such frame");
+  return impl_->image(frame);
+}
+
+std::vector<uint8_t> VideoReader::luma(int64_t side) {
+  auto& at = *impl_;
+  bool full = false;
+  const auto from = without_range(static_cast<AVPixelFormat>(at.frame->format), &full);
+  const int to = static_cast<int>(side), stride = (to + 63) / 64 * 64;
+  at.shrinker.reset(sws_getCachedContext(at.shrinker.release(), at.frame->width, at.frame->height,
+                                         from, to, to, AV_PIX_FMT_GRAY8, SWS_AREA | SWS_BITEXACT,
+                                         nullptr, nullptr, nullptr));
+  std::vector<uint8_t> rows(static_cast<size_t>(stride * to)), small;
+  uint8_t* planes[4] = {rows.data()};
+  const int strides[4] = {stride};
+  if (!at.shrinker || sws_scale(at.shrinker.get(), at.frame->data, at.frame->linesize, 0,
+                                at.frame->height, planes, strides) != to)
+    throw Error(Exit::data, at.name, ": a frame cannot be converted to grey");
+  for (int y = 0; y < to; ++y)
+    small.insert(small.end(), &rows[static_cast<size_t>(y * stride)],
+                 &rows[static_cast<size_t>(y * stride)] + to);
+  return small;
 }
 
 double VideoReader::time() const {
