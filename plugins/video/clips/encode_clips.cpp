@@ -1,0 +1,91 @@
+#include "encode_clips.hpp"
+
+#include <lact/error.hpp>
+#include <lact/io/safetensors.hpp>
+#include <plugins/video/training_clips.hpp>
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+
+#include <system_error>
+
+namespace lact::video {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr char kCodecFile[] = "codec.safetensors";
+
+}  // namespace
+
+void EncodeOptions::declare(CLI::App& app) {
+  const char* group = "Latents";
+  app.add_option(
+         "--encode", type,
+         "what to pack: pixels, or latents: of pixels side by side (unshuffle), of principal "
+         "components that are fitted to these clips (pca), of Wan's autoencoder (wan)")
+      ->type_name("CODEC")
+      ->check(CLI::IsMember({"pixels", "unshuffle", "pca", "wan"}))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--factor", factor, "pixels of a latent's side, of unshuffle and pca")
+      ->type_name("N")
+      ->check(CLI::Range(int64_t{1}, kMostFactor))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--channels", channels, "channels of pca's latents")
+      ->type_name("N")
+      ->check(CLI::Range(int64_t{1}, 3 * kMostFactor * kMostFactor))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--vae", vae, "Wan's autoencoder, a file or folder")
+      ->type_name("PATH")
+      ->group(group);
+}
+
+ClipEncoder::ClipEncoder(const EncodeOptions& options, std::unique_ptr<Codec> codec,
+                         const ClipFormat& pixels, int64_t frames, c10::Device device)
+    : codec_(codec ? std::move(codec)
+                   : open_codec({options.type, options.factor}, nullptr, options.vae, device)),
+      format_(pixels),
+      device_(device) {
+  const auto factor = codec_->factor();
+  if (pixels.width % factor != 0 || pixels.height % factor != 0)
+    throw Error(Exit::usage, "--size ", pixels.width, "x", pixels.height,
+                ": expected multiples of ", factor, " for ", options.type);
+  try {
+    if (frames > 0) codec_->latents(frames);
+  } catch (const Error& error) {
+    throw Error(Exit::usage, "--frames ", frames, ": ", error.what());
+  }
+  format_.codec = options.type;
+  format_.factor = factor;
+  format_.channels = codec_->channels();
+  format_.dtype = options.type == "wan" ? "BF16" : "F32";
+}
+
+at::Tensor ClipEncoder::encode(const at::Tensor& frames) const {
+  int64_t latents = frames.size(0);
+  while (latents > 0 && codec_->frames(latents) > frames.size(0)) --latents;
+  if (latents == 0) return frames.slice(0, 0, 0);
+  const auto video = to_video(frames.slice(0, 0, codec_->frames(latents)).unsqueeze(0), device_);
+  return codec_->encode(video)[0]
+      .to(format_.dtype == "BF16" ? at::kBFloat16 : at::kFloat)
+      .cpu()
+      .contiguous();
+}
+
+void ClipEncoder::save(const fs::path& folder) const {
+  const auto tensors = codec_->tensors();
+  if (tensors.empty()) return remove(folder);
+  io::write_safetensors(folder / kCodecFile, tensors,
+                        {{"lact.kind", "codec"}, {"codec", format_.codec}});
+}
+
+void ClipEncoder::remove(const fs::path& folder) {
+  std::error_code ignored;
+  fs::remove(folder / kCodecFile, ignored);
+}
+
+}  // namespace lact::video

@@ -1,0 +1,134 @@
+#include "films.hpp"
+
+#include "captions.hpp"
+
+#include <lact/error.hpp>
+#include <lact/io/files.hpp>
+#include <lact/log.hpp>
+#include <lact/random.hpp>
+
+#include <fnmatch.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cmath>
+#include <optional>
+#include <set>
+#include <string_view>
+#include <system_error>
+
+namespace lact::video {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr uint64_t kValidationPurpose = 24;
+constexpr std::array<std::string_view, 30> kSuffixes{
+    ".mp4", ".m4v", ".mov", ".3gp", ".webm", ".mkv",  ".avi", ".mpg",  ".mpeg",  ".m1v",
+    ".m2v", ".vob", ".ts",  ".mts", ".m2ts", ".flv",  ".ogv", ".ogg",  ".wmv",   ".asf",
+    ".gif", ".y4m", ".264", ".265", ".h264", ".hevc", ".ivf", ".mjpg", ".mjpeg", ".divx"};
+
+bool is_film(const fs::path& file) {
+  auto suffix = file.extension().string();
+  for (auto& c : suffix) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return std::find(kSuffixes.begin(), kSuffixes.end(), suffix) != kSuffixes.end();
+}
+
+bool is_hidden(const fs::path& path) {
+  return path.filename().string().rfind('.', 0) == 0;
+}
+
+std::vector<fs::path> films_below(const fs::path& folder) {
+  std::vector<fs::path> found;
+  std::error_code error;
+  for (fs::recursive_directory_iterator
+           item(folder, fs::directory_options::follow_directory_symlink, error),
+       end;
+       !error && item != end; item.increment(error)) {
+    std::error_code ignored;
+    if (is_hidden(item->path())) {
+      item.disable_recursion_pending();
+    } else if (is_film(item->path()) && !item->is_directory(ignored)) {
+      found.push_back(item->path());
+    }
+  }
+  if (error) throw Error(Exit::no_input, folder.string(), ": cannot read: ", error.message());
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+bool matches(const FilmFile& film, const std::string& glob) {
+  const auto path = film.path.string(), name = film.path.filename().string();
+  return ::fnmatch(glob.c_str(), path.c_str(), 0) == 0 ||
+         ::fnmatch(glob.c_str(), name.c_str(), 0) == 0;
+}
+
+}  // namespace
+
+std::vector<FilmFile> find_films(const std::vector<std::string>& inputs) {
+  std::vector<FilmFile> films;
+  std::set<fs::path> seen;
+  const auto add = [&](const fs::path& file, const std::string& name) {
+    std::error_code error;
+    const auto real = file == "-" ? file : fs::weakly_canonical(file, error);
+    if (seen.insert(error ? file : real).second) films.push_back({file, name, "", "", false});
+  };
+  for (const auto& input : inputs) {
+    std::error_code error;
+    const auto status = fs::status(input, error);
+    if (input == "-") {
+      add(input, "stdin");
+    } else if (!fs::exists(status)) {
+      throw Error(Exit::no_input, input, ": not found");
+    } else if (!fs::is_directory(status)) {
+      add(input, fs::path(input).filename().string());
+    } else {
+      const auto below = films_below(input);
+      if (below.empty()) throw Error(Exit::no_input, input, ": no film in this folder");
+      for (const auto& file : below) add(file, file.lexically_relative(input).string());
+    }
+  }
+  return films;
+}
+
+void choose_validation(std::vector<FilmFile>& films, double share,
+                       const std::vector<std::string>& globs, uint64_t seed) {
+  for (const auto& glob : globs) {
+    bool any = false;
+    for (auto& film : films)
+      if (matches(film, glob)) film.validation = any = true;
+    if (!any) throw Error(Exit::usage, "--validation-files: no film matches ", glob);
+  }
+  std::vector<FilmFile*> rest;
+  for (auto& film : films)
+    if (!film.validation) rest.push_back(&film);
+  const auto all = static_cast<int64_t>(rest.size());
+  auto count = static_cast<int64_t>(std::llround(share * static_cast<double>(all)));
+  if (share > 0 && all > 1) count = std::max<int64_t>(count, 1);
+  for (const auto i : shuffled(all, count, random_stream(seed, kValidationPurpose, 0)))
+    rest[static_cast<size_t>(i)]->validation = true;
+}
+
+void describe(std::vector<FilmFile>& films, const fs::path& table, const std::string& label_from) {
+  std::optional<CaptionTable> captions;
+  if (!table.empty()) captions = CaptionTable::read(table);
+  for (auto& film : films) {
+    const auto* said = captions ? captions->find(film.path) : nullptr;
+    if (said != nullptr) {
+      film.caption = said->caption;
+      film.label = said->label;
+    } else if (film.path != "-") {
+      film.caption = sidecar_text(film.path).value_or("");
+    }
+    if (label_from == "caption") film.label = film.caption;
+    if (label_from == "folder" && film.path != "-")
+      film.label = fs::absolute(film.path).parent_path().filename().string();
+  }
+  if (!captions) return;
+  if (const auto unused = captions->unused(); !unused.empty())
+    log::warning(table.string(), ": ", unused.size(), " of its rows name no film that is packed (",
+                 io::printable(unused[0]), unused.size() > 1 ? ", ...)" : ")");
+}
+
+}  // namespace lact::video

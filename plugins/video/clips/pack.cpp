@@ -1,0 +1,337 @@
+// lact-tokenize video pack: films to packed clips.
+
+#include "encode_clips.hpp"
+#include "film_queue.hpp"
+#include "films.hpp"
+#include "make_set.hpp"
+
+#include <lact/cli/bench.hpp>
+#include <lact/error.hpp>
+#include <lact/io/files.hpp>
+#include <lact/log.hpp>
+#include <plugins/common/media/size.hpp>
+#include <plugins/video/commands.hpp>
+#include <plugins/video/training_clips.hpp>
+
+#include <ATen/ops/cat.h>
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <array>
+#include <functional>
+#include <optional>
+#include <utility>
+
+namespace lact::video {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+constexpr std::array kSplits{"train", "validation"};
+constexpr uint64_t kSeed = 42;
+
+/// Of one split.
+struct Counts {
+  int64_t films = 0, skipped = 0, cuts = 0;
+};
+
+/// Where clips go: each split's file, through an encoder if there is one.
+class Sink {
+ public:
+  Sink(const std::string& folder, const ClipFormat& format, uint64_t shard_bytes,
+       const ClipEncoder* encoder)
+      : folder_(folder), format_(format), shard_bytes_(shard_bytes), encoder_(encoder) {}
+
+  void take(const FilmFile& film, ClipPiece&& piece) {
+    if (piece.first) {
+      flush();
+      auto& writer = writers_[film.validation];
+      if (!writer) writer.emplace(folder_, kSplits[film.validation], format_, shard_bytes_);
+      writer_ = &*writer;
+      writer_->begin({io::printable(film.name), piece.start, film.caption, film.label});
+    }
+    if (encoder_ == nullptr) return writer_->add(piece.frames);
+    waiting_.push_back(std::move(piece.frames));  // latents are made of whole clips
+  }
+  void commit() {
+    flush();
+    if (!writers_[0] || writers_[0]->clips() == 0)
+      throw Error(Exit::data, "no clip for training can be made of these films");
+    if (encoder_ != nullptr)
+      encoder_->save(folder_);
+    else
+      ClipEncoder::remove(folder_);
+    video::commit(folder_, *writers_[0], writers_[1] ? &*writers_[1] : nullptr);
+  }
+  int64_t clips(size_t split) const { return writers_[split] ? writers_[split]->clips() : 0; }
+  int64_t frames(size_t split) const { return writers_[split] ? writers_[split]->frames() : 0; }
+
+ private:
+  void flush() {
+    if (waiting_.empty()) return;
+    const auto clip = at::cat(std::exchange(waiting_, {}));
+    writer_->add(encoder_->encode(clip));
+  }
+
+  std::string folder_;
+  ClipFormat format_;
+  uint64_t shard_bytes_;
+  const ClipEncoder* encoder_;
+  std::optional<ClipWriter> writers_[2];
+  ClipWriter* writer_ = nullptr;     // of the clip at hand
+  std::vector<at::Tensor> waiting_;  // its frames, for the encoder
+};
+
+class Pack final : public plugin::Command {
+ public:
+  void declare(CLI::App& app) override {
+    app.add_option("FILE", inputs_, "films, folders with films, or - for one on stdin")->required();
+    declare_clips(app);
+    declare_words(app);
+    encode_.declare(app);
+    declare_output(app);
+  }
+
+  void run(cli::Context& context) override {
+    std::tie(how_.width, how_.height) = media::parse_size(size_, "--size");
+    const auto shard_bytes = parse_shard_size(shard_size_);
+    cli::stop_requested();  // from here on a signal leaves no half file
+    films_ = find_films(inputs_);
+    choose_validation(films_, validation_, globs_, context.seed.value_or(kSeed));
+    describe(films_, captions_, label_from_);
+    if (std::all_of(films_.begin(), films_.end(), [](const auto& one) { return one.validation; }))
+      throw Error(Exit::data, "all films are for validation, none is left for training");
+    format_.width = how_.width;
+    format_.height = how_.height;
+    format_.rate = how_.rate;
+    if (encode_.encodes()) {
+      encoder_.emplace(encode_, encode_.fits() ? fit(context) : nullptr, format_, how_.frames,
+                       context.device);
+      format_ = encoder_->format();
+    }
+    write(context, shard_bytes);
+  }
+
+ private:
+  void declare_clips(CLI::App& app) {
+    const char* group = "Clips";
+    app.add_option("--size", size_,
+                   "pixels of the frames, N for squares: scaled until they cover it, and cut")
+        ->type_name("WxH")
+        ->capture_default_str()
+        ->group(group);
+    app.add_option("--rate", how_.rate, "frames per second; those nearest in time are taken")
+        ->type_name("FPS")
+        ->check(CLI::Range(0.01, 1000.0))
+        ->capture_default_str()
+        ->group(group);
+    app.add_option("--frames", how_.frames, "frames of a clip; 0: each shot is a clip")
+        ->type_name("N")
+        ->check(CLI::Range(int64_t{0}, int64_t{1} << 20))
+        ->capture_default_str()
+        ->group(group);
+    app.add_option("--stride", how_.stride,
+                   "frames from the beginning of a clip to that of the next; 0: as --frames")
+        ->type_name("N")
+        ->check(CLI::Range(int64_t{0}, int64_t{1} << 20))
+        ->capture_default_str()
+        ->group(group);
+    app.add_option("--min-frames", how_.at_least,
+                   "with --frames 0: shots with fewer frames are left out")
+        ->type_name("N")
+        ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
+        ->capture_default_str()
+        ->group(group);
+    app.add_option("--cut", how_.threshold,
+                   "how unlike its predecessor a frame is that begins a shot, beyond three times "
+                   "what is usual; 0: films are one shot")
+        ->type_name("THRESHOLD")
+        ->check(CLI::Range(0.0, 10.0))
+        ->capture_default_str()
+        ->group(group);
+  }
+
+  void declare_words(CLI::App& app) {
+    const char* group = "Captions and classes";
+    app.add_option("--captions", captions_,
+                   "a CSV table: file, caption and, if wanted, label; other films have captions in "
+                   "text files beside them (FILM.txt)")
+        ->type_name("FILE")
+        ->group(group);
+    app.add_option("--label-from", label_from_,
+                   "what the label is: none (the table's), folder (name of the film's), caption")
+        ->type_name("WHAT")
+        ->check(CLI::IsMember({"none", "folder", "caption"}))
+        ->capture_default_str()
+        ->group(group);
+  }
+
+  void declare_output(CLI::App& app) {
+    const char* group = "Output";
+    app.add_option("-o,--output", output_,
+                   "folder for train.safetensors and validation.safetensors")
+        ->type_name("DIR")
+        ->required()
+        ->group(group);
+    app.add_option("--validation", validation_, "share of films kept for validation, 0 to 1")
+        ->type_name("FRACTION")
+        ->check(CLI::Range(0.0, 1.0))
+        ->group(group);
+    app.add_option("--validation-files", globs_,
+                   "films that are for validation; the pattern is matched with the path and with "
+                   "the name alone")
+        ->type_name("GLOB")
+        ->group(group);
+    app.add_option("--shard-size", shard_size_,
+                   "bytes of frames from which on a file is ended, with K, M or G")
+        ->type_name("BYTES")
+        ->capture_default_str()
+        ->group(group);
+    app.add_flag(
+           "--strict", strict_,
+           "end at the first film that is damaged or gives no clip; without it such films are "
+           "skipped or used as far as they go, and counted")
+        ->group(group);
+  }
+
+  using Take = std::function<void(const FilmFile&, ClipPiece&&)>;
+  using Done = std::function<void(const FilmFile&, const FilmSeen&)>;
+
+  /// All clips of the films, in their order. What is wrong with a film is said by `complain`.
+  void each(const std::vector<const FilmFile*>& films, const cli::Context& context,
+            const char* doing, bool complain, const Take& take, const Done& done) {
+    std::vector<fs::path> paths;
+    for (const auto* film : films) paths.push_back(film->path);
+    FilmQueue queue(std::move(paths), how_, context.threads);
+    cli::Progress progress(doing, static_cast<double>(films.size()), "films");
+    int64_t clips = 0;
+    for (size_t i = 0; i < films.size(); ++i) {
+      const auto before = clips;
+      try {
+        while (auto piece = queue.next(i)) {
+          clips += piece->first;
+          take(*films[i], std::move(*piece));
+          progress.set(static_cast<double>(i), concat(clips, " clips"));
+        }
+        const auto seen = queue.seen(i);
+        if (complain) judge(*films[i], seen);
+        done(*films[i], seen);
+      } catch (const Error& error) {
+        // Whatever else fails is not the film's fault.
+        if (error.code() != Exit::data && error.code() != Exit::no_input) throw;
+        if (complain) lost(*films[i], error, clips > before);
+      }
+      progress.set(static_cast<double>(i + 1), concat(clips, " clips"));
+    }
+  }
+
+  void lost(const FilmFile& film, const Error& error, bool some) {
+    if (strict_) throw error;
+    ++(some ? counts_[film.validation].films : counts_[film.validation].skipped);
+    log::warning(error.what(), some ? "; its clips before that are used" : "; skipped");
+  }
+
+  /// Films without clips, or with damage.
+  void judge(const FilmFile& film, const FilmSeen& seen) {
+    const auto name = film.path == "-" ? std::string("stdin") : film.path.string();
+    if (seen.clips == 0)
+      throw Error(Exit::data, name, ": expected a shot of ", std::max(how_.frames, how_.at_least),
+                  " frames at ", how_.rate, " a second, found ", seen.cuts + 1,
+                  seen.cuts == 0 ? " shot of " : " shots in ",
+                  cli::number_text(seen.seconds, "%.3g"), " s");
+    if (seen.damaged == 0) return;
+    const auto words = concat(name, ": ", seen.damaged, " damaged packets or frames");
+    if (strict_) throw Error(Exit::data, words);
+    log::warning(words, " were passed over");
+  }
+
+  /// Principal components of the clips that are trained on.
+  std::unique_ptr<Codec> fit(const cli::Context& context) {
+    if (std::any_of(films_.begin(), films_.end(), [](const auto& one) { return one.path == "-"; }))
+      throw Error(Exit::usage, "--encode pca reads films twice, which stdin does not allow");
+    if (how_.width % encode_.factor != 0 || how_.height % encode_.factor != 0)
+      throw Error(Exit::usage, "--size ", size_, ": expected multiples of --factor ",
+                  encode_.factor);
+    std::vector<const FilmFile*> films;
+    for (const auto& film : films_)
+      if (!film.validation) films.push_back(&film);
+    PcaFit fit(encode_.factor, encode_.channels);
+    int64_t clips = 0;
+    each(
+        films, context, "fitting", /*complain=*/false,
+        [&](const FilmFile&, ClipPiece&& piece) {
+          fit.add(to_video(piece.frames.unsqueeze(0), at::kCPU));
+          ++clips;
+        },
+        [](const FilmFile&, const FilmSeen&) {});
+    if (clips == 0) throw Error(Exit::data, "no clip for training can be made of these films");
+    return fit.finish();
+  }
+
+  void write(const cli::Context& context, uint64_t shard_bytes) {
+    Sink sink(output_, format_, shard_bytes, encoder_ ? &*encoder_ : nullptr);
+    std::vector<const FilmFile*> films;
+    for (const auto& film : films_) films.push_back(&film);
+    each(
+        films, context, "packing", /*complain=*/true,
+        [&](const FilmFile& film, ClipPiece&& piece) { sink.take(film, std::move(piece)); },
+        [&](const FilmFile& film, const FilmSeen& seen) {
+          ++counts_[film.validation].films;
+          counts_[film.validation].cuts += seen.cuts;
+          seen_.push_back({{"film", io::printable(film.name)},
+                           {"split", kSplits[film.validation]},
+                           {"seconds", seen.seconds},
+                           {"frames", seen.frames},
+                           {"damaged", seen.damaged},
+                           {"cuts", seen.cuts},
+                           {"clips", seen.clips}});
+        });
+    sink.commit();
+    report(context, sink);
+  }
+
+  void report(const cli::Context& context, const Sink& sink) const {
+    auto json = Json::object();
+    for (const size_t split : {0, 1}) {
+      const auto& counts = counts_[split];
+      if (counts.films + counts.skipped == 0) continue;
+      const auto clips = sink.clips(split), frames = sink.frames(split);
+      json[kSplits[split]] = {
+          {"films", counts.films},  {"clips", clips},           {"frames", frames},
+          {"width", format_.width}, {"height", format_.height}, {"rate", format_.rate},
+          {"codec", format_.codec}, {"cuts", counts.cuts},      {"skipped", counts.skipped}};
+      log::info(kSplits[split], ": ", clips, clips == 1 ? " clip, " : " clips, ", frames,
+                encoder_ ? " latent frames of " : " frames of ", format_.width, " x ",
+                format_.height, ", from ", counts.films,
+                counts.films == 1 ? " film with " : " films with ", counts.cuts,
+                counts.cuts == 1 ? " cut, " : " cuts, ", counts.skipped, " skipped");
+    }
+    json["films"] = seen_;
+    if (context.json) cli::out(json.dump(2) + "\n");
+  }
+
+  std::vector<std::string> inputs_, globs_;
+  std::string output_, size_ = "64", captions_, label_from_ = "none", shard_size_ = "4G";
+  double validation_ = 0;
+  bool strict_ = false;
+  CutSettings how_;
+  EncodeOptions encode_;
+
+  std::vector<FilmFile> films_;
+  ClipFormat format_;
+  std::optional<ClipEncoder> encoder_;
+  Counts counts_[2];
+  Json seen_ = Json::array();
+};
+
+}  // namespace
+
+std::unique_ptr<plugin::Command> tokenize_pack() {
+  return std::make_unique<Pack>();
+}
+
+}  // namespace lact::video
