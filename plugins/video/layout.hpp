@@ -25,7 +25,9 @@ at::Tensor plan_frames(const std::vector<Entry>& plan, int64_t frames);
 /// attention is tested against. [E n, E n]; kv: tokens of the finished chunk before.
 at::Tensor window_mask(const std::vector<Entry>& plan, int64_t tokens, int64_t kv);
 
-/// cos and sin [frames * h * w, head_dim / 2] of a token's angles (time, height, width), float64.
+/// A token's angles (time, height, width) in float64: [frames * h * w, head_dim / 2].
+at::Tensor rotary_angles(int64_t head_dim, const at::Tensor& frames, int64_t h, int64_t w);
+/// Their cosines and sines.
 struct Rotary3d {
   at::Tensor cos, sin;
 };

@@ -4,10 +4,10 @@
 // 4, 5.
 
 #include "config.hpp"
+#include "fast_layer.hpp"
 #include "layout.hpp"
 
 #include <lact/io/checkpoint.hpp>
-#include <lact/ops/scan.hpp>
 
 #include <ATen/core/Tensor.h>
 
@@ -18,12 +18,6 @@
 #include <vector>
 
 namespace lact::video {
-
-/// What one layer remembers of the chunks that are finished.
-struct LayerMemory {
-  ops::FastState fast;
-  at::Tensor keys, values;  ///< [B, heads, kv, head_dim] of the last finished chunk, rotated
-};
 
 /// One guidance branch of a film. Nothing in it grows with the number of chunks.
 struct Memory {
@@ -71,7 +65,8 @@ class VideoModel {
 
   // --- one chunk after another; no gradient ---
 
-  /// Text as all layers want it: [B, text_len, dim]. Computed once a film.
+  /// Text [B, <= text_len, text_dim] as all layers want it: [B, rows, dim]. Computed once a film.
+  /// The rows that fill it up to text_len are equal: one stands for all.
   at::Tensor context(const at::Tensor& text) const;
   /// A film of which nothing is finished.
   Memory start(int64_t batch) const;
@@ -85,8 +80,19 @@ class VideoModel {
   void set_running_norm(bool on) { running_norm_ = on; }
 
  private:
+  at::Tensor& slot(const std::string& name);
+  at::ScalarType wide() const;  ///< of the residual stream
+  Pass pass_of(const Sequence& sequence, const at::Tensor& frames, int64_t h, int64_t w) const;
+  at::Tensor time_features(const at::Tensor& t) const;
+  /// x [B * E, c, f, h, w] through all layers; nothing comes back where only the memory counts.
+  at::Tensor run(const at::Tensor& x, const at::Tensor& features, const at::Tensor& context,
+                 const Pass& pass, Memory* memory, bool answer) const;
+  at::Tensor embed(const at::Tensor& x) const;
+  at::Tensor head(const at::Tensor& x, const at::Tensor& e, at::IntArrayRef shape) const;
+
   Config config_;
-  std::map<std::string, at::Tensor> values_;
+  Parameters outer_;                // embeddings, head, table of prompts
+  std::vector<Parameters> blocks_;  // by names after "blocks.I."
   at::ScalarType compute_ = at::kFloat;
   bool recompute_ = false, running_norm_ = false;
 };
@@ -97,9 +103,5 @@ std::map<std::string, at::Tensor> to_tensors(const Memory& memory, const std::st
 /// Errors   65 naming the tensor that is missing, does not fit or is not finite
 Memory memory_from(const std::map<std::string, at::Tensor>& tensors, const std::string& prefix,
                    const VideoModel& model, int64_t chunks, int64_t batch = 1);
-
-/// Official names -> diffusers' (and back), by pattern; a name that neither knows is returned as
-/// is.
-std::string diffusers_name(const std::string& official);
 
 }  // namespace lact::video

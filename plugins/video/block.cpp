@@ -1,0 +1,72 @@
+#include "block.hpp"
+
+#include "rotation.hpp"
+
+#include <lact/nn/functional.hpp>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/addcmul.h>
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/layer_norm.h>
+
+namespace lact::video {
+namespace {
+
+using at::Tensor;
+
+/// Six rows [B, E, 1, d] of a block's modulation.
+std::vector<Tensor> rows(const Parameters& parameters, const Tensor& e) {
+  return (parameters.at("modulation") + e).split(1, 2);
+}
+
+/// x + gate y, gate [B, E, 1, d].
+Tensor added(const Tensor& x, const Tensor& gate, const Tensor& y) {
+  const auto apart = [&](const Tensor& all) { return all.unflatten(1, {gate.size(1), -1}); };
+  return at::addcmul(apart(x), gate, apart(y.to(x.dtype()))).flatten(1, 2);
+}
+
+Tensor self_attention(const Config& c, const Parameters& parameters, int64_t index, const Tensor& x,
+                      const Pass& pass, LayerMemory* memory) {
+  const Part p(parameters, "self_attn.");
+  if (c.has_fast(index)) return fast_layer(c, p, x, pass, memory);
+  // Whole entries: what a table of their own turns is their tokens.
+  const auto in = project(p, x.to(pass.compute), c.num_heads, c.eps);
+  const auto turned = [&](const Tensor& y) {
+    const auto entries = y.unflatten(1, {-1, pass.sequence.tokens}).flatten(0, 1);
+    return turn(entries, pass.own_phases).view(y.sizes());
+  };
+  const auto out = entry_attention(turned(in.q), turned(in.k), in.v, pass.sequence.tokens);
+  return nn::affine(out.flatten(2), p("o.weight"), p("o.bias"));
+}
+
+}  // namespace
+
+Tensor modulated(const Tensor& x, const Tensor& shift, const Tensor& scale, double eps) {
+  const auto y = at::layer_norm(x, {x.size(-1)}, {}, {}, eps).unflatten(1, {shift.size(1), -1});
+  return at::addcmul(shift, y, 1 + scale).flatten(1, 2);
+}
+
+Tensor block(const Config& c, const Parameters& parameters, int64_t index, const Tensor& in,
+             const Tensor& e, const Tensor& context, int64_t padding, const Pass& pass,
+             LayerMemory* memory) {
+  const auto row = rows(parameters, e);
+  const Part p(parameters, "");
+  auto x = added(
+      in, row[2],
+      self_attention(c, parameters, index, modulated(in, row[0], row[1], c.eps), pass, memory));
+  const auto y = at::layer_norm(x, {c.dim}, p("norm3.weight").to(x.dtype()),
+                                p("norm3.bias").to(x.dtype()), c.eps);
+  x = x + cross_attention(Part(parameters, "cross_attn."), y.to(pass.compute), context, padding,
+                          c.num_heads, c.eps);
+  const auto hidden = nn::affine(modulated(x, row[3], row[4], c.eps).to(pass.compute),
+                                 p("ffn.0.weight"), p("ffn.0.bias"));
+  return added(x, row[5], nn::affine(at::gelu(hidden, "tanh"), p("ffn.2.weight"), p("ffn.2.bias")));
+}
+
+void remember(const Config& c, const Parameters& parameters, const Tensor& x, const Tensor& e,
+              const Pass& pass, LayerMemory& memory) {
+  const auto row = rows(parameters, e);
+  fast_layer(c, Part(parameters, "self_attn."), modulated(x, row[0], row[1], c.eps), pass, &memory);
+}
+
+}  // namespace lact::video

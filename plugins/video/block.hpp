@@ -1,0 +1,22 @@
+#pragma once
+// One block: self attention, attention to the text, feed-forward. Source: spec video 4.1.
+
+#include "fast_layer.hpp"
+
+namespace lact::video {
+
+/// LayerNorm without weights, then (1 + scale) and shift, [B, E, 1, d]: x [B, E n, d].
+at::Tensor modulated(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale,
+                     double eps);
+
+/// x [B, E n, d], the residual stream; e [B, E, 6, d] of the entries' times; context [B, R, d],
+/// whose last row stands for `padding` ones. memory: of this layer, or null.
+at::Tensor block(const Config& config, const Parameters& parameters, int64_t index,
+                 const at::Tensor& x, const at::Tensor& e, const at::Tensor& context,
+                 int64_t padding, const Pass& pass, LayerMemory* memory);
+
+/// The first part alone, for what it leaves in the memory.
+void remember(const Config& config, const Parameters& parameters, const at::Tensor& x,
+              const at::Tensor& e, const Pass& pass, LayerMemory& memory);
+
+}  // namespace lact::video

@@ -1,0 +1,39 @@
+#pragma once
+// Window attention and fast weights, which share queries, keys and values. Source: spec video 5.
+
+#include "attention.hpp"
+#include "config.hpp"
+
+#include <lact/ops/scan.hpp>
+
+#include <ATen/core/Tensor.h>
+
+namespace lact::video {
+
+/// What one layer remembers of the chunks that are finished.
+struct LayerMemory {
+  ops::FastState fast;
+  at::Tensor keys, values;  ///< [B, heads, kv, head_dim] of the last finished chunk, rotated
+};
+
+/// How one call of the network treats its tokens.
+struct Pass {
+  Sequence sequence;
+  at::Tensor phases;      ///< [E n, 1, head_dim / 2] by the frames of the film
+  at::Tensor own_phases;  ///< [n, 1, head_dim / 2] by the frames of an entry
+  at::ScalarType compute = at::kFloat;
+  bool running_norm = false;
+};
+
+/// How updates are made.
+ops::Rule rule(const Config& config, at::ScalarType compute);
+/// The parameters' fast weights for `batch` videos, [batch * heads, ...], head fastest.
+ops::FastWeights initial_weights(const Part& p, int64_t batch);
+
+/// x [B, E n, d], normalised and modulated, in float32 or better -> [B, E n, d] in `compute`.
+/// Without a memory the fast weights start from the parameters. With one, the leading entries see
+/// what it holds, and a clean entry moves it on.
+at::Tensor fast_layer(const Config& config, const Part& p, const at::Tensor& x, const Pass& pass,
+                      LayerMemory* memory);
+
+}  // namespace lact::video
