@@ -84,6 +84,7 @@ void spm(const std::string& bytes) {
     if (tokenizer.exact() && back != text)
       throw std::logic_error("the text does not come back: " + back);
     tokenizer.lost_bytes(text);
+    for (const int id : tokenizer.encode_normalized(text)) use(tokenizer.piece(id).data(), 1);
   }
   for (int id = 0; id < tokenizer.vocab_size(); ++id) use(tokenizer.piece(id).data(), 1);
 }

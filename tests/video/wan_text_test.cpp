@@ -6,6 +6,7 @@
 #include <lact/io/files.hpp>
 #include <lact/io/safetensors.hpp>
 #include <lact/verify/golden.hpp>
+#include <plugins/common/spm/model_file.hpp>
 #include <plugins/common/spm/tokenizer.hpp>
 #include <plugins/video/golden.hpp>
 #include <plugins/video/wan/clean_text.hpp>
@@ -132,6 +133,30 @@ TEST_CASE("prompts are cleaned as the encoder's training text was", "[wan]") {
     CHECK(clean_prompt(text) == want);
   }
   CHECK(clean_prompt(clean_prompt("It’s  caf\u00e9")) == "It's caf\u00e9");
+}
+
+TEST_CASE("whatever a prompt holds, what is left is UTF-8 with single spaces", "[wan]") {
+  for (uint64_t seed = 0; seed < 500; ++seed) {
+    // Read as Latin-1 it is full of mojibake.
+    auto text = test::hostile_text(seed, seed % 90);
+    if (seed % 2 == 1) {
+      std::string misread;
+      for (const unsigned char c : text) {
+        if (c >= 0x80) misread += static_cast<char>(0xc0 | c >> 6);
+        misread += static_cast<char>(c < 0x80 ? c : 0x80 | (c & 63));
+      }
+      text = misread;
+    }
+    CAPTURE(seed, text);
+    std::string_view rest = text = clean_prompt(text);
+    CHECK(rest.find("  ") == std::string_view::npos);
+    CHECK(rest.find_first_of("\t\n\r") == std::string_view::npos);
+    while (!rest.empty()) {
+      const size_t length = spm::utf8_length(rest);
+      REQUIRE(length > 0);
+      rest.remove_prefix(length);
+    }
+  }
 }
 
 /// A whole model's folder: a random encoder of width 8, and SentencePiece's own pieces.

@@ -1,6 +1,10 @@
 // The causal VAE against the reference's numbers, and what it must be whatever the weights.
 
+#include "../io/pickles.hpp"
+
 #include <lact/error.hpp>
+#include <lact/io/files.hpp>
+#include <lact/io/pickle.hpp>
 #include <lact/io/safetensors.hpp>
 #include <lact/verify/golden.hpp>
 #include <plugins/video/golden.hpp>
@@ -14,6 +18,7 @@
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
+#include <cstdlib>
 #include <fstream>
 
 namespace lact::video {
@@ -130,6 +135,25 @@ TEST_CASE("latents are normalised by the file's constants, or by Wan's", "[wan]"
   CHECK(LatentScale::wan().std.size() == 16);
 }
 
+TEST_CASE("the two convolutions at the latent may have the released file's names", "[wan]") {
+  const auto file = io::Checkpoint::open(kOfficial);
+  io::NamedTensors renamed;
+  for (auto name : file.names()) {
+    const auto tensor = file.tensor(name).clone();
+    if (name.starts_with("quant_conv.")) name.replace(0, 10, "conv1");
+    if (name.starts_with("post_quant_conv.")) name.replace(0, 15, "conv2");
+    renamed.emplace_back(name, tensor);
+  }
+  const test::TemporaryFolder folder;
+  io::write_safetensors(folder / "vae.safetensors", renamed, metadata());
+  const auto video = at::rand({1, 3, 1, 8, 8});
+  const auto codec = open_wan_codec(folder / "vae.safetensors", at::kCPU);
+  const auto latent = codec->encode(video);
+  CHECK(test::same_bytes(latent, tiny()->encode(video)));
+  DecoderMemory one, other;
+  CHECK(test::same_bytes(codec->decode(latent, one), tiny()->decode(latent, other)));
+}
+
 TEST_CASE("a directory as diffusers writes it is read", "[wan]") {
   const test::TemporaryFolder folder;
   std::filesystem::create_directory(folder / "vae");
@@ -137,6 +161,49 @@ TEST_CASE("a directory as diffusers writes it is read", "[wan]") {
   const auto video = at::rand({1, 3, 1, 8, 8});
   const auto codec = open_wan_codec(folder.path(), at::kCPU);
   CHECK(test::same_bytes(codec->encode(video), tiny()->encode(video)));
+}
+
+/// How alike neighbours along a dimension of [B, a, b, h, w] are: the least correlation of two.
+double least_alike(const Tensor& x, int64_t dim) {
+  const auto rows = x.to(at::kDouble).transpose(0, dim).flatten(1);
+  const auto centred = rows - rows.mean(1, true);
+  const auto unit = centred / centred.norm(2, {1}, true);
+  const int64_t n = unit.size(0);
+  return (unit.slice(0, 0, n - 1) * unit.slice(0, 1, n)).sum(1).min().item<double>();
+}
+
+TEST_CASE("one bfloat16 tensor that torch.save wrote on a GPU is latents", "[wan]") {
+  // As LACT_TEST_WAN_LATENTS (HACKING, Debugging) names one.
+  const auto latents = at::randn({1, 4, 3, 2, 3}).to(at::kBFloat16);
+  const std::string bytes(static_cast<const char*>(latents.const_data_ptr()), latents.nbytes());
+  using namespace test::pickles;
+  auto on_gpu = storage("BFloat16Storage", "0", latents.numel());
+  on_gpu.replace(on_gpu.find(text("cpu")), text("cpu").size(), text("cuda:0"));
+  const test::TemporaryFolder folder;
+  io::write_text(
+      folder / "latents.pth",
+      zip(archive(tensor(on_gpu, 0, {1, 4, 3, 2, 3}, {72, 18, 6, 3, 1}), {{"0", bytes}})));
+  const auto read = io::read_pickle(folder / "latents.pth").tensor().read();
+  CHECK(test::same_bytes(read, latents));
+  DecoderMemory memory;
+  const auto video = tiny()->decode(read.transpose(1, 2), memory);
+  CHECK(video.sizes() == at::IntArrayRef({1, 3, 9, 16, 24}));
+  CHECK(video.isfinite().all().item<bool>());
+}
+
+TEST_CASE("real latents of Wan 2.1 are normalised, channels before time", "[wan]") {
+  const char* file = std::getenv("LACT_TEST_WAN_LATENTS");
+  if (file == nullptr) return;
+  const auto latents = io::read_pickle(file).tensor().read().to(at::kFloat);
+  REQUIRE(latents.sizes() == at::IntArrayRef({1, 16, 16, 40, 64}));
+  // Of the two axes of length 16, neighbours are alike along time only.
+  CHECK(least_alike(latents, 2) > 0.8);
+  CHECK(least_alike(latents, 1) < 0.0);
+  // mu itself has spreads from 1.1 to 3.3 per channel (LatentScale::wan()); one clip has less than
+  // all clips together.
+  const auto spread = latents.transpose(0, 1).flatten(1).std(1, true);
+  CHECK(spread.max().item<double>() < 1.3);
+  CHECK(spread.min().item<double>() > 0.5);
 }
 
 TEST_CASE("files that are no VAE, or whose tensors do not fit, are refused in one line", "[wan]") {
