@@ -70,7 +70,10 @@ class BenchVideo final : public plugin::Command {
         "and\nAdamW. LIST is N, A-B, A-B+STEP, A-B*FACTOR, or a list of these.");
     app.add_option("--model", model_, "model to measure; default: fresh parameters of --preset")
         ->type_name("DIR|FILE");
+    const auto before = app.get_options().size();
     options_.declare(app);
+    shape_ = app.get_options();
+    shape_.erase(shape_.begin(), shape_.begin() + static_cast<std::ptrdiff_t>(before));
     app.add_option("--steps", steps_, "of the sampler; default: 20, of Wan's models 50")
         ->check(CLI::Range(int64_t{1}, int64_t{1000}));
     app.add_option("--guidance", guidance_,
@@ -131,8 +134,10 @@ class BenchVideo final : public plugin::Command {
       model.set_compute_dtype(dtype);
       return model;
     }
-    if (options_.preset_given())
-      throw Error(Exit::usage, "--model says what the model is: --preset does not go with it");
+    for (const auto* option : shape_)
+      if (option->count() > 0)
+        throw Error(Exit::usage, "--model says what the model is: ", option->get_name(),
+                    " does not go with it");
     const auto checkpoint = io::Checkpoint::open(model_);
     return VideoModel::load(Config::of(checkpoint), checkpoint, context_->device, dtype);
   }
@@ -162,12 +167,12 @@ class BenchVideo final : public plugin::Command {
 
   /// FLOPs of learning a chunk and of all steps towards the next; of the first chunk, steps alone.
   double chunk_flops(const Config& config, const FilmOptions& film, bool first) const {
-    const double alone = forward_flops(config, {1, 1, tokens_});
+    const double alone = forward_flops(config, Extent{1, 1, tokens_});
     const auto steps = static_cast<double>(film.steps);
     const double branches = film.guidance == 1 ? 1 : 2;
     if (first) return branches * steps * alone;
     // Two chunks: noisy, clean, noisy; the last one looks at the clean one too.
-    const double pair = forward_flops(config, {2, 1, tokens_}) - alone;
+    const double pair = forward_flops(config, Extent{2, 1, tokens_}) - alone;
     double window = 0;
     for (int64_t i = 0; i < config.num_layers; ++i)
       if (config.has_fast(i)) {
@@ -214,7 +219,7 @@ class BenchVideo final : public plugin::Command {
       parameters.push_back({name, tensor});
     }
     train::AdamW optimizer(parameters, {});
-    const Sequence sequence{train_chunks_, 1, tokens_};
+    const Extent sequence{train_chunks_, 1, tokens_};
     const int64_t frames = config.chunk_frames, chunks = train_chunks_;
     const auto device = context_->device;
     const auto latent = latents(config, rows_, chunks * frames, h_, w_, 1).to(device);
@@ -273,6 +278,7 @@ class BenchVideo final : public plugin::Command {
 
   std::string model_, dtype_;
   ModelOptions options_;
+  std::vector<CLI::Option*> shape_;  // what options_ declared
   std::optional<int64_t> steps_;
   std::optional<double> guidance_;
   std::vector<std::string> chunks_;

@@ -34,16 +34,11 @@ Tensor noise_for(const std::vector<int64_t>& clips, uint64_t seed, int64_t chunk
 void check_fit(const PackedClips& data, const LoadedVideo& loaded) {
   const auto& config = loaded.model.config();
   const int64_t factor = loaded.codec->factor();
-  if (!data.codec().empty() &&
-      (data.codec() != config.codec.type || data.factor() != loaded.codec->factor()))
+  if (!data.codec().empty() && (data.codec() != config.codec.type || data.factor() != factor))
     throw Error(Exit::data, "the clips are latents of ", data.codec(), " with factor ",
                 data.factor(), ", and the model's are of ", config.codec.type, " with factor ",
                 factor);
-  if (data.width() % (factor * config.patch_size[2]) != 0 ||
-      data.height() % (factor * config.patch_size[1]) != 0)
-    throw Error(Exit::usage, "the clips are ", data.width(), " x ", data.height(),
-                ", and the model takes multiples of ", factor * config.patch_size[2], " x ",
-                factor * config.patch_size[1]);
+  chunk_shape(config, *loaded.codec, data.width(), data.height());
 }
 
 /// Latents in chunks, pictures in what chunks show.

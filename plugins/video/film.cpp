@@ -11,6 +11,7 @@
 
 #include <cmath>
 #include <numbers>
+#include <type_traits>
 #include <utility>
 
 namespace lact::video {
@@ -26,7 +27,8 @@ Tensor turned(const Tensor& x) {
   return x.transpose(1, 2).contiguous();
 }
 
-/// The film's part of a model's chunk, [1, chunk_frames, c, h, w].
+}  // namespace
+
 std::vector<int64_t> chunk_shape(const Config& config, const Codec& codec, int64_t width,
                                  int64_t height) {
   const int64_t factor = codec.factor();
@@ -38,8 +40,6 @@ std::vector<int64_t> chunk_shape(const Config& config, const Codec& codec, int64
                 "; give --width and --height");
   return {1, config.chunk_frames, config.in_dim, height / factor, width / factor};
 }
-
-}  // namespace
 
 Tensor chunk_noise(uint64_t seed, int64_t chunk, at::IntArrayRef shape) {
   const auto noise = at::empty(shape, at::kFloat);
@@ -240,10 +240,10 @@ std::map<std::string, Tensor> below(const io::State& state, const std::string& p
 template <class T>
 T value(const json& values, const char* key, T low, T high) {
   const auto found = values.find(key);
-  const bool is = found != values.end() &&
-                  (std::is_integral_v<T> ? found->is_number_integer() : found->is_number());
+  const bool is = found != values.end() && (std::is_unsigned_v<T>   ? found->is_number_unsigned()
+                                            : std::is_integral_v<T> ? found->is_number_integer()
+                                                                    : found->is_number());
   if (!is) throw Error(Exit::data, "state: film: ", key, ": expected a number");
-  // Above int64, JSON's numbers are unsigned.
   const auto out = found->get<T>();
   if (!(out >= low && out <= high))
     throw Error(Exit::data, "state: film: ", key, ": cannot be ", found->dump());

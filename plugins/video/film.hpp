@@ -28,6 +28,11 @@ struct FilmOptions {
 /// Normal noise of a chunk, float32 on the CPU: a function of seed, chunk and shape alone.
 at::Tensor chunk_noise(uint64_t seed, int64_t chunk, at::IntArrayRef shape);
 
+/// A chunk of a film of that size: [1, chunk_frames, c, h, w].
+/// Errors   64 for a size that has no whole patches
+std::vector<int64_t> chunk_shape(const Config& config, const Codec& codec, int64_t width,
+                                 int64_t height);
+
 /// Films side by side, in latents: what they remember under both branches of guidance. Chunks are
 /// [B, chunk_frames, c, h, w].
 class Rollout {

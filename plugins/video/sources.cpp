@@ -80,8 +80,8 @@ FilmOptions SamplingOptions::over(FilmOptions base, const Config& config, int64_
 }
 
 int64_t chunk_tokens(const LoadedVideo& loaded, int64_t width, int64_t height) {
-  const int64_t factor = loaded.codec->factor();
-  return loaded.model.chunk_tokens(height / factor, width / factor);
+  const auto shape = chunk_shape(loaded.model.config(), *loaded.codec, width, height);
+  return loaded.model.chunk_tokens(shape[3], shape[4]);
 }
 
 }  // namespace lact::video

@@ -67,7 +67,7 @@ class SamplingOptions {
   std::optional<double> shift_, guidance_;
 };
 
-/// Tokens of a chunk of frames of that size.
+/// Tokens of a chunk of frames of that size. Errors: as chunk_shape
 int64_t chunk_tokens(const LoadedVideo& loaded, int64_t width, int64_t height);
 
 }  // namespace lact::video

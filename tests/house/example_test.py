@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""examples/text/Makefile runs from text to text, and goes on where it was stopped; examples/views from models to a film."""
+"""examples/text/Makefile runs from text to text, and goes on where it was stopped; examples/views from models to a film,
+examples/video from clips to a film."""
 
 import json
 import pathlib
@@ -105,8 +106,30 @@ def models_to_a_film():
     expect(again.returncode == 0 and commands(again) == [], again.stdout, again.stderr)
 
 
+SMALL_FILM = ("--dim 32 --ffn-dim 32 --num-layers 1 --num-heads 2 --fw-head-dim 16 --batch-size 1 --threads 1 --log-every 1 "
+              "--eval-batches 1 --dtype float32")
+
+
+def clips_to_a_film():
+    """the example of video makes clips, trains two models, compares them, makes a film, and does nothing twice"""
+    command = ["make", "-f", SOURCE / "examples/video/Makefile", f"DIR={FOLDER / 'video'}", "SET=pan",
+               f"TOOLS={BUILD / 'tools'}", f"PYTHON={sys.executable}", "FRAMES=6", "CLIPS=4", "HELD=2", "STEPS=2", "GIVEN=1",
+               "SAMPLING=--steps 2", "LENGTH=4", f"TRAIN_OPTIONS={SMALL_FILM}"]
+    result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    expect(result.returncode == 0, result.stdout, result.stderr)
+    called = {line.split()[0] for line in commands(result)}
+    expect(called == {"lact-tokenize", "lact-train", "lact-bench", "lact-generate"}, called)
+    rows = json.loads((FOLDER / "video/pan/quality.json").read_text())
+    expect({row["model"] for row in rows} == {"fast", "window", "last frame repeated"}, rows)
+    for name in ("compare.png", "film.mp4", "film.state", "psnr.svg", "velocity.svg", "loss.svg"):
+        expect((FOLDER / "video/pan" / name).stat().st_size > 500, name)
+    again = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    expect(again.returncode == 0 and commands(again) == [], again.stdout, again.stderr)
+
+
 if __name__ == "__main__":
     try:
-        main([every_step_runs, nothing_twice, a_target_again, training_goes_on, half_a_target, models_to_a_film])
+        main([every_step_runs, nothing_twice, a_target_again, training_goes_on, half_a_target, models_to_a_film,
+              clips_to_a_film])
     finally:
         shutil.rmtree(FOLDER)
