@@ -14,14 +14,14 @@ double window_keys(const FastOptions& fast, int64_t tokens) {
   return number(fast.kv_cache_size < 0 ? tokens : std::min(fast.kv_cache_size, tokens));
 }
 
-double attention_flops(const Config& c, const Sequence& s, bool fast) {
+double attention_flops(const Config& c, const Extent& s, bool fast) {
   const double n = number(s.tokens), d = number(c.dim);
   const double beside =
       fast ? number((s.chunks - 1) * s.repeats) * window_keys(*c.fast, s.tokens) : 0;
   return 4 * n * d * (number(s.entries()) * n + beside);
 }
 
-double fast_flops(const Config& c, const Sequence& s) {
+double fast_flops(const Config& c, const Extent& s) {
   const double T = number(s.length()), d = number(c.dim), heads = number(c.fast_heads());
   const double width = number(c.fast_head_dim()), hidden = number(c.fast_hidden());
   double sum = 6 * heads * width * hidden * T;                          // applied to all tokens
@@ -53,7 +53,7 @@ int64_t parameter_count(const Config& config) {
   return count;
 }
 
-double forward_flops(const Config& c, const Sequence& s) {
+double forward_flops(const Config& c, const Extent& s) {
   const double T = number(s.length()), d = number(c.dim), text = number(c.text_len);
   const double entries = number(s.entries());
   double sum = 2 * T * d * patch_numbers(c) * number(c.in_dim + c.out_dim);
@@ -79,7 +79,7 @@ double state_bytes(const Config& c, int64_t tokens) {
   return 4 * layers * (weights + norms + 2 * window_keys(*c.fast, tokens) * d);
 }
 
-double activation_bytes(const Config& c, const Sequence& s, double bytes, bool recompute) {
+double activation_bytes(const Config& c, const Extent& s, double bytes, bool recompute) {
   const double T = number(s.length()), d = number(c.dim), ffn = number(c.ffn_dim);
   // Tensors of a token that the graph keeps: the residual stream in float32 after each of three
   // branches; inputs of products, queries, keys and values, what attention gave; hidden vectors.

@@ -4,6 +4,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
+
 namespace lact::video {
 namespace {
 
@@ -118,17 +120,16 @@ void ModelOptions::change_surroundings(Config& c) const {
   change(c.codec.factor, factor_);
   change(c.condition, condition_);
   change(c.shift, shift_);
-  if (c.codec.type == "pixels") {
-    if (factor_ && *factor_ != 1)
-      throw Error(Exit::usage, "--codec-factor: of unshuffle and pca; pixels have none");
-    c.codec.factor = 1;
-  }
-  if (c.codec.type == "wan") c.codec.factor = 8;
-  const int64_t f = c.codec.factor, before = c.in_dim;
-  if (c.codec.type == "pixels" || c.codec.type == "unshuffle") c.in_dim = 3 * f * f;
-  if (c.codec.type == "pca")
-    c.in_dim = channels_.value_or(codec_ ? std::min<int64_t>(16, 3 * f * f) : before);
-  if (c.codec.type == "wan" && codec_) c.in_dim = 16;
+  if (!codec_ && !factor_ && !channels_) return;
+  const bool pixels = c.codec.type == "pixels", wan = c.codec.type == "wan";
+  if (factor_ && (pixels || wan))
+    throw Error(Exit::usage, "--codec-factor: of unshuffle and pca; ", c.codec.type,
+                " has its own");
+  if (pixels || wan) c.codec.factor = wan ? 8 : 1;
+  const int64_t all = 3 * c.codec.factor * c.codec.factor;
+  c.in_dim = c.codec.type == "pca" ? channels_.value_or(std::min<int64_t>(16, all))
+             : wan                 ? 16
+                                   : all;
   c.out_dim = c.in_dim;
 }
 
@@ -150,15 +151,14 @@ Config ModelOptions::resolve(const Config* base) const {
   if (fast_ == "none") {
     c.fast.reset();
   } else {
-    if (!c.fast) {  // a plain Wan: as the released configuration converts it
+    if (!c.fast && (base != nullptr || fast_)) {  // as the released configuration converts it
       c.fast.emplace();
       c.fast->head_dim = default_fast_head(c.dim);
       c.attn_every_n_layers = every_.value_or(100);
       c.shift = shift_.value_or(0);
     }
-    change_layer(*c.fast);
+    if (c.fast) change_layer(*c.fast);
   }
-  c.check("model");
   return c;
 }
 

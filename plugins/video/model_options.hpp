@@ -17,11 +17,11 @@ class ModelOptions {
  public:
   void declare(CLI::App& app);
   /// The preset, or `base` if there is one, changed by what was given. A plain Wan becomes the
-  /// hybrid with the released layer, but for `--fast-weights none`. Errors: 64, 78
+  /// hybrid with the released layer, but for `--fast-weights none`. Not checked: classes come from
+  /// the data. Errors: 64
   Config resolve(const Config* base) const;
   /// As given; "nano" if none was.
   std::string preset() const { return preset_.empty() ? "nano" : preset_; }
-  bool preset_given() const { return !preset_.empty(); }
   bool codec_given() const { return codec_ || factor_; }
 
  private:

@@ -31,6 +31,7 @@ using train::Split;
 
 constexpr int kEvaluationTimes = 10;  // in linspace(0.05, 0.95)
 constexpr double kMemoryTime = 0.9;   // at which the memory test is told
+
 std::string bytes_text(double value) {
   char text[32];
   std::snprintf(text, sizeof text, "%.2f GiB", value / 1073741824.0);
@@ -79,22 +80,24 @@ class VideoTask final : public train::Task {
     if (!told_.init_from.empty()) base = Config::of(io::Checkpoint::open(told_.init_from));
     config_ = model_options_.resolve(base ? &*base : nullptr);
     recipe_ = told_.init_from.empty() ? Recipe::of(model_options_.preset()) : Recipe{};
-    if (!told_.data.empty()) set_ = TrainingSet(told_.data, config_);
-    if (config_.width == 0) {
-      config_.width = recipe_.width;
-      config_.height = recipe_.height;
+    if (!told_.data.empty())
+      set_ = TrainingSet(told_.data, config_, (base && base->fast) || model_options_.codec_given());
+    config_.check("model");
+    if (config_.width == 0) {  // as published
+      config_.width = 832;
+      config_.height = 480;
     }
     shape_ = set_.windows(config_, told_.chunks, recipe_.chunks, told_.repeats);
-    shift_ = config_.shift > 0 ? config_.shift : auto_shift(sequence().tokens);
+    shift_ = config_.shift > 0 ? config_.shift : auto_shift(extent().tokens);
   }
 
   train::Cost cost(const train::TaskSetup& setup) const override {
-    const auto sequence = this->sequence();
+    const auto extent = this->extent();
     const auto videos = static_cast<double>(batch_size() * told_.micro_batches);
     train::Cost cost;
     cost.parameters = parameter_count(config_);
-    cost.tokens = static_cast<int64_t>(videos) * sequence.length();
-    const double forward = forward_flops(config_, sequence);
+    cost.tokens = static_cast<int64_t>(videos) * extent.length();
+    const double forward = forward_flops(config_, extent);
     cost.flops = 3 * forward * videos;
     // Parameters, then gradients and two moments of those that are trained, and their averages.
     const double weights = 4 * static_cast<double>(cost.parameters);
@@ -102,20 +105,20 @@ class VideoTask final : public train::Task {
     const double averages = options_ != nullptr && options_->ema == 0 ? 0 : trained;
     const double number = setup.dtype == at::kBFloat16 ? 2 : 4;
     const double activations = static_cast<double>(batch_size()) *
-                               activation_bytes(config_, sequence, number, setup.recompute);
+                               activation_bytes(config_, extent, number, setup.recompute);
     cost.memory_bytes = weights + 3 * trained + averages + activations;
     cost.rows = {
         {"width x layers", concat(config_.dim, " x ", config_.num_layers)},
         {"frames", concat(config_.width, " x ", config_.height, ", ", shape_.frames, " of a clip")},
         {"latents", concat(shape_.channels, " x ", shape_.height, " x ", shape_.width, ", ",
                            shape_.chunks, " chunks of ", shape_.chunk_frames)},
-        {"tokens of a video", concat(sequence.entries(), " entries x ", sequence.tokens)},
+        {"tokens of a video", concat(extent.entries(), " entries x ", extent.tokens)},
         {"videos a step", concat(told_.micro_batches, " x ", batch_size())},
         {"FLOPs a video, forward", concat(forward / 1e9, " G")},
         {"parameters that are trained", concat(trained_parameters())},
         {"weights, gradients, moments, averages", bytes_text(weights + 3 * trained + averages)},
         {"activations (estimate)", bytes_text(activations)},
-        {"state of one film", bytes_text(state_bytes(config_, sequence.tokens))},
+        {"state of one film", bytes_text(state_bytes(config_, extent.tokens))},
     };
     return cost;
   }
@@ -199,7 +202,7 @@ class VideoTask final : public train::Task {
   }
 
  private:
-  Sequence sequence() const {
+  Extent extent() const {
     const int64_t rows = shape_.height / config_.patch_size[1];
     const int64_t columns = shape_.width / config_.patch_size[2];
     return {shape_.chunks, shape_.repeats,

@@ -16,7 +16,6 @@ namespace lact::video {
 /// Of a preset's training: spec video 6.1 and 10. As it stands: of fine-tuning.
 struct Recipe {
   int64_t batch = 1, chunks = 7;
-  int64_t width = 832, height = 480;  ///< of a dry run without data
   double learning_rate = 5e-6;
   int64_t warmup = 1000, steps = 5000;
   double ema = 0.995, weight_decay = 0;

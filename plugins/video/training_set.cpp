@@ -20,7 +20,8 @@ constexpr uint64_t kFitPurpose = 7;  // of random_stream
 
 }  // namespace
 
-TrainingSet::TrainingSet(const std::string& folder, Config& config) : folder_(folder) {
+TrainingSet::TrainingSet(const std::string& folder, Config& config, bool own_codec)
+    : folder_(folder) {
   clips_.emplace(Split::train, PackedClips::open(folder, "train"));
   if (fs::exists(fs::path(folder) / "validation.safetensors") ||
       fs::exists(fs::path(folder) / "validation.safetensors.index.json"))
@@ -30,7 +31,7 @@ TrainingSet::TrainingSet(const std::string& folder, Config& config) : folder_(fo
     if (other.width() != own.width() || other.height() != own.height() ||
         other.codec() != own.codec() || other.factor() != own.factor())
       throw Error(Exit::data, folder, ": train and validation differ in size or codec");
-  check_codec(config);
+  settle_codec(config, own_codec);
   config.width = own.width();
   config.height = own.height();
   config.rate = own.rate();
@@ -49,14 +50,16 @@ bool TrainingSet::latents() const {
   return has(Split::train) && !clips(Split::train).codec().empty();
 }
 
-void TrainingSet::check_codec(const Config& config) const {
+void TrainingSet::settle_codec(Config& config, bool own) const {
   if (!latents()) return;
-  const auto& own = clips_.at(Split::train);
-  const auto& want = config.codec;
-  if (own.codec() != want.type || own.factor() != want.factor)
-    throw Error(Exit::config, folder_, ": holds latents of codec ", own.codec(), ", factor ",
-                own.factor(), "; the model wants ", want.type, ", factor ", want.factor,
-                ": give --codec");
+  const auto& clips = clips_.at(Split::train);
+  const CodecOptions packed{clips.codec(), clips.factor()};
+  const int64_t channels = clips.read(0, 0, 1).size(1);
+  if (!own) config.codec = packed;
+  if (packed != config.codec || channels != config.in_dim)
+    throw Error(Exit::config, folder_, ": holds latents of codec ", packed.type, ", factor ",
+                packed.factor, ", ", channels, " channels; the model wants ", config.codec.type,
+                ", factor ", config.codec.factor, ", ", config.in_dim, " channels: give --codec");
 }
 
 void TrainingSet::settle_classes(Config& config) const {

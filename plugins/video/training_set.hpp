@@ -21,9 +21,9 @@ class TrainingSet {
   /// A run without data, as the dry run has it.
   TrainingSet() = default;
   /// The splits of a folder. The configuration takes size, rate and, if it wants some and has
-  /// none, classes from them.
+  /// none, classes from them; of latents also the codec, unless it has a codec of its `own`.
   /// Errors   65, 66; 78 if the clips are latents of another codec
-  TrainingSet(const std::string& folder, Config& config);
+  TrainingSet(const std::string& folder, Config& config, bool own);
 
   bool has(train::Split split) const { return clips_.count(split) > 0; }
   /// Errors   64, 66 if there is none
@@ -39,7 +39,7 @@ class TrainingSet {
   std::unique_ptr<Codec> fitted_codec(const Config& config, uint64_t seed) const;
 
  private:
-  void check_codec(const Config& config) const;
+  void settle_codec(Config& config, bool own) const;
   void settle_classes(Config& config) const;
   /// Frames of a clip that so many chunks take.
   int64_t frames(const Config& config, int64_t chunks) const;

@@ -1,0 +1,413 @@
+// lact-train video in this process, on clips that are made here.
+#include "support/test.hpp"
+
+#include <plugins/video/clips/packed_writer.hpp>
+#include <plugins/video/commands.hpp>
+#include <plugins/video/cost.hpp>
+#include <plugins/video/model.hpp>
+#include <plugins/video/training_clips.hpp>
+
+#include <lact/error.hpp>
+#include <lact/io/files.hpp>
+#include <lact/train/options.hpp>
+#include <lact/train/trainer.hpp>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <fstream>
+#include <sstream>
+
+using namespace lact;
+using namespace lact::video;
+using namespace lact::test;
+using at::Tensor;
+using nlohmann::json;
+using train::Split;
+
+namespace {
+
+namespace fs = std::filesystem;
+using Words = std::vector<std::string>;
+
+/// A bright column walks over frames of 8 x 8, at a place and in a direction of its own.
+Tensor clip_frames(int64_t number, int64_t frames, int64_t size = 8) {
+  const auto x = at::arange(size, at::kLong), t = at::arange(frames, at::kLong);
+  const int64_t way = number % 2 == 0 ? 1 : size - 1;
+  const auto place = (t * way + number).remainder(size);
+  const auto lit = x.view({1, 1, size, 1}).eq(place.view({frames, 1, 1, 1}));
+  return (lit.to(at::kByte) * 200 + 20).expand({frames, size, size, 3}).contiguous();
+}
+
+void write_clips(const fs::path& folder, int64_t count, int64_t frames) {
+  ClipFormat format;
+  format.width = format.height = 8;
+  format.rate = 10;
+  const auto write = [&](const char* split, int64_t first, int64_t clips) {
+    auto writer = std::make_unique<ClipWriter>(folder, split, format);
+    for (int64_t i = first; i < first + clips; ++i) {
+      writer->begin(
+          {"made", 0, i % 2 == 0 ? "to the right" : "to the left", i % 2 == 0 ? "right" : "left"});
+      writer->add(clip_frames(i, frames));
+    }
+    return writer;
+  };
+  const auto train = write("train", 0, count), validation = write("validation", 100, 3);
+  train->seal();
+  validation->seal();
+  commit(folder, *train, validation.get());
+}
+
+/// A small model for these clips: 3 chunks of 2 frames, 4 tokens a frame.
+Words small() {
+  return {"--preset",     "nano", "--dim",          "24", "--ffn-dim",  "32", "--num-heads", "2",
+          "--num-layers", "2",    "--fw-head-dim",  "12", "--freq-dim", "16", "--text-dim",  "8",
+          "--batch-size", "2",    "--warmup-steps", "2"};
+}
+
+Words operator+(Words a, const Words& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+/// A task with its options, as lact-train has them.
+struct Session {
+  std::unique_ptr<train::Task> task = make_task();
+  train::TrainOptions options;
+  int64_t stop_after = -1;
+  std::vector<std::string> infos, warnings;
+
+  explicit Session(const Words& words) {
+    CLI::App app;
+    task->prefer(options);
+    task->declare(app);
+    train::declare(app, options);
+    auto reversed = words;
+    std::reverse(reversed.begin(), reversed.end());
+    app.parse(reversed);
+  }
+
+  train::Outcome run(const fs::path& folder) {
+    options.output = folder.string();
+    cli::Context context;
+    context.dtype = "float32";
+    context.threads = 1;
+    int64_t seen = -1;
+    const train::Observer observer{[&](const std::string& line) { infos.push_back(line); },
+                                   [&](const std::string& line) { warnings.push_back(line); },
+                                   {},
+                                   [&] { return ++seen >= stop_after && stop_after >= 0; }};
+    task->configure();
+    return train::run(*task, options, context, observer);
+  }
+};
+
+fs::path trained(const fs::path& folder, const Words& words) {
+  Session session(words);
+  REQUIRE(session.run(folder) == train::Outcome::done);
+  return folder;
+}
+
+std::vector<json> metrics(const fs::path& run) {
+  std::vector<json> lines;
+  std::istringstream in(io::read_text(run / "metrics.jsonl"));
+  for (std::string line; std::getline(in, line);) lines.push_back(json::parse(line));
+  return lines;
+}
+
+std::map<std::string, std::string> bytes(const fs::path& run, int64_t step) {
+  std::map<std::string, std::string> files;
+  for (const auto& item : fs::directory_iterator(run / "checkpoints" / concat("step-", step))) {
+    const auto text = io::read_text(item.path());
+    files[item.path().filename()] = io::xxh3(text.data(), text.size());
+  }
+  return files;
+}
+
+std::string refusal(const Words& words, const fs::path& run) {
+  try {
+    Session(words).run(run);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+io::Checkpoint model_of(const fs::path& run) {
+  return io::Checkpoint::open(run / "latest");
+}
+
+int64_t parameters_in(const io::Checkpoint& model) {
+  int64_t count = 0;
+  for (const auto& name : model.names()) count += model.tensor(name).numel();
+  return count;
+}
+
+}  // namespace
+
+TEST_CASE("training lowers the loss, with fast weights and without their learning", "[train]") {
+  const TemporaryFolder folder;
+  write_clips(folder / "data", 12, 7);
+  const auto words = small() + Words{"--data",       (folder / "data").string(),
+                                     "--steps",      "60",
+                                     "--eval-every", "60",
+                                     "--save-every", "0",
+                                     "--ema",        "0"};
+  std::map<std::string, double> validation;
+  std::map<std::string, int64_t> count;
+  for (const std::string fast : {"on", "off"}) {
+    const auto run = trained(folder / fast, words + Words{"--fast-weights", fast});
+    const auto lines = metrics(run);
+    double first = 0, last = 0;
+    for (const auto& line : lines) {
+      if (!line.contains("loss_metrics/global_avg_loss")) continue;
+      if (first == 0) first = line["loss_metrics/global_avg_loss"];
+      last = line["loss_metrics/global_avg_loss"];
+    }
+    CAPTURE(fast, first, last);
+    CHECK(last < 0.8 * first);
+    validation[fast] = lines.back().at("validation_metrics/loss");
+    count[fast] = parameters_in(model_of(run));
+    // A mean over chunks of what each has; as many at the time of the memory test.
+    double mean = 0;
+    for (int i = 0; i < 3; ++i) {
+      mean += lines.back().at(concat("validation_metrics/loss_chunk_", i)).get<double>() / 3;
+      CHECK(lines.back().contains(concat("validation_metrics/velocity_chunk_", i)));
+    }
+    CHECK(mean == Approx(validation[fast]));
+    CHECK_FALSE(lines.back().contains("validation_metrics/loss_chunk_3"));
+  }
+  CHECK(count["on"] == count["off"]);
+  CHECK(validation["on"] != validation["off"]);
+}
+
+TEST_CASE("a run that stops and goes on ends in the bytes of one that never stopped", "[train]") {
+  const TemporaryFolder folder;
+  write_clips(folder / "data", 5, 9);
+  const auto extra =
+      GENERATE(Words{},
+               Words{"--codec", "pca", "--codec-factor", "2", "--codec-channels", "5",
+                     "--patch-size", "2", "--condition", "class", "--drop-text", "0.5"},
+               Words{"--condition", "bytes", "--repeats", "2", "--grad-accum", "2", "--text-len",
+                     "4", "--train-only", "attention"});
+  const auto words = small() + Words{"--data",         (folder / "data").string(),
+                                     "--steps",        "8",
+                                     "--save-every",   "3",
+                                     "--keep",         "9",
+                                     "--eval-every",   "4",
+                                     "--eval-batches", "1"} +
+                     extra;
+  const auto whole = trained(folder / "whole", words);
+  Session first(words), second(words + Words{"--resume"});
+  first.stop_after = 4;
+  CHECK(first.run(folder / "parts") == train::Outcome::interrupted);
+  CHECK(second.run(folder / "parts") == train::Outcome::done);
+  CHECK(bytes(folder / "parts", 8) == bytes(whole, 8));
+  CHECK(bytes(whole, 8) != bytes(whole, 6));
+  const auto last = metrics(whole).back(), again = metrics(folder / "parts").back();
+  CHECK(last.at("validation_metrics/loss") == again.at("validation_metrics/loss"));
+  // Principal components belong to the model.
+  CHECK(model_of(whole).contains("codec.basis") == (extra.size() > 2 && extra[1] == "pca"));
+}
+
+TEST_CASE("what is saved opens as a model that says what it was trained on", "[train]") {
+  const TemporaryFolder folder;
+  write_clips(folder / "data", 4, 6);
+  const auto run =
+      trained(folder / "run", small() + Words{"--data", (folder / "data").string(), "--steps", "1",
+                                              "--eval-every", "0", "--condition", "class"});
+  const auto checkpoint = model_of(run);
+  const auto config = Config::of(checkpoint);
+  CHECK(config.width == 8);
+  CHECK(config.height == 8);
+  CHECK(config.rate == 10);
+  CHECK(config.classes == std::vector<std::string>{"left", "right"});
+  CHECK(parameters_in(checkpoint) == parameter_count(config));
+  const auto model = VideoModel::load(config, checkpoint, at::kCPU);
+  CHECK(model.condition_table().size(0) == 3);
+
+  // As a start it has its own shape, and --preset would contradict.
+  CHECK_THAT(
+      refusal(small() + Words{"--init-from", run.string(), "--data", (folder / "data").string()},
+              folder / "other"),
+      Catch::Contains("--preset and --init-from"));
+  const auto again =
+      trained(folder / "again", {"--init-from", run.string(), "--data", (folder / "data").string(),
+                                 "--steps", "1", "--batch-size", "1", "--eval-every", "0"});
+  CHECK(Config::of(model_of(again)).dim == 24);
+}
+
+TEST_CASE("trained attention alone leaves all else as it was", "[train]") {
+  const TemporaryFolder folder;
+  write_clips(folder / "data", 4, 6);
+  const auto words = small() + Words{"--data",       (folder / "data").string(),
+                                     "--eval-every", "0",
+                                     "--ema",        "0",
+                                     "--save-every", "1",
+                                     "--keep",       "3"};
+  const auto run =
+      trained(folder / "run", words + Words{"--steps", "2", "--train-only", "attention"});
+  const auto before = io::Checkpoint::open(run / "checkpoints/step-1");
+  const auto after = io::Checkpoint::open(run / "checkpoints/step-2");
+  int64_t moved = 0;
+  for (const auto& name : after.names()) {
+    CAPTURE(name);
+    const bool same = same_bytes(before.tensor(name), after.tensor(name));
+    if (name.find(".self_attn.") == std::string::npos) CHECK(same);
+    moved += !same;
+  }
+  CHECK(moved > 10);
+}
+
+TEST_CASE("windows and what is drawn for them follow from their place in the run", "[data]") {
+  const TemporaryFolder folder;
+  write_clips(folder / "data", 6, 9);
+  const auto clips = PackedClips::open(folder / "data", "train");
+  WindowShape shape;
+  shape.frames = 4;
+  shape.repeats = 2;
+  shape.chunks = shape.chunk_frames = 2;
+  shape.channels = 3;
+  shape.height = shape.width = 8;
+  const auto source = window_source(clips, shape, {2, 3, 0.3});
+  const auto first = source->at(7, 4, 1, {0, 1});
+  const auto again = window_source(clips, shape, {2, 3, 0.3})->at(7, 4, 1, {0, 1});
+  for (const auto& [name, tensor] : first) CHECK(same_bytes(tensor, again.at(name)));
+  CHECK(first.at("frames").sizes() == at::IntArrayRef({2, 4, 8, 8, 3}));
+  CHECK(first.at("noise").sizes() == at::IntArrayRef({2, 2, 2, 2, 3, 8, 8}));
+  CHECK(first.at("times").sizes() == at::IntArrayRef({2, 2, 2}));
+  CHECK_FALSE(same_bytes(first.at("noise")[0], first.at("noise")[1]));
+  CHECK_FALSE(same_bytes(first.at("noise"), source->at(8, 4, 1, {0, 1}).at("noise")));
+
+  // Two processes see together what one of twice the batch sees; every clip comes once an epoch.
+  const auto wide = window_source(clips, shape, {4, 3, 0});
+  const auto half = window_source(clips, shape, {2, 3, 0});
+  std::vector<int64_t> seen(6, 0);
+  int64_t dropped = 0;
+  for (int64_t step = 0; step < 4; ++step)
+    for (int micro = 0; micro < 3; ++micro) {
+      const auto all = wide->at(7, step, micro, {0, 1});
+      for (int rank = 0; rank < 2; ++rank)
+        for (const auto& [name, tensor] : half->at(7, step, micro, {rank, 2})) {
+          CAPTURE(name, step, micro, rank);
+          CHECK(same_bytes(tensor, all.at(name).narrow(0, 2 * rank, 2)));
+        }
+      for (int64_t row = 0; row < 4; ++row)
+        ++seen[static_cast<size_t>(all.at("clips")[row].item<int64_t>())];
+      // Prompts are dropped of a whole batch or not at all.
+      const auto drop = source->at(7, step, micro, {0, 1}).at("clips").lt(0);
+      CHECK(drop.all().item<bool>() == drop.any().item<bool>());
+      dropped += drop.any().item<bool>();
+    }
+  CHECK(seen == std::vector<int64_t>(6, 8));
+  CHECK(dropped > 0);
+  CHECK(dropped < 12);
+}
+
+TEST_CASE("the preset sets what is not given, wherever it stands", "[options]") {
+  const auto told = [](const Words& words) { return Session(words).options; };
+  CHECK(told({}).learning_rate == 2e-3);
+  CHECK(told({}).ema == 0.99);
+  CHECK(told({"--preset", "small"}).learning_rate == 3e-4);
+  CHECK(told({"--preset", "small"}).ema == 0.999);
+  CHECK(told({"--lr", "0.1", "--preset", "small"}).learning_rate == 0.1);
+  CHECK(told({"--preset", "small", "--lr", "0.1"}).warmup_steps == 500);
+  CHECK(told({"--init-from", "x"}).learning_rate == 5e-6);
+  CHECK(told({"--init-from", "x", "--ema", "0"}).ema == 0);
+}
+
+TEST_CASE("clips that are too short, frames that do not fit and labels that lack are refused",
+          "[train]") {
+  const TemporaryFolder folder;
+  write_clips(folder / "data", 3, 5);
+  const auto words = small() + Words{"--data", (folder / "data").string(), "--steps", "1"};
+  CHECK_THAT(refusal(words + Words{"--chunks", "3"}, folder / "a"),
+             Catch::Contains("clip 0 has 5 frames; a step takes 6"));
+  CHECK_THAT(refusal(words + Words{"--patch-size", "3"}, folder / "b"),
+             Catch::Contains("frames of 8 x 8: expected multiples of 3 and 3"));
+  CHECK_THAT(refusal(small() + Words{"--steps", "1"}, folder / "c"),
+             Catch::Contains("--data is missing"));
+  // Without --chunks as many as all clips hold.
+  CHECK(refusal(words + Words{"--eval-every", "0"}, folder / "d") == "");
+}
+
+TEST_CASE("a plain Wan becomes a hybrid that at first says the same", "[wan]") {
+  const auto golden = source_root() / "tests/golden/video";
+  const auto io = io::SafeTensors::open(golden / "wan_tiny_io.safetensors");
+  for (const char* file : {"wan_tiny_official.safetensors", "wan_tiny_diffusers.safetensors"}) {
+    CAPTURE(file);
+    const auto checkpoint = io::Checkpoint::open(golden / file);
+    auto config = Config::of(checkpoint);
+    config.num_heads = 2;
+    config.text_len = 7;  // of which bare tensors tell nothing
+    config.fast.emplace();
+    config.fast->head_dim = 12;
+    config.attn_every_n_layers = 100;
+    config.chunk_frames = 3;
+    std::vector<std::string> fresh;
+    const auto model = VideoModel::load(config, checkpoint, at::kCPU, at::kFloat, &fresh);
+    CHECK(fresh.size() == 2 * 10);  // w0, w1, w2, scale, offset, norm; rates and gate with biases
+    const at::NoGradGuard no_grad;
+    const auto velocity = model.forward(io.tensor("in.x"), io.tensor("in.t").to(at::kFloat),
+                                        io.tensor("in.context"), make_plan(1), 2);
+    CHECK(scaled_error(velocity, io.tensor("out.velocity")) < 1e-5);
+  }
+}
+
+TEST_CASE("a plain Wan is fine-tuned on packed latents", "[wan]") {
+  const TemporaryFolder folder;
+  ClipFormat format;
+  format.width = 48;
+  format.height = 32;
+  format.rate = 16;
+  format.codec = "wan";
+  format.factor = 8;
+  format.channels = 4;
+  format.dtype = "F32";
+  ClipWriter writer(folder / "data", "train", format);
+  for (int64_t i = 0; i < 3; ++i) {
+    writer.begin({});
+    writer.add((at::arange(6 * 4 * 4 * 6, at::kFloat) * (0.1 + 0.05 * static_cast<double>(i)))
+                   .sin()
+                   .view({6, 4, 4, 6}));
+  }
+  writer.seal();
+  commit(folder / "data", writer, nullptr);
+  const auto start = source_root() / "tests/golden/video/wan_tiny_official.safetensors";
+  Session session({"--init-from", start.string(), "--num-heads", "2", "--fw-head-dim", "12",
+                   "--condition", "none", "--data", (folder / "data").string(), "--steps", "2",
+                   "--batch-size", "1", "--ema", "0", "--warmup-steps", "0"});
+  REQUIRE(session.run(folder / "run") == train::Outcome::done);
+  const auto before = io::Checkpoint::open(start), after = model_of(folder / "run");
+  for (const auto& name : before.names()) {
+    CAPTURE(name);
+    REQUIRE(after.contains(name));
+    // Two steps of AdamW at a rate of 5e-6.
+    CHECK((after.tensor(name) - before.tensor(name)).abs().max().item<double>() < 1.1e-5);
+  }
+  // What is new moves ten times as fast.
+  const auto gate = after.tensor("blocks.0.self_attn.ttt_scale_proj.bias").abs().item<double>();
+  CHECK(gate > 2e-5);
+  CHECK(gate < 1.1e-4);
+}
+
+TEST_CASE("the released sizes cost what they should", "[cost]") {
+  const auto config = Config::preset("wan_1.3b");
+  CHECK(parameter_count(config) == 1631863570);
+  // Seven chunks of 4680 tokens: the products with parameters of self attention and feed-forward
+  // are most of it, 60840 tokens through 30 blocks.
+  const Extent sequence{7, 1, 4680};
+  CHECK(sequence.length() == 60840);
+  const double tokens = 60840, d = 1536, products = 30 * tokens * (8 * d * d + 4 * d * 8960);
+  const double forward = forward_flops(config, sequence);
+  CHECK(forward > products);
+  CHECK(forward < 2.5 * products);
+  CHECK(activation_bytes(config, sequence, 2, true) <
+        0.1 * activation_bytes(config, sequence, 2, false));
+  // Fast weights of 1536 x 3072 x 3 and a window of 4680 keys and values, 30 times, in float32.
+  CHECK(state_bytes(config, 4680) ==
+        Approx(4 * 30 * (3 * 1536.0 * 1536 + 2 * 4680.0 * 1536 + 2 * (2 * 1536.0 + 768))));
+}
