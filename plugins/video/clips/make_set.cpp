@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::array kSplits{"train", "validation"};
 constexpr uint64_t kTrainPurpose = 22, kValidationPurpose = 23;
-constexpr int64_t kBatch = 64;  // clips in memory
+constexpr int64_t kMostClips = 64, kMostBytes = int64_t{1} << 28;  // in memory
 
 }  // namespace
 
@@ -76,9 +76,10 @@ void make_set(const MadeSetOptions& options, int64_t width, int64_t height, cons
   for (const size_t split : {0, 1}) {
     if (counts[split] == 0) continue;
     auto& writer = writers[split].emplace(options.output, kSplits[split], format, shard_bytes);
-    for (int64_t first = 0; first < counts[split]; first += kBatch) {
+    int64_t batch = at::get_num_threads();  // until the size of a clip is known
+    for (int64_t first = 0; first < counts[split];) {
       if (cli::stop_requested()) throw cli::Interrupted();
-      std::vector<MadeClip> clips(static_cast<size_t>(std::min(kBatch, counts[split] - first)));
+      std::vector<MadeClip> clips(static_cast<size_t>(std::min(batch, counts[split] - first)));
       at::parallel_for(0, static_cast<int64_t>(clips.size()), 1, [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i)
           clips[static_cast<size_t>(i)] = (*makers[split])(purposes[split], first + i);
@@ -88,6 +89,9 @@ void make_set(const MadeSetOptions& options, int64_t width, int64_t height, cons
         writer.add(clip.frames);
         progress.set(static_cast<double>(++done));
       }
+      first += static_cast<int64_t>(clips.size());
+      const auto bytes = static_cast<int64_t>(clips[0].frames.nbytes());
+      batch = std::max<int64_t>(std::min(kMostBytes / bytes, kMostClips), at::get_num_threads());
     }
     json[kSplits[split]] = {{"clips", writer.clips()},
                             {"frames", writer.frames()},
