@@ -10,6 +10,7 @@
 
 #include <chrono>
 #include <fstream>
+#include <map>
 #include <sstream>
 
 namespace lact::test {
@@ -22,9 +23,10 @@ fs::path golden(const std::string& name) {
   return source_root() / "tests/golden" / (name + ".safetensors");
 }
 
-Result verify(std::vector<std::string> arguments) {
+Result verify(std::vector<std::string> arguments,
+              std::map<std::string, std::string> environment = {}) {
   arguments.insert(arguments.begin(), {"lact-bench", "verify", "--device", "cpu"});
-  return run(arguments);
+  return run(arguments, "", std::move(environment));
 }
 
 /// The first value of a tensor becomes another one: one byte of it.
@@ -59,12 +61,14 @@ void write_unseen(const fs::path& file, float result) {
 
 TEST_CASE("golden files of the operator and of the plugins pass, and are counted") {
   const auto views = (source_root() / "tests/golden/views").string();
-  const auto result = verify({golden("llm/apply").string(), golden("llm/layer_momentum").string(),
-                              golden("llm/stream_momentum").string(), views, "--data", views});
+  const auto video = (source_root() / "tests/golden/video").string();
+  const auto result =
+      verify({golden("llm/apply").string(), golden("llm/layer_momentum").string(),
+              golden("llm/stream_momentum").string(), views, video, "--data", views});
   CAPTURE(result.out);
   CHECK(result.exit == 0);
   CHECK(result.err.empty());
-  CHECK(result.out.find("files: 18 PASS, 0 FAIL, 0 skipped\n") != std::string::npos);
+  CHECK(result.out.find("files: 35 PASS, 0 FAIL, 5 skipped\n") != std::string::npos);
 }
 
 TEST_CASE("a changed byte makes verify fail and name the tensor") {
@@ -97,7 +101,11 @@ TEST_CASE("files that nobody can replay are passed over with a line that says wh
                         {{"case", R"({"kind": "rope3d", "tolerance": {}})"}});
   io::write_safetensors(folder / "c.safetensors", {{"x", one}},
                         {{"case", R"({"kind": "opera", "tolerance": {}})"}});
-  const auto result = verify({folder.path().string()});
+  // A plugin that does not load hides the one behind it.
+  fs::create_directory(folder / "plugins");
+  std::ofstream(folder / "plugins/lact-video.so") << "no library";
+  const auto result =
+      verify({folder.path().string()}, {{"LACT_PLUGIN_PATH", (folder / "plugins").string()}});
   CHECK(result.exit == 0);
   CHECK(result.err.empty());
   CHECK(result.out.find("no case in its metadata") != std::string::npos);

@@ -92,11 +92,15 @@ def words_and_values():
         pathlib.Path(folder, "a-folder").mkdir()
         cases = [
             (["lact-train", "te"], {"text"}),
-            (["lact-train", ""], {"text", "views"}),
+            (["lact-train", ""], {"text", "video", "views"}),
             (["lact-bench", "pl"], {"plot", "plugins"}),
             (["lact-tokenize", "text", ""], {"train", "encode", "decode", "info"}),
             (["lact-tokenize", "text", "e"], {"encode"}),
             (["lact-tokenize", "views", ""], {"pack", "info", "objects"}),
+            (["lact-tokenize", "video", ""], {"pack", "info", "digits", "pan"}),
+            (["lact-generate", "vi"], {"video"}),
+            (["lact-generate", "video", "--sampler", ""], {"unipc", "euler"}),
+            (["lact-bench", "quality", "vi"], {"video", "views"}),
             (["lact-render", "vi"], {"views"}),
             (["lact-render", "views", "--blend", ""], {"linear", "slerp"}),
             (["lact-tokenize", "--seed", "7", "--device", "text", "-v", "text", "tr"], {"train"}),

@@ -62,7 +62,7 @@ def everything_is_there():
     prefixes[0].rename(PREFIX)
     expect(listing("bin/*") == sorted(TOOLS), listing("bin/*"))
     expect([name + ".1" for name in TOOLS] == listing("share/man/man1/*"), listing("share/man/man1/*"))
-    expect(listing("lib*/**/plugins/*") == ["lact-text.so", "lact-views.so"], listing("lib*/**/plugins/*"))
+    expect(listing("lib*/**/plugins/*") == ["lact-text.so", "lact-video.so", "lact-views.so"], listing("lib*/**/plugins/*"))
     for place, name in (("bash-completion/completions", "{}"), ("zsh/site-functions", "_{}"),
                         ("fish/vendor_completions.d", "{}.fish")):
         expect(listing(f"share/{place}/*") == sorted(map(name.format, TOOLS)), listing(f"share/{place}/*"))
