@@ -53,7 +53,7 @@ at::Tensor window_attention(const at::Tensor& q, const at::Tensor& k, const at::
                             const at::Tensor& before_v = {});
 
 /// x [B, L, d], normalised; context [B, R, d], whose last row stands for `padding` equal ones.
-/// -> [B, L, d], or [B, 1, d] where one row is all there is to see.
+/// -> [B, L, d]; where one row is all there is to see, x is not looked at: [B, 1, d].
 at::Tensor cross_attention(const Part& p, const at::Tensor& x, const at::Tensor& context,
                            int64_t padding, int64_t heads, double eps);
 

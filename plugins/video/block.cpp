@@ -54,10 +54,13 @@ Tensor block(const Config& c, const Parameters& parameters, int64_t index, const
   auto x = added(
       in, row[2],
       self_attention(c, parameters, index, modulated(in, row[0], row[1], c.eps), pass, memory));
-  const auto y = at::layer_norm(x, {c.dim}, p("norm3.weight").to(x.dtype()),
-                                p("norm3.bias").to(x.dtype()), c.eps);
-  x = x + cross_attention(Part(parameters, "cross_attn."), y.to(pass.compute), context, padding,
-                          c.num_heads, c.eps);
+  const Part cross(parameters, "cross_attn.");
+  Tensor y;  // one row of text says the same to all tokens
+  if (context.size(1) > 1)
+    y = at::layer_norm(x, {c.dim}, p("norm3.weight").to(x.dtype()), p("norm3.bias").to(x.dtype()),
+                       c.eps)
+            .to(pass.compute);
+  x = x + cross_attention(cross, y, context, padding, c.num_heads, c.eps);
   const auto hidden = nn::affine(modulated(x, row[3], row[4], c.eps).to(pass.compute),
                                  p("ffn.0.weight"), p("ffn.0.bias"));
   return added(x, row[5], nn::affine(at::gelu(hidden, "tanh"), p("ffn.2.weight"), p("ffn.2.bias")));

@@ -96,11 +96,13 @@ Computed window_masks(Golden& file) {
 Config config_of(const Golden& file, nlohmann::json values, const nlohmann::json& layer) {
   if (!layer.is_null()) values["efficient_attn_config"] = layer;
   values.erase("attn");
+  values["condition"] = "umt5";  // its prompts are looked at
   return Config::from_json(values, file.name() + ": case: config");
 }
 
 Computed ar_layer(Golden& file) {
   auto layer = file.option("options");
+  if (!layer.is_object()) file.refuse("case: options: expected a JSON object");
   layer["kv_cache_size"] = file.integer("kv_cache_size", -1, kMost);
   const auto f = file.integer("frames", 1, kMost);
   const auto c = config_of(file,
@@ -137,7 +139,8 @@ Computed ar_layer(Golden& file) {
 }
 
 VideoModel model_of(Golden& file) {
-  const auto& values = file.option("config");
+  auto values = file.option("config");
+  if (values.is_object()) values["chunk_frames"] = file.integer("frames", 1, kMost);
   const auto layer =
       values.is_object() && values.contains("attn") ? values["attn"] : nlohmann::json();
   VideoModel model(config_of(file, values, layer),
@@ -270,6 +273,7 @@ Computed wan_transformer(Golden& file) {
     if (!std::filesystem::exists(path, error)) continue;
     const auto checkpoint = io::Checkpoint::open(path);
     auto config = Config::of(checkpoint);
+    config.condition = "umt5";
     config.text_len = T.size;  // diffusers' does not say it: prompts come padded
     if (config.in_dim != c.size || config.text_dim != text.size ||
         h.size % config.patch_size[1] != 0 || w.size % config.patch_size[2] != 0 ||
@@ -321,6 +325,7 @@ struct Small {
     c.freq_dim = 16;
     c.text_dim = 6;
     c.text_len = 3;
+    c.condition = "umt5";
     c.patch_size = {1, 2, 2};
     c.fast->head_dim = 12;
     c.fast->muon = true;

@@ -126,9 +126,11 @@ Tensor VideoModel::head(const Tensor& x, const Tensor& e, at::IntArrayRef shape)
 Tensor VideoModel::context(const Tensor& text) const {
   if (text.dim() != 3 || text.size(1) > config_.text_len || text.size(2) != config_.text_dim)
     throw Error(Exit::internal, "video: a prompt of ", text.sizes(), " does not fit the model");
+  // A model that is told nothing sees zeros alone.
+  const auto said = config_.condition == "none" ? text.slice(1, 0, 0) : text;
+  const bool padded = said.size(1) < config_.text_len;
+  const auto in = padded ? at::constant_pad_nd(said, {0, 0, 0, 1}) : said;
   const auto part = Part(outer_, "text_embedding.");
-  const bool padded = text.size(1) < config_.text_len;
-  const auto in = padded ? at::constant_pad_nd(text, {0, 0, 0, 1}) : text;
   const auto hidden = nn::affine(in.to(compute_), part("0.weight"), part("0.bias"));
   return nn::affine(at::gelu(hidden, "tanh"), part("2.weight"), part("2.bias"));
 }
