@@ -51,7 +51,7 @@ const std::vector<Target>& targets() {
   static const std::vector<Target> all = [] {
     std::vector<Target> list;
     for (const auto& some : {io_targets(), pickle_targets(), config_targets(), text_targets(),
-                             media_targets(), views_targets(), model_targets()})
+                             media_targets(), views_targets(), video_targets(), model_targets()})
       list.insert(list.end(), some.begin(), some.end());
     return list;
   }();

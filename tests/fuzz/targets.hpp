@@ -35,6 +35,7 @@ std::vector<Target> config_targets();
 std::vector<Target> text_targets();
 std::vector<Target> media_targets();
 std::vector<Target> views_targets();
+std::vector<Target> video_targets();
 std::vector<Target> model_targets();
 /// A folder of this process, in memory where there is such a place; removed at its end.
 const std::filesystem::path& scratch();

@@ -2,7 +2,6 @@
 
 #include <lact/error.hpp>
 #include <lact/random.hpp>
-#include <plugins/common/media/image.hpp>
 
 #include <zlib.h>
 
@@ -173,21 +172,6 @@ DigitImages read_digits(const fs::path& where) {
   if (!is_idx(bytes)) return parse_digits_csv(bytes, file.string());
   const auto labels = labels_beside(file);
   return parse_idx(bytes, file.string(), read_gzip(labels), labels.string());
-}
-
-DigitImages resized(const DigitImages& digits, int64_t size) {
-  if (size == digits.size) return digits;
-  DigitImages all{size, {}};
-  media::Image image(digits.size, digits.size);
-  for (const auto& digit : digits.digits) {
-    for (size_t i = 0; i < digit.pixels.size(); ++i)
-      std::fill_n(&image.pixels[3 * i], 3, digit.pixels[i]);
-    const auto small = media::resize(image, size, size);
-    Digit one{digit.label, {}};
-    for (size_t i = 0; i < small.pixels.size(); i += 3) one.pixels.push_back(small.pixels[i]);
-    all.digits.push_back(std::move(one));
-  }
-  return all;
 }
 
 std::pair<DigitImages, DigitImages> split_digits(const DigitImages& all, uint64_t seed) {

@@ -35,9 +35,6 @@ DigitImages parse_digits_csv(std::string_view text, const std::string& name);
 /// Errors   65, 66
 DigitImages read_digits(const std::filesystem::path& where);
 
-/// The digits scaled to another size by Lanczos' filter.
-DigitImages resized(const DigitImages& digits, int64_t size);
-
 /// Of each label a tenth, at least one, is kept apart: first those to train on. The same seed takes
 /// the same ones. Errors: 65 if a label has a single picture
 std::pair<DigitImages, DigitImages> split_digits(const DigitImages& all, uint64_t seed);

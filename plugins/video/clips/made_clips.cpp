@@ -2,6 +2,7 @@
 
 #include <lact/error.hpp>
 #include <lact/random.hpp>
+#include <plugins/common/media/image.hpp>
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
@@ -28,6 +29,21 @@ void draw(const Digit& from, int64_t size, uint8_t* frame, int64_t width, int64_
 }
 
 }  // namespace
+
+DigitImages resized(const DigitImages& digits, int64_t size) {
+  if (size == digits.size) return digits;
+  DigitImages all{size, {}};
+  media::Image image(digits.size, digits.size);
+  for (const auto& digit : digits.digits) {
+    for (size_t i = 0; i < digit.pixels.size(); ++i)
+      std::fill_n(&image.pixels[3 * i], 3, digit.pixels[i]);
+    const auto small = media::resize(image, size, size);
+    Digit one{digit.label, {}};
+    for (size_t i = 0; i < small.pixels.size(); i += 3) one.pixels.push_back(small.pixels[i]);
+    all.digits.push_back(std::move(one));
+  }
+  return all;
+}
 
 double bounced(double place, double span) {
   if (span <= 0) return 0;

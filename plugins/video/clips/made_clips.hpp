@@ -17,6 +17,9 @@ struct MadeClip {
   at::Tensor frames;  ///< uint8 [F, H, W, 3]
 };
 
+/// The digits scaled to another size by Lanczos' filter.
+DigitImages resized(const DigitImages& digits, int64_t size);
+
 /// A ball between walls 0 and `span`, at a place reckoned as if there were none: 0 <= result <=
 /// span.
 double bounced(double place, double span);
