@@ -101,9 +101,7 @@ class BenchVideo final : public plugin::Command {
     std::sort(chunks.begin(), chunks.end());
     if (!chunks.empty() && chunks[0] < 1)
       throw Error(Exit::usage, "--chunks: the first chunk is 1, not ", chunks[0]);
-    const auto dtype = ops::resolve_dtype(context.dtype, context.device);
-    dtype_ = ops::dtype_name(dtype);
-    auto model = load(dtype);
+    auto model = load();
     const auto& config = model.config();
     const int64_t factor = factor_of(config);
     h_ = height_.value_or(config.height > 0 ? config.height : 64) / factor;
@@ -112,7 +110,7 @@ class BenchVideo final : public plugin::Command {
       throw Error(Exit::usage, "--width, --height: this model takes multiples of ",
                   factor * config.patch_size[2], " x ", factor * config.patch_size[1]);
     tokens_ = model.chunk_tokens(h_, w_);
-    ceiling_ = ops::product_rate(context.device, dtype);
+    ceiling_ = ops::product_rate(context.device, model.compute_dtype());
     cli::Table table(context.json ? "json" : bench_.format, {{"test", 14},
                                                              {"tokens", 8, true},
                                                              {"seconds", 16, true},
@@ -127,11 +125,16 @@ class BenchVideo final : public plugin::Command {
   }
 
  private:
-  VideoModel load(at::ScalarType dtype) const {
+  VideoModel load() {
+    const auto settle = [this](const Config& config) {
+      const auto dtype = ops::resolve_dtype(usual_dtype(context_->dtype, config), context_->device);
+      dtype_ = ops::dtype_name(dtype);
+      return dtype;
+    };
     if (model_.empty()) {
-      auto model = VideoModel::fresh(options_.resolve(nullptr), context_->seed.value_or(42),
-                                     context_->device);
-      model.set_compute_dtype(dtype);
+      const auto config = options_.resolve(nullptr);
+      auto model = VideoModel::fresh(config, context_->seed.value_or(42), context_->device);
+      model.set_compute_dtype(settle(config));
       return model;
     }
     for (const auto* option : shape_)
@@ -139,7 +142,8 @@ class BenchVideo final : public plugin::Command {
         throw Error(Exit::usage, "--model says what the model is: ", option->get_name(),
                     " does not go with it");
     const auto checkpoint = io::Checkpoint::open(model_);
-    return VideoModel::load(Config::of(checkpoint), checkpoint, context_->device, dtype);
+    const auto config = Config::of(checkpoint);
+    return VideoModel::load(config, checkpoint, context_->device, settle(config));
   }
 
   static void poll() {

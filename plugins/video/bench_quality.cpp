@@ -21,7 +21,6 @@
 #include <map>
 #include <numeric>
 #include <optional>
-#include <utility>
 
 namespace lact::video {
 namespace {
@@ -34,6 +33,12 @@ constexpr int64_t kColumns = 12;      // of a sheet
 constexpr int64_t kLeastHeight = 64;  // of a picture on it
 constexpr uint64_t kUsualSeed = 95;
 const char* const kBaseline = "last frame repeated";
+
+struct BaselineRow {
+  nlohmann::ordered_json chunk;
+  std::string frames;
+  Likeness likeness;
+};
 
 /// Pixels repeated until a picture can be seen.
 media::Image enlarged(const Tensor& picture) {
@@ -100,6 +105,8 @@ class QualityVideo final : public plugin::Command {
                                                        {"velocity", 9, true}});
     const auto names = model_names();
     for (size_t i = 0; i < models_.size(); ++i) measure(models_[i], names[i], data, context, table);
+    for (const auto& one : baseline_)
+      row(table, kBaseline, one.chunk, one.frames, one.likeness, {});
     table.finish();
     if (!sheet_.empty()) media::write_image(sheet_, sheet());
   }
@@ -145,8 +152,8 @@ class QualityVideo final : public plugin::Command {
   void measure(const std::string& place, const std::string& name, const PackedClips& data,
                const cli::Context& context, cli::Table& table) {
     const auto checkpoint = io::Checkpoint::open(place);
-    const auto dtype = ops::resolve_dtype(context.dtype, context.device);
     const auto config = Config::of(checkpoint);
+    const auto dtype = ops::resolve_dtype(usual_dtype(context.dtype, config), context.device);
     const auto loaded = surroundings_.load(checkpoint, config, context.device, dtype);
     const int64_t tokens = chunk_tokens(loaded, data.width(), data.height());
     ContinuationOptions options;
@@ -200,10 +207,10 @@ class QualityVideo final : public plugin::Command {
       if (c >= given) sum.add(scores[c]);
     }
     row(table, name, "mean", frames(given, scores.size()), sum.ours, sum);
-    if (std::exchange(baseline_, true)) return;
+    if (!baseline_.empty()) return;
     for (size_t c = given; c < scores.size(); ++c)
-      row(table, kBaseline, static_cast<int64_t>(c), frames(c, c + 1), scores[c].repeated, {});
-    row(table, kBaseline, "mean", frames(given, scores.size()), sum.repeated, {});
+      baseline_.push_back({static_cast<int64_t>(c), frames(c, c + 1), scores[c].repeated});
+    baseline_.push_back({"mean", frames(given, scores.size()), sum.repeated});
   }
 
   void row(cli::Table& table, const std::string& name, const nlohmann::ordered_json& chunk,
@@ -263,7 +270,7 @@ class QualityVideo final : public plugin::Command {
   int64_t given_ = 2, chunks_ = 0, most_ = 0, seeds_ = 1, at_once_ = 8, sheet_clips_ = 4;
   Surroundings surroundings_;
   SamplingOptions sampling_;
-  bool baseline_ = false;  // was printed
+  std::vector<BaselineRow> baseline_;  // of the first model's chunks
   std::vector<int64_t> clips_;
   std::vector<std::string> order_;                    // of parts on the sheet
   std::map<std::string, std::vector<Tensor>> parts_;  // a clip each

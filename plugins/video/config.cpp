@@ -14,6 +14,7 @@ using Shapes = std::vector<std::pair<std::string, std::vector<int64_t>>>;
 
 constexpr int64_t kLargestSize = 1 << 20;
 constexpr int64_t kMostLayers = 1000;
+constexpr int64_t kNarrow = 512;
 constexpr int64_t kMostClasses = 100'000;
 
 /// Linear layer `name` of a list of shapes.
@@ -192,6 +193,10 @@ Config Config::preset(const std::string& name) {
   std::string list;
   for (const auto& one : presets()) list += (list.empty() ? "" : ", ") + one;
   throw Error(Exit::usage, "--preset ", name, ": expected one of ", list);
+}
+
+std::string usual_dtype(const std::string& asked, const Config& config) {
+  return asked == "auto" && config.dim < kNarrow ? "float32" : asked;
 }
 
 Shapes parameter_shapes(const Config& c) {

@@ -80,6 +80,10 @@ struct Config {
   static std::vector<std::string> presets();
 };
 
+/// What --dtype means: products of narrow models gain nothing from bfloat16 and lose digits, so
+/// that "auto" is float32 for them.
+std::string usual_dtype(const std::string& asked, const Config& config);
+
 /// Official names and shapes of all parameters in the order of the specification's table; with
 /// condition "class" or "bytes" also `condition.table`, with codec "pca" the buffers `codec.mean`,
 /// `codec.basis`, `codec.scale` are not among them (see codec.hpp).

@@ -77,7 +77,7 @@ class Generate final : public plugin::Command {
     check_prompts(config);
     if (width_) config.width = *width_;
     if (height_) config.height = *height_;
-    const auto dtype = products(context);
+    const auto dtype = products(context, config);
     Texts texts;
     if (Surroundings::has_encoder(config)) texts = embed(config, nullptr, context);
     const auto loaded = surroundings_.load(checkpoint, config, context.device, dtype);
@@ -200,9 +200,9 @@ class Generate final : public plugin::Command {
   // --- making ready ------------------------------------------------------------------------------
 
   /// A state goes on in the type it was computed in.
-  at::ScalarType products(const cli::Context& context) const {
+  at::ScalarType products(const cli::Context& context, const Config& config) const {
     if (!state_ || context.dtype != "auto")
-      return ops::resolve_dtype(context.dtype, context.device);
+      return ops::resolve_dtype(usual_dtype(context.dtype, config), context.device);
     const auto found = state_->metadata.find("dtype");
     if (found != state_->metadata.end())
       for (const auto type : {at::kFloat, at::kBFloat16})

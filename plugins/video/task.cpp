@@ -83,6 +83,7 @@ class VideoTask final : public train::Task {
     if (!told_.data.empty())
       set_ = TrainingSet(told_.data, config_, (base && base->fast) || model_options_.codec_given());
     config_.check("model");
+    if (options_ != nullptr) options_->auto_dtype = usual_dtype("auto", config_);
     if (config_.width == 0) {  // as published
       config_.width = 832;
       config_.height = 480;

@@ -15,10 +15,10 @@ void TrainCommand::declare(CLI::App& app) {
 void TrainCommand::run(cli::Context& context) {
   task_->configure();
   if (options_.dry_run) {
-    cli::out(train::describe(
-        task_->cost({context.device, ops::resolve_dtype(context.dtype, context.device),
-                     context.seed.value_or(0), options_.recompute}),
-        context.json));
+    const auto& dtype = context.dtype == "auto" ? options_.auto_dtype : context.dtype;
+    cli::out(train::describe(task_->cost({context.device, ops::resolve_dtype(dtype, context.device),
+                                          context.seed.value_or(0), options_.recompute}),
+                             context.json));
     return;
   }
   std::optional<cli::Progress> progress;

@@ -34,10 +34,11 @@ std::string stored_word(const std::string& stored, const char* key, const std::s
 
 }  // namespace
 
-Settled settle(const cli::Context& context) {
+Settled settle(const cli::Context& context, const std::string& auto_dtype) {
   Settled now;
   now.device = context.device.str();
-  now.dtype = ops::dtype_name(ops::resolve_dtype(context.dtype, context.device));
+  now.dtype = ops::dtype_name(
+      ops::resolve_dtype(context.dtype == "auto" ? auto_dtype : context.dtype, context.device));
   now.threads = context.threads > 0 ? context.threads : at::get_num_threads();
   now.seed = context.seed.value_or(kDefaultSeed);
   return now;

@@ -14,8 +14,8 @@ struct Settled {
   uint64_t seed = 0;
 };
 
-/// For a new run: what was asked for, measured where "auto".
-Settled settle(const cli::Context& context);
+/// For a new run: what was asked for, measured where "auto" is left.
+Settled settle(const cli::Context& context, const std::string& auto_dtype);
 
 /// What the run was started with, from its run.toml.
 /// Errors   64 if an option asks for something else, 65 if run.toml lacks it; both name `run`

@@ -109,7 +109,8 @@ class Run {
                   ": holds a run; give --resume to go on with it, or another --output");
     if (options_.resume && !exists) info("no run in ", options_.output, " yet: starting one");
     const auto stored = exists ? directory_.config() : std::string();
-    settled_ = exists ? settled_before(context_, stored, options_.output) : settle(context_);
+    settled_ = exists ? settled_before(context_, stored, options_.output)
+                      : settle(context_, options_.auto_dtype);
     at::set_num_threads(settled_.threads);
     config_ = run_config(context_, settled_);
     if (!exists) return;

@@ -33,6 +33,8 @@ struct TrainOptions {
   int64_t save_every = 100;  ///< 0: at the end only
   int keep = 2;              ///< newest checkpoints
 
+  /// What --dtype auto means; a task that knows its widths may say float32 in configure().
+  std::string auto_dtype = "auto";
   bool recompute = false;
   bool resume = false;
   bool dry_run = false;
