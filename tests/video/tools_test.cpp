@@ -315,8 +315,8 @@ TEST_CASE("quality gives a row for each chunk and model, and the last frame besi
   CHECK(rows[3]["frames"] == "6-7");
   CHECK(rows[3]["psnr"].get<double>() > 1);
   CHECK(rows[4]["chunk"] == "mean");
-  CHECK(rows[6]["model"] == "last frame repeated");
   CHECK(rows[9]["model"] == "free");
+  CHECK(rows[10]["model"] == "last frame repeated");
   CHECK(media::read_image(m.folder / "sheet.png").height > 6 * 64);
   io::write_text(m.folder / "quality.json", result.out);
   const auto plot = run({"lact-bench", "plot", m.path("quality.json"), "-o", m.path("q.svg")});
