@@ -343,6 +343,7 @@ TEST_CASE("a plain Wan becomes a hybrid that at first says the same", "[wan]") {
     auto config = Config::of(checkpoint);
     config.num_heads = 2;
     config.text_len = 7;  // of which bare tensors tell nothing
+    config.condition = "umt5";
     config.fast.emplace();
     config.fast->head_dim = 12;
     config.attn_every_n_layers = 100;
