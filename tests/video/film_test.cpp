@@ -1,5 +1,6 @@
 // A film is the same however it is cut into runs, and remembers in constant space.
 #include "small_film.hpp"
+#include "support/mutate.hpp"
 #include "support/test.hpp"
 
 #include <lact/error.hpp>
@@ -263,6 +264,27 @@ TEST_CASE("states of another model, of no film, and malformed ones are refused b
     state.tensors.erase(name);
     CHECK_THROWS_AS(again(state), Error);
   }
+}
+
+TEST_CASE("whatever a state says of its film, it is taken or refused") {
+  auto film = begin(quick(2));
+  go_on(film, 1);
+  const auto good = film.save("hash");
+  int taken = 0;
+  const auto count = static_cast<size_t>(test::trials(300));
+  for (const auto& words : test::malformed_inputs({good.value("film")}, count)) {
+    auto state = good;
+    state.metadata["film"] = words;
+    try {
+      auto other = again(state);
+      ++taken;
+      if (other.width() * other.height() <= 64 * 64 && other.options().steps < 100) go_on(other, 1);
+    } catch (const Error& error) {
+      CAPTURE(words, error.what());
+      CHECK((error.code() == Exit::data || error.code() == Exit::usage));
+    }
+  }
+  CHECK(taken < test::trials(300) / 2);
 }
 
 TEST_CASE("sizes without whole patches are refused with what fits") {
