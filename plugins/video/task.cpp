@@ -38,6 +38,12 @@ std::string bytes_text(double value) {
   return text;
 }
 
+std::string flops_text(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.4g T", value / 1e12);
+  return text;
+}
+
 bool ends_with_any(const std::string& name, std::initializer_list<const char*> endings) {
   return std::any_of(endings.begin(), endings.end(), [&](const std::string& end) {
     return name.size() >= end.size() &&
@@ -115,7 +121,7 @@ class VideoTask final : public train::Task {
                            shape_.chunks, " chunks of ", shape_.chunk_frames)},
         {"tokens of a video", concat(extent.entries(), " entries x ", extent.tokens)},
         {"videos a step", concat(told_.micro_batches, " x ", batch_size())},
-        {"FLOPs a video, forward", concat(forward / 1e9, " G")},
+        {"FLOPs a video, forward", flops_text(forward)},
         {"parameters that are trained", concat(trained_parameters())},
         {"weights, gradients, moments, averages", bytes_text(weights + 3 * trained + averages)},
         {"activations (estimate)", bytes_text(activations)},

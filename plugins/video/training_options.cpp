@@ -32,7 +32,8 @@ void Recipe::put(train::TrainOptions& options) const {
 void TrainingOptions::declare(CLI::App& app) {
   add(app, "Model", "--init-from", init_from,
       "model to start from: a directory or file, of ours or a plain Wan 2.1 (.safetensors, .pth), "
-      "which becomes the hybrid");
+      "which becomes the hybrid")
+      ->type_name("PATH");
   declare_data(app);
   add(app, "Training", "--repeats", repeats,
       "noisy copies of each chunk, each with noise and time of its own")
@@ -55,7 +56,8 @@ void TrainingOptions::declare_data(CLI::App& app) {
   const char* group = "Data";
   const CLI::Range count(int64_t{1}, int64_t{1} << 20, "POSITIVE");
   add(app, group, "--data", data,
-      "folder of lact-tokenize video: train.safetensors, validation.safetensors");
+      "folder of lact-tokenize video: train.safetensors, validation.safetensors")
+      ->type_name("DIR");
   add(app, group, "--chunks", chunks,
       "chunks of a window (default: as many as every clip holds, at most the preset's)")
       ->check(count);
@@ -68,7 +70,7 @@ void TrainingOptions::declare_data(CLI::App& app) {
       "the Wan VAE, a directory or file, where clips are pixels and the codec is wan")
       ->type_name("FILE");
   add(app, group, "--text-encoder", text_encoder,
-      "UMT5, a directory or file, where the condition is umt5")
+      "UMT5, a directory or file, or prompts encoded before, where the condition is umt5")
       ->type_name("FILE");
   add(app, group, "--tokenizer", tokenizer,
       "SentencePiece model of the text encoder, if it does not lie beside it")

@@ -5,6 +5,7 @@
 #include <plugins/video/commands.hpp>
 #include <plugins/video/cost.hpp>
 #include <plugins/video/model.hpp>
+#include <plugins/video/prompts.hpp>
 #include <plugins/video/training_clips.hpp>
 
 #include <lact/error.hpp>
@@ -15,6 +16,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/tensor.h>
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
@@ -305,6 +307,31 @@ TEST_CASE("windows and what is drawn for them follow from their place in the run
   CHECK(seen == std::vector<int64_t>(6, 8));
   CHECK(dropped > 0);
   CHECK(dropped < 12);
+}
+
+TEST_CASE("captions are encoded before training, and a dropped one says nothing", "[data]") {
+  const TemporaryFolder folder;
+  write_clips(folder / "data", 4, 6);
+  const auto row = [](double from, int64_t rows) {
+    return (at::arange(rows * 8, at::kFloat) + from).view({rows, 8});
+  };
+  const auto file = folder / "prompts.safetensors";
+  io::write_safetensors(
+      file, {{"to the right", row(1, 3)}, {"to the left", row(100, 2)}, {"", row(-9, 1)}});
+  Config config;
+  config.condition = "umt5";
+  config.text_dim = 8;
+  config.text_len = 6;
+  Prompts prompts(config, file, {}, at::kCPU);
+  const auto clips = PackedClips::open(folder / "data", "train");
+  prompts.prepare(clips);
+  fs::remove(file);
+  const auto got = prompts.of(clips, at::tensor({3, 0, -1}, at::kLong), {});
+  REQUIRE(got.sizes() == at::IntArrayRef({3, 3, 8}));  // no longer than the longest of them
+  CHECK(same_bytes(got[1], row(1, 3)));
+  CHECK(same_bytes(got[0].slice(0, 0, 2), row(100, 2)));
+  CHECK(same_bytes(got[2].slice(0, 0, 1), row(-9, 1)));
+  CHECK(got[2].slice(0, 1).abs().max().item<float>() == 0);
 }
 
 TEST_CASE("the preset sets what is not given, wherever it stands", "[options]") {
