@@ -2,6 +2,7 @@
 
 #include "captions.hpp"
 
+#include <lact/cli/run.hpp>
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
 #include <lact/log.hpp>
@@ -39,23 +40,25 @@ bool is_hidden(const fs::path& path) {
   return path.filename().string().rfind('.', 0) == 0;
 }
 
-std::vector<fs::path> films_below(const fs::path& folder) {
-  std::vector<fs::path> found;
+/// Links to folders are followed, each folder once: links may lead back.
+void look_below(const fs::path& folder, std::set<fs::path>& seen, std::vector<fs::path>& found) {
+  if (cli::stop_requested()) throw cli::Interrupted();
   std::error_code error;
-  for (fs::recursive_directory_iterator
-           item(folder, fs::directory_options::follow_directory_symlink, error),
-       end;
-       !error && item != end; item.increment(error)) {
-    std::error_code ignored;
-    if (is_hidden(item->path())) {
-      item.disable_recursion_pending();
-    } else if (is_film(item->path()) && !item->is_directory(ignored)) {
-      found.push_back(item->path());
-    }
-  }
+  const auto real = fs::canonical(folder, error);
+  if (!error && !seen.insert(real).second) return;
+  std::vector<fs::path> entries;
+  for (fs::directory_iterator item(folder, error), end; !error && item != end;
+       item.increment(error))
+    if (!is_hidden(item->path())) entries.push_back(item->path());
   if (error) throw Error(Exit::no_input, folder.string(), ": cannot read: ", error.message());
-  std::sort(found.begin(), found.end());
-  return found;
+  std::sort(entries.begin(), entries.end());
+  for (const auto& entry : entries) {
+    std::error_code ignored;
+    if (fs::is_directory(entry, ignored))
+      look_below(entry, seen, found);
+    else if (is_film(entry))
+      found.push_back(entry);
+  }
 }
 
 bool matches(const FilmFile& film, const std::string& glob) {
@@ -84,7 +87,10 @@ std::vector<FilmFile> find_films(const std::vector<std::string>& inputs) {
     } else if (!fs::is_directory(status)) {
       add(input, fs::path(input).filename().string());
     } else {
-      const auto below = films_below(input);
+      std::set<fs::path> folders;
+      std::vector<fs::path> below;
+      look_below(input, folders, below);
+      std::sort(below.begin(), below.end());
       if (below.empty()) throw Error(Exit::no_input, input, ": no film in this folder");
       for (const auto& file : below) add(file, file.lexically_relative(input).string());
     }

@@ -261,6 +261,20 @@ TEST_CASE("captions come from a table, or from text beside the film", "[clips]")
   CHECK_THROWS_AS(find_films({(folder / "empty").string()}), Error);
 }
 
+TEST_CASE("folders are looked through once, wherever links lead", "[clips]") {
+  const TemporaryFolder folder;
+  fs::create_directories(folder / "in/deep");
+  fs::create_directories(folder / "elsewhere");
+  for (const char* name : {"in/x.mp4", "in/deep/y.mp4", "elsewhere/z.mp4"})
+    io::write_text(folder.path() / name, "x");
+  for (const char* name : {"in/a", "in/b", "in/deep/c"})  // thousands of millions of ways
+    fs::create_symlink(folder / "in", folder / name);
+  fs::create_symlink("../elsewhere", folder / "in/linked");
+  std::string names;
+  for (const auto& film : find_films({(folder / "in").string()})) names += film.name + " ";
+  CHECK(names == "deep/y.mp4 linked/z.mp4 x.mp4 ");
+}
+
 TEST_CASE("films for validation are chosen by share and by name", "[clips]") {
   std::vector<FilmFile> films(10);
   for (size_t i = 0; i < films.size(); ++i) films[i].path = concat("f/", i, ".mp4");
