@@ -1,7 +1,5 @@
 #include "block.hpp"
 
-#include "rotation.hpp"
-
 #include <lact/nn/functional.hpp>
 
 #include <ATen/TensorOperators.h>
@@ -33,7 +31,7 @@ Tensor self_attention(const Config& c, const Parameters& parameters, int64_t ind
   const auto in = project(p, x.to(pass.compute), c.num_heads, c.eps);
   const auto turned = [&](const Tensor& y) {
     const auto entries = y.unflatten(1, {-1, pass.sequence.tokens}).flatten(0, 1);
-    return turn(entries, pass.own_phases).view(y.sizes());
+    return nn::rotate(entries, pass.entry).view(y.sizes());
   };
   const auto out = entry_attention(turned(in.q), turned(in.k), in.v, pass.sequence.tokens);
   return nn::affine(out.flatten(2), p("o.weight"), p("o.bias"));

@@ -1,7 +1,5 @@
 #include "fast_layer.hpp"
 
-#include "rotation.hpp"
-
 #include <lact/nn/functional.hpp>
 
 #include <ATen/TensorOperators.h>
@@ -26,23 +24,32 @@ Tensor folded(const Tensor& x) {
   return x.transpose(1, 2).flatten(0, 1);
 }
 
-/// A projection x [B, L, d] in fast heads: silu and unit length in the layer's order.
-Tensor fast_heads(const FastOptions& fast, const Tensor& x, int64_t heads, bool unit) {
+/// A projection x [B, L, d] to fast heads [B * heads, L, K]: column i of scale and offset and the
+/// rotation, unless the column is below 0; then silu and unit length in the layer's order.
+Tensor fast_heads(const Config& c, const Part& p, const Tensor& x, int column,
+                  const nn::Rotary& table) {
+  const auto& fast = *c.fast;
+  const bool looks = column >= 0, unit = looks && fast.qk_l2_norm;
   const bool silu_last = fast.qkv_silu && unit && fast.l2_norm_before_silu;
   nn::FastInput how;
-  how.heads = heads;
+  how.heads = c.fast_heads();
   how.silu = fast.qkv_silu && !silu_last;
   how.unit_epsilon = unit ? kUnitEpsilon : -1;
-  const auto y = nn::fast_input(x, how);
+  Tensor in = x;
+  if (looks) {
+    const auto scale = p("qk_scale").select(1, column), offset = p("qk_offset").select(1, column);
+    // Turning keeps lengths, so that it may come last, where no pair belongs to two heads.
+    if (!fast.qkv_silu && c.fast_head_dim() % 2 == 0) {
+      how.scale = scale;
+      how.offset = offset;
+      how.table = table;
+    } else {
+      const auto y = x * scale.to(x.dtype()) + offset.to(x.dtype());
+      in = nn::rotate(y.unflatten(-1, {c.num_heads, -1}), table).flatten(2);
+    }
+  }
+  const auto y = nn::fast_input(in, how);
   return folded(silu_last ? at::silu(y) : y);
-}
-
-/// Column i of scale and offset on attention heads x [B, L, A, a], then the rotation: [B, L, d].
-Tensor scaled(const Part& p, const Tensor& x, int64_t column, const Tensor& phases) {
-  const auto of = [&](const char* name) {
-    return p(name).select(1, column).to(x.dtype()).view({x.size(2), x.size(3)});
-  };
-  return turn(x * of("qk_scale") + of("qk_offset"), phases).flatten(2);
 }
 
 /// Inner rates of gate (lr0), up (lr2) and down (lr1): [B * heads, L, 1] each.
@@ -77,14 +84,14 @@ ops::Schedule schedule_of(const Sequence& s, bool updates) {
 /// What clean entries teach. k, v [B, E n, A, a]; x [B, E n, d].
 ops::Tokens lessons(const Config& c, const Part& p, const Tensor& x, const Projected& in,
                     const Pass& pass) {
-  const auto clean = [&](const Tensor& all) { return pass.sequence.clean(all); };
-  const auto lesson = clean(x);
-  const auto phases = clean(pass.phases.unsqueeze(0)).squeeze(0);
-  ops::Tokens tokens{
-      fast_heads(*c.fast, scaled(p, clean(in.k), 1, phases), c.fast_heads(), c.fast->qk_l2_norm),
-      fast_heads(*c.fast, clean(in.v).flatten(2), c.fast_heads(), false),
-      rates(c, p, lesson),
-      {}};
+  const auto& s = pass.sequence;
+  const auto row = [&](const Tensor& table) { return s.clean(table.unsqueeze(0)).squeeze(0); };
+  const nn::Rotary table{row(pass.film.cos), row(pass.film.sin), pass.film.pairs};
+  const auto lesson = s.clean(x);
+  ops::Tokens tokens{fast_heads(c, p, s.clean(in.k).flatten(2), 1, table),
+                     fast_heads(c, p, s.clean(in.v).flatten(2), -1, {}),
+                     rates(c, p, lesson),
+                     {}};
   if (c.fast->momentum)
     tokens.momentum =
         at::sigmoid(nn::affine(lesson, p("momentum_proj.0.weight"), p("momentum_proj.0.bias")))
@@ -105,7 +112,7 @@ Tensor scanned(const Config& c, const Part& p, const Tensor& x, const Projected&
   const int64_t batch = x.size(0), heads = c.fast_heads();
   const bool learns = c.fast->updates && pass.sequence.groups > 0;
   const auto how = rule(c, pass.compute);
-  const auto q = fast_heads(*c.fast, scaled(p, in.q, 0, pass.phases), heads, c.fast->qk_l2_norm);
+  const auto q = fast_heads(c, p, in.q.flatten(2), 0, pass.film);
   auto state =
       memory != nullptr ? memory->fast : ops::initial_state(initial_weights(p, batch), how);
   if (learns && pass.running_norm) state.norms = ops::initial_state(state.w, how).norms;
@@ -170,7 +177,7 @@ Tensor fast_layer(const Config& c, const Part& p, const Tensor& x, const Pass& p
   const auto in = project(p, x.to(pass.compute), c.num_heads, c.eps);
   const auto fast = scanned(c, p, x, in, pass, memory);
   const auto local =
-      looked(c, {turn(in.q, pass.phases), turn(in.k, pass.phases), in.v}, pass, memory);
+      looked(c, {nn::rotate(in.q, pass.film), nn::rotate(in.k, pass.film), in.v}, pass, memory);
   auto gain = p("output_norm.weight");
   Tensor gate;
   if (c.fast->learnable_scale)

@@ -4,6 +4,7 @@
 #include "attention.hpp"
 #include "config.hpp"
 
+#include <lact/nn/functional.hpp>
 #include <lact/ops/scan.hpp>
 
 #include <ATen/core/Tensor.h>
@@ -19,8 +20,8 @@ struct LayerMemory {
 /// How one call of the network treats its tokens.
 struct Pass {
   Sequence sequence;
-  at::Tensor phases;      ///< [E n, 1, head_dim / 2] by the frames of the film
-  at::Tensor own_phases;  ///< [n, 1, head_dim / 2] by the frames of an entry
+  nn::Rotary film;   ///< turns the tokens [E n] by the frames of the film
+  nn::Rotary entry;  ///< turns the tokens [n] of each entry by frames of its own
   at::ScalarType compute = at::kFloat;
   bool running_norm = false;
 };

@@ -128,7 +128,7 @@ Computed ar_layer(Golden& file) {
   const auto type = x.scalar_type();
   const auto frames = plan_frames(plan, f).to(x.device());
   const Pass pass{{repeats, chunks - 1, repeats, n.size},
-                  phases(rotary_3d(c.head_dim(), frames, h, w), type),
+                  turns(rotary_3d(c.head_dim(), frames, h, w), type, x.device()),
                   {},
                   file.settings().dtype};
   const auto y = fast_layer(c, Part(parameters, ""), x.view({batch, -1, c.dim}), pass, nullptr)

@@ -8,11 +8,8 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/complex.h>
 #include <ATen/ops/pow.h>
 #include <ATen/ops/tensor.h>
-#include <ATen/ops/view_as_complex.h>
-#include <ATen/ops/view_as_real.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -73,15 +70,9 @@ Rotary3d rotary_3d(int64_t head_dim, const Tensor& frames, int64_t h, int64_t w)
   return {angles.cos(), angles.sin()};
 }
 
-Tensor phases(const Rotary3d& table, at::ScalarType type) {
+nn::Rotary turns(const Rotary3d& table, at::ScalarType type, at::Device device) {
   const auto exact = at::toOpMathType(type);
-  return at::complex(table.cos.to(exact), table.sin.to(exact)).unsqueeze(1);
-}
-
-Tensor turn(const Tensor& x, const Tensor& phases) {
-  const auto type = x.scalar_type();
-  const auto pairs = x.to(at::toOpMathType(type)).unflatten(-1, {-1, 2}).contiguous();
-  return at::view_as_real(at::view_as_complex(pairs) * phases).flatten(-2).to(type);
+  return {table.cos.to(exact).to(device), table.sin.to(exact).to(device), /*pairs=*/true};
 }
 
 Tensor rotate_pairs(const Tensor& x, const Rotary3d& table) {
@@ -89,7 +80,7 @@ Tensor rotate_pairs(const Tensor& x, const Rotary3d& table) {
   if (x.dim() != 4 || x.size(3) != 2 * table.cos.size(1) || x.size(1) < length)
     throw Error(Exit::internal, "rotate_pairs: ", x.sizes(), " does not fit a table of ",
                 table.cos.sizes());
-  const auto turned = turn(x.slice(1, 0, length), phases(table, x.scalar_type()));
+  const auto turned = nn::rotate(x.slice(1, 0, length), turns(table, x.scalar_type(), x.device()));
   return length == x.size(1) ? turned : at::cat({turned, x.slice(1, length)}, 1);
 }
 

@@ -139,7 +139,7 @@ Pass VideoModel::pass_of(const Sequence& sequence, const Tensor& frames, int64_t
                          int64_t w) const {
   const int64_t own = frames.size(0) / sequence.entries();
   const auto table = [&](const Tensor& positions) {
-    return phases(rotary_3d(config_.head_dim(), positions, h, w), wide()).to(device());
+    return turns(rotary_3d(config_.head_dim(), positions, h, w), wide(), device());
   };
   return {sequence, table(frames), table(at::arange(own, at::kLong)), compute_, running_norm_};
 }

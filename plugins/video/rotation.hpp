@@ -1,15 +1,15 @@
 #pragma once
-// The rotary embedding as layers use it: one complex number for each pair of channels.
+// The rotary embedding as layers use it.
 
 #include "layout.hpp"
+
+#include <lact/nn/functional.hpp>
 
 #include <ATen/core/Tensor.h>
 
 namespace lact::video {
 
-/// A table for x of that type: [L, 1, head_dim / 2], complex.
-at::Tensor phases(const Rotary3d& table, at::ScalarType type);
-/// x [B, L, heads, head_dim], each pair of neighbouring channels times its phase.
-at::Tensor turn(const at::Tensor& x, const at::Tensor& phases);
+/// A table for x of that type: pairs of neighbouring channels turn.
+nn::Rotary turns(const Rotary3d& table, at::ScalarType type, at::Device device);
 
 }  // namespace lact::video

@@ -16,6 +16,7 @@
 #include <ATen/ops/randn.h>
 #include <ATen/ops/randn_like.h>
 #include <ATen/ops/silu.h>
+#include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 
 #include <cmath>
@@ -64,6 +65,10 @@ Tensor plain_norm(const Tensor& x, const Tensor& weight, double epsilon) {
 
 Tensor plain_turn(const Tensor& x, const nn::Rotary& table) {  // [B, L, A, a]
   const auto cos = table.cos.unsqueeze(-2), sin = table.sin.unsqueeze(-2);
+  if (table.pairs) {
+    const auto a = x.slice(-1, 0, {}, 2), b = x.slice(-1, 1, {}, 2);
+    return at::stack({a * cos - b * sin, a * sin + b * cos}, -1).view(x.sizes());
+  }
   const int64_t half = x.size(-1) / 2;
   const auto a = x.slice(-1, 0, half), b = x.slice(-1, half);
   return at::cat({a * cos - b * sin, a * sin + b * cos}, -1);
@@ -93,7 +98,8 @@ TEST_CASE("rotation and its gradient are the definition's, with positions for al
   at::manual_seed(3);
   const bool each = GENERATE(false, true);
   const auto positions = each ? at::randint(0, 99, {2, 7}, at::kLong) : at::arange(7, at::kLong);
-  const auto table = nn::rotary(positions, 6, 100, at::kDouble);
+  auto table = nn::rotary(positions, 6, 100, at::kDouble);
+  table.pairs = GENERATE(false, true);
   const auto x = leaf({2, 7, 72});
   const auto heads = [&] { return part(x).unflatten(-1, {4, 6}); };
   check_equal(
@@ -103,20 +109,22 @@ TEST_CASE("rotation and its gradient are the definition's, with positions for al
 TEST_CASE("fast inputs and their gradients are the definition's, each part of it on or off") {
   at::manual_seed(4);
   const bool affine = GENERATE(false, true), silu = GENERATE(false, true),
-             unit = GENERATE(false, true), turned = GENERATE(false, true);
+             unit = GENERATE(false, true);
+  const int turned = GENERATE(0, 1, 2);  // not, in halves, in pairs
   const int64_t heads = GENERATE(1, 3);  // of 8 numbers: blocks of 6 that turn cross them
   CAPTURE(affine, silu, unit, turned, heads);
   const auto x = leaf({2, 7, 72}), scale = leaf({24}), offset = leaf({24});
   nn::FastInput how{.heads = heads, .silu = silu, .unit_epsilon = unit ? 1e-2 : -1};
   if (affine) how.scale = scale, how.offset = offset;
-  if (turned) how.table = nn::rotary(at::arange(7, at::kLong), 6, 100, at::kDouble);
+  if (turned > 0) how.table = nn::rotary(at::arange(7, at::kLong), 6, 100, at::kDouble);
+  how.table.pairs = turned == 2;
   const auto want = [&] {
     auto y = part(x);
     if (affine) y = y * scale + offset;
     if (silu) y = at::silu(y);
     y = y.unflatten(-1, {heads, -1});
     if (unit) y = y / (y.norm(2, {-1}, true) + 1e-2);
-    if (turned) y = plain_turn(y.flatten(-2).unflatten(-1, {4, 6}), how.table).flatten(-2);
+    if (turned > 0) y = plain_turn(y.flatten(-2).unflatten(-1, {4, 6}), how.table).flatten(-2);
     return y.reshape({2, 7, heads, -1});
   };
   auto leaves = std::vector<Tensor>{x};

@@ -18,6 +18,7 @@
 #include <ATen/ops/pow.h>
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/silu.h>
+#include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -46,6 +47,11 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon) {
 Tensor rotate(const Tensor& x, const Rotary& table) {
   const auto cos = table.cos.to(x.scalar_type()).unsqueeze(-2),  // [..., L, 1, a / 2]
       sin = table.sin.to(x.scalar_type()).unsqueeze(-2);
+  if (table.pairs) {
+    const auto pair = x.unflatten(-1, {-1, 2}).unbind(-1);
+    return at::stack({pair[0] * cos - pair[1] * sin, pair[0] * sin + pair[1] * cos}, -1)
+        .flatten(-2);
+  }
   const auto halves = x.chunk(2, -1);
   return at::cat({halves[0] * cos - halves[1] * sin, halves[0] * sin + halves[1] * cos}, -1);
 }
@@ -94,15 +100,16 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
 };
 
 struct Rotate : torch::autograd::Function<Rotate> {
-  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& cos,
-                        const Tensor& sin) {
-    context->save_for_backward({cos, sin});
-    return passes::rotate(x, {cos, sin}, /*back=*/false);
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Rotary& table) {
+    context->save_for_backward({table.cos, table.sin});
+    context->saved_data["pairs"] = table.pairs;
+    return passes::rotate(x, table, /*back=*/false);
   }
   static variable_list backward(AutogradContext* context, const variable_list& y_) {
     ops::once("a layer");
     const auto saved = context->get_saved_variables();
-    return {passes::rotate(y_[0], {saved[0], saved[1]}, /*back=*/true), {}, {}};
+    const bool pairs = context->saved_data["pairs"].toBool();
+    return {passes::rotate(y_[0], {saved[0], saved[1], pairs}, /*back=*/true), {}};
   }
 };
 
@@ -113,6 +120,7 @@ struct FastInputNode : torch::autograd::Function<FastInputNode> {
     context->saved_data["heads"] = how.heads;
     context->saved_data["silu"] = how.silu;
     context->saved_data["epsilon"] = how.unit_epsilon;
+    context->saved_data["pairs"] = how.table.pairs;
     return passes::fast_input(x, how);
   }
   static variable_list backward(AutogradContext* context, const variable_list& y_) {
@@ -124,7 +132,7 @@ struct FastInputNode : torch::autograd::Function<FastInputNode> {
                         saved[2],
                         data["silu"].toBool(),
                         data["epsilon"].toDouble(),
-                        {saved[3], saved[4]}};
+                        {saved[3], saved[4], data["pairs"].toBool()}};
     const auto found = passes::fast_input_backward(saved[0], how, y_[0]);
     if (!how.scale.defined()) return {found.x_, {}, {}, {}};
     return {found.x_,
@@ -293,7 +301,7 @@ Rotary rotary(const Tensor& positions, int64_t width, double theta, at::ScalarTy
 Tensor rotate(const Tensor& x, const Rotary& table) {
   require(x.dim() == 4 && x.size(3) == 2 * table.cos.size(-1), "input of rotate", x);
   require_table(table, x);
-  return passes::fit(x) ? Rotate::apply(x, table.cos, table.sin) : composed::rotate(x, table);
+  return passes::fit(x) ? Rotate::apply(x, table) : composed::rotate(x, table);
 }
 
 Tensor fast_input(const Tensor& x, const FastInput& how) {

@@ -103,14 +103,15 @@ struct Tokens {
 /// A rotary table's rows for the tokens of [B, L, ...].
 struct Turns {
   Turns(const Rotary& table, const Tensor& x)
-      : cos(wide(table.cos, x)), sin(wide(table.sin, x)), length(x.size(1)) {}
+      : cos(wide(table.cos, x)), sin(wide(table.sin, x)), pairs(table.pairs), length(x.size(1)) {}
   template <class A>
   cpu::Turn<A> at(int64_t token) const {
-    if (!cos.defined()) return {nullptr, nullptr, 0};
+    if (!cos.defined()) return {nullptr, nullptr, 0, false};
     const int64_t half = cos.size(-1), row = (cos.dim() == 2 ? token % length : token) * half;
-    return {data<A>(cos) + row, data<A>(sin) + row, half};
+    return {data<A>(cos) + row, data<A>(sin) + row, half, pairs};
   }
   Tensor cos, sin;
+  bool pairs;
   int64_t length;
 };
 

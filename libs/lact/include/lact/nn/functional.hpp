@@ -20,10 +20,11 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilo
 /// Values are rounded to dtype.
 struct Rotary {
   at::Tensor cos, sin;  ///< [L, a / 2], or [B, L, a / 2]; float32 or float64
+  bool pairs = false;   ///< neighbouring channels turn together, 2 i with 2 i + 1
 };
 /// positions [L] or [B, L], any integer type.
 Rotary rotary(const at::Tensor& positions, int64_t width, double theta, at::ScalarType dtype);
-/// x [B, L, A, a]; channel i turns with channel i + a / 2.
+/// x [B, L, A, a]; channel i turns with channel i + a / 2, unless table.pairs.
 at::Tensor rotate(const at::Tensor& x, const Rotary& table);
 
 /// How a projection [B, L, N * K] becomes the fast queries, keys or values of N heads (spec 5.4).

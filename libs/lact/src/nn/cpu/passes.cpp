@@ -56,6 +56,15 @@ void rms_norm_backward(int64_t width, const T* x, const A* weight, A epsilon, co
 template <class X, class Y, class A>
 void turn_head(const X* x, const Turn<A>& turn, A sign, Y* y) {
   const int64_t half = turn.half;
+  if (turn.pairs) {
+#pragma omp simd
+    for (int64_t i = 0; i < half; ++i) {
+      const A a = load(x + 2 * i), b = load(x + 2 * i + 1), c = turn.cos[i], s = sign * turn.sin[i];
+      store(y + 2 * i, a * c - b * s);
+      store(y + 2 * i + 1, a * s + b * c);
+    }
+    return;
+  }
 #pragma omp simd
   for (int64_t i = 0; i < half; ++i) {
     const A a = load(x + i), b = load(x + half + i), c = turn.cos[i], s = sign * turn.sin[i];

@@ -12,6 +12,7 @@ struct Turn {
   const A* cos;
   const A* sin;
   int64_t half;
+  bool pairs;  ///< channel 2 i turns with 2 i + 1, not i with i + half
 };
 
 /// How a projection becomes fast queries, keys or values (spec 5.4).
@@ -36,7 +37,7 @@ struct Passes {
   void (*rms_norm)(int64_t width, const T* x, const A* weight, A epsilon, T* y);
   void (*rms_norm_backward)(int64_t width, const T* x, const A* weight, A epsilon, const T* y_,
                             T* x_, A* weight_);
-  /// Channel i turns with channel i + half, by minus the angle if `back`. y: heads without gaps.
+  /// Two channels each turn, by minus the angle if `back`. y: heads without gaps.
   void (*rotate)(Heads heads, const T* x, Turn<A> turn, bool back, T* y);
   /// Affine, silu, unit length of each head, rotation. y: heads `stride` apart. `scratch` holds
   /// heads * width numbers, and 3 times as many for the backward pass.
