@@ -18,6 +18,7 @@
 #include <set>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 namespace lact::video {
 namespace {
@@ -41,7 +42,8 @@ bool is_hidden(const fs::path& path) {
 }
 
 /// Links to folders are followed, each folder once: links may lead back.
-void look_below(const fs::path& folder, std::set<fs::path>& seen, std::vector<fs::path>& found) {
+void look_below(const fs::path& folder, bool given, const Skip& skip, std::set<fs::path>& seen,
+                std::vector<fs::path>& found) {
   if (cli::stop_requested()) throw cli::Interrupted();
   std::error_code error;
   const auto real = fs::canonical(folder, error);
@@ -50,12 +52,16 @@ void look_below(const fs::path& folder, std::set<fs::path>& seen, std::vector<fs
   for (fs::directory_iterator item(folder, error), end; !error && item != end;
        item.increment(error))
     if (!is_hidden(item->path())) entries.push_back(item->path());
-  if (error) throw Error(Exit::no_input, folder.string(), ": cannot read: ", error.message());
+  if (error) {
+    const Error unread(Exit::no_input, folder.string(), ": cannot read: ", error.message());
+    if (given) throw unread;
+    skip(nullptr, unread);
+  }
   std::sort(entries.begin(), entries.end());
   for (const auto& entry : entries) {
     std::error_code ignored;
     if (fs::is_directory(entry, ignored))
-      look_below(entry, seen, found);
+      look_below(entry, /*given=*/false, skip, seen, found);
     else if (is_film(entry))
       found.push_back(entry);
   }
@@ -69,7 +75,7 @@ bool matches(const FilmFile& film, const std::string& glob) {
 
 }  // namespace
 
-std::vector<FilmFile> find_films(const std::vector<std::string>& inputs) {
+std::vector<FilmFile> find_films(const std::vector<std::string>& inputs, const Skip& skip) {
   std::vector<FilmFile> films;
   std::set<fs::path> seen;
   const auto add = [&](const fs::path& file, const std::string& name) {
@@ -89,7 +95,7 @@ std::vector<FilmFile> find_films(const std::vector<std::string>& inputs) {
     } else {
       std::set<fs::path> folders;
       std::vector<fs::path> below;
-      look_below(input, folders, below);
+      look_below(input, /*given=*/true, skip, folders, below);
       std::sort(below.begin(), below.end());
       if (below.empty()) throw Error(Exit::no_input, input, ": no film in this folder");
       for (const auto& file : below) add(file, file.lexically_relative(input).string());
@@ -116,21 +122,30 @@ void choose_validation(std::vector<FilmFile>& films, double share,
     rest[static_cast<size_t>(i)]->validation = true;
 }
 
-void describe(std::vector<FilmFile>& films, const fs::path& table, const std::string& label_from) {
+void describe(std::vector<FilmFile>& films, const fs::path& table, const std::string& label_from,
+              const Skip& skip) {
   std::optional<CaptionTable> captions;
   if (!table.empty()) captions = CaptionTable::read(table);
+  std::vector<FilmFile> usable;
   for (auto& film : films) {
     const auto* said = captions ? captions->find(film.path) : nullptr;
     if (said != nullptr) {
       film.caption = said->caption;
       film.label = said->label;
     } else if (film.path != "-") {
-      film.caption = sidecar_text(film.path).value_or("");
+      try {
+        film.caption = sidecar_text(film.path).value_or("");
+      } catch (const Error& error) {
+        skip(&film, error);
+        continue;
+      }
     }
     if (label_from == "caption") film.label = film.caption;
     if (label_from == "folder" && film.path != "-")
       film.label = fs::absolute(film.path).parent_path().filename().string();
+    usable.push_back(std::move(film));
   }
+  films = std::move(usable);
   if (!captions) return;
   if (const auto unused = captions->unused(); !unused.empty())
     log::warning(table.string(), ": ", unused.size(), " of its rows name no film that is packed (",

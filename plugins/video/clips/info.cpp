@@ -128,14 +128,20 @@ class Info final : public plugin::Command {
           }
       return;
     }
-    auto films = find_films({input});
-    describe(films, "", "none");
+    bool alone = false;
+    const Skip skip = [&](const FilmFile*, const Error& error) {
+      if (alone) throw error;
+      log::warning(error.what());
+    };
+    auto films = find_films({input}, skip);
+    alone = films.size() == 1;
+    describe(films, "", "none", skip);
     for (const auto& one : films) {
       if (cli::stop_requested()) throw cli::Interrupted();
       try {
         all.push_back(film(one));
       } catch (const Error& error) {
-        if (films.size() == 1) throw;
+        if (alone) throw;
         log::warning(error.what());
       }
     }

@@ -33,6 +33,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::array kSplits{"train", "validation"};
 constexpr uint64_t kSeed = 42;
+constexpr char kNoClip[] = "no clip for training can be made of these films";
 
 /// Of one split.
 struct Counts {
@@ -59,8 +60,7 @@ class Sink {
   }
   void commit() {
     flush();
-    if (!writers_[0] || writers_[0]->clips() == 0)
-      throw Error(Exit::data, "no clip for training can be made of these films");
+    if (!writers_[0] || writers_[0]->clips() == 0) throw Error(Exit::data, kNoClip);
     if (encoder_ != nullptr)
       encoder_->save(folder_);
     else
@@ -100,9 +100,11 @@ class Pack final : public plugin::Command {
     std::tie(how_.width, how_.height) = media::parse_size(size_, "--size");
     const auto shard_bytes = parse_shard_size(shard_size_);
     cli::stop_requested();  // from here on a signal leaves no half file
-    films_ = find_films(inputs_);
+    const Skip skip = [this](const FilmFile* film, const Error& error) { pass_over(film, error); };
+    films_ = find_films(inputs_, skip);
     choose_validation(films_, validation_, globs_, context.seed.value_or(kSeed));
-    describe(films_, captions_, label_from_);
+    describe(films_, captions_, label_from_, skip);
+    if (films_.empty()) throw Error(Exit::data, kNoClip);
     if (std::all_of(films_.begin(), films_.end(), [](const auto& one) { return one.validation; }))
       throw Error(Exit::data, "all films are for validation, none is left for training");
     format_.width = how_.width;
@@ -191,10 +193,9 @@ class Pack final : public plugin::Command {
         ->type_name("BYTES")
         ->capture_default_str()
         ->group(group);
-    app.add_flag(
-           "--strict", strict_,
-           "end at the first film that is damaged or gives no clip; without it such films are "
-           "skipped or used as far as they go, and counted")
+    app.add_flag("--strict", strict_,
+                 "end at the first film or folder that cannot be used; without it such ones are "
+                 "skipped, or used as far as they go, and counted")
         ->group(group);
   }
 
@@ -227,6 +228,14 @@ class Pack final : public plugin::Command {
       }
       progress.set(static_cast<double>(i + 1), concat(clips, " clips"));
     }
+  }
+
+  /// A film whose caption cannot be used, or a folder.
+  void pass_over(const FilmFile* film, const Error& error) {
+    if (film != nullptr) return lost(*film, error, /*some=*/false);
+    if (strict_) throw error;
+    ++folders_;
+    log::warning(error.what(), "; skipped");
   }
 
   void lost(const FilmFile& film, const Error& error, bool some) {
@@ -268,7 +277,7 @@ class Pack final : public plugin::Command {
           ++clips;
         },
         [](const FilmFile&, const FilmSeen&) {});
-    if (clips == 0) throw Error(Exit::data, "no clip for training can be made of these films");
+    if (clips == 0) throw Error(Exit::data, kNoClip);
     return fit.finish();
   }
 
@@ -310,6 +319,9 @@ class Pack final : public plugin::Command {
                 counts.films == 1 ? " film with " : " films with ", counts.cuts,
                 counts.cuts == 1 ? " cut, " : " cuts, ", counts.skipped, " skipped");
     }
+    if (folders_ > 0)
+      log::info(folders_, folders_ == 1 ? " folder was" : " folders were", " skipped");
+    json["skipped_folders"] = folders_;
     json["films"] = seen_;
     if (context.json) cli::out(json.dump(2) + "\n");
   }
@@ -325,6 +337,7 @@ class Pack final : public plugin::Command {
   ClipFormat format_;
   std::optional<ClipEncoder> encoder_;
   Counts counts_[2];
+  int64_t folders_ = 0;  // that could not be read
   Json seen_ = Json::array();
 };
 

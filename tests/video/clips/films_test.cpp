@@ -62,6 +62,11 @@ CutSettings settings(double rate, int64_t frames) {
 
 using Numbers = std::vector<std::vector<int>>;
 
+/// Where nothing is to be passed over.
+void refuse(const FilmFile*, const Error& error) {
+  throw error;
+}
+
 }  // namespace
 
 TEST_CASE("the frame taken is the one whose time is nearest", "[clips]") {
@@ -233,32 +238,32 @@ TEST_CASE("captions come from a table, or from text beside the film", "[clips]")
   io::write_text(folder / "table.csv",
                  "file,caption,label\nfilms/c.mp4,\"a cat, asleep\",cat\na.webm,another,cat\n"
                  "none.mp4,,\n");
-  auto films = find_films({(folder / "films").string(), (folder / "films/a.mp4").string()});
+  auto films = find_films({(folder / "films").string(), (folder / "films/a.mp4").string()}, refuse);
   REQUIRE(films.size() == 4);
   CHECK(films[0].name == "a.mp4");
   CHECK(films[3].name == "cats/a.webm");
-  describe(films, "", "none");
+  describe(films, "", "none", refuse);
   CHECK(films[0].caption == "the first, in a file");
   CHECK(films[1].caption == "the second");
   CHECK(films[2].caption.empty());
   CHECK(films[0].label.empty());
-  describe(films, folder / "table.csv", "none");
+  describe(films, folder / "table.csv", "none", refuse);
   CHECK(films[0].caption == "the first, in a file");
   CHECK(films[2].caption == "a cat, asleep");
   CHECK(films[2].label == "cat");
   CHECK(films[3].caption == "another");
-  describe(films, folder / "table.csv", "folder");
+  describe(films, folder / "table.csv", "folder", refuse);
   CHECK(films[0].label == "films");
   CHECK(films[3].label == "cats");
-  describe(films, folder / "table.csv", "caption");
+  describe(films, folder / "table.csv", "caption", refuse);
   CHECK(films[1].label == "the second");
   for (const char* wrong : {"a.mp4\n", "a.mp4,b,c,d\n", "a.mp4,x\n./a.mp4,y\n"}) {
     io::write_text(folder / "table.csv", wrong);
-    CHECK_THROWS_AS(describe(films, folder / "table.csv", "none"), Error);
+    CHECK_THROWS_AS(describe(films, folder / "table.csv", "none", refuse), Error);
   }
-  CHECK_THROWS_AS(find_films({(folder / "none").string()}), Error);
+  CHECK_THROWS_AS(find_films({(folder / "none").string()}, refuse), Error);
   fs::create_directories(folder / "empty");
-  CHECK_THROWS_AS(find_films({(folder / "empty").string()}), Error);
+  CHECK_THROWS_AS(find_films({(folder / "empty").string()}, refuse), Error);
 }
 
 TEST_CASE("folders are looked through once, wherever links lead", "[clips]") {
@@ -271,7 +276,7 @@ TEST_CASE("folders are looked through once, wherever links lead", "[clips]") {
     fs::create_symlink(folder / "in", folder / name);
   fs::create_symlink("../elsewhere", folder / "in/linked");
   std::string names;
-  for (const auto& film : find_films({(folder / "in").string()})) names += film.name + " ";
+  for (const auto& film : find_films({(folder / "in").string()}, refuse)) names += film.name + " ";
   CHECK(names == "deep/y.mp4 linked/z.mp4 x.mp4 ");
 }
 

@@ -15,6 +15,8 @@
 #include <ATen/ops/equal.h>
 #include <nlohmann/json.hpp>
 
+#include <unistd.h>
+
 #include <csignal>
 #include <cstring>
 #include <set>
@@ -142,6 +144,60 @@ TEST_CASE("films that cannot be used are skipped with a line each, or end a stri
   CHECK(pack(folder, {(in / "sound.avi").string()}).exit == 65);  // none is left
   CHECK(listing(folder / "out") == std::set<std::string>{"train.safetensors"});
   CHECK(io::read_text(folder / "out/train.safetensors") == before);
+}
+
+TEST_CASE("a text beside a film that cannot be read costs that film alone", "[clips]") {
+  const TemporaryFolder folder;
+  const auto in = folder / "in";
+  fs::create_directories(in);
+  for (const char* name : {"a.mp4", "b.mp4", "c.mp4"}) write_numbers(in / name, 4, 10);
+  io::write_text(in / "a.txt", "a caption");
+  io::write_text(in / "b.txt", std::string(100000, 'x'));
+  const Words words{in.string(), "--frames", "4", "--cut", "0"};
+  const auto result = pack(folder, words);
+  CHECK(result.exit == 0);
+  CHECK(result.err == "lact-tokenize: warning: " + (in / "b.txt").string() +
+                          ": longer than 65536 bytes; skipped\n"
+                          "lact-tokenize: train: 2 clips, 8 frames of 16 x 16, from 2 films with 0 "
+                          "cuts, 1 skipped\n");
+  CHECK(clips_of(PackedClips::open(folder / "out")) == "a.mp4:0:0 c.mp4:0:0");
+  auto strict = words;
+  strict.push_back("--strict");
+  CHECK(pack(folder, strict).exit == 65);
+  const auto seen = run({"lact-tokenize", "video", "info", in.string()});
+  CHECK(seen.exit == 0);
+  CHECK_THAT(seen.err, Contains("b.txt: longer than"));
+  CHECK_THAT(seen.out, Contains("c.mp4") && !Contains("b.mp4"));
+  CHECK(run({"lact-tokenize", "video", "info", (in / "b.mp4").string()}).exit == 65);
+  CHECK(pack(folder, {(in / "b.mp4").string()}).exit == 65);  // none is left
+}
+
+TEST_CASE("a folder below the one given that cannot be read is passed over", "[clips]") {
+  const TemporaryFolder folder;
+  const auto in = folder / "in";
+  fs::create_directories(in / "locked");
+  for (const char* name : {"a.mp4", "locked/b.mp4"}) write_numbers(in / name, 4, 10);
+  fs::permissions(in / "locked", fs::perms::none);
+  // Even root is then refused.
+  const std::string as =
+      ::geteuid() == 0 ? "exec setpriv --bounding-set -dac_override,-dac_read_search " : "exec ";
+  const auto tokenize = [&](const std::string& words) {
+    return run({"/bin/bash", "-c", as + "\"$0\" video " + words,
+                (build_root() / "tools/lact-tokenize").string(), (folder / "out").string(),
+                in.string()});
+  };
+  const std::string words = "pack --frames 4 --cut 0 --json -o \"$1\" \"$2\"";
+  const auto result = tokenize(words);
+  CAPTURE(result.err);
+  CHECK(result.exit == 0);
+  CHECK_THAT(result.err, Contains("warning: " + (in / "locked").string() +
+                                  ": cannot read: Permission denied; skipped\n") &&
+                             Contains("1 folder was skipped\n"));
+  CHECK(Json::parse(result.out)["skipped_folders"] == 1);
+  CHECK(clips_of(PackedClips::open(folder / "out")) == "a.mp4:0:0");
+  CHECK(tokenize(words + " --strict").exit == 66);
+  CHECK(tokenize(words + "/locked").exit == 66);  // given itself
+  fs::permissions(in / "locked", fs::perms::owner_all);
 }
 
 TEST_CASE("a film may come through a pipe, wherever its index is", "[clips]") {
