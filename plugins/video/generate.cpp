@@ -11,6 +11,7 @@
 
 #include <lact/cli/inspect_state.hpp>
 #include <lact/error.hpp>
+#include <lact/io/closed_pipe.hpp>
 #include <lact/log.hpp>
 #include <lact/ops/ceiling.hpp>
 
@@ -25,7 +26,9 @@
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <exception>
 #include <filesystem>
+#include <functional>
 #include <limits>
 #include <optional>
 
@@ -42,7 +45,7 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-/// A signal in the middle of a chunk.
+/// A signal in the middle of a chunk, or an output that failed.
 struct Stopped {};
 
 void poll() {
@@ -51,6 +54,61 @@ void poll() {
 
 struct Texts {
   Tensor prompt, negative;
+};
+
+/// Where frames go. An output that fails ends the film, when the others have the chunk.
+class Outputs {
+ public:
+  void open(const std::vector<std::string>& outputs, double rate, int64_t first) {
+    for (const auto& output : outputs) try {
+        sinks_.emplace_back(output, rate, media::FrameNumbers{first, kDigits});
+      } catch (...) {
+        if (!error_) error_ = std::current_exception();
+      }
+    if (failed()) throw Stopped();
+  }
+
+  void show(const Tensor& frames) {
+    if (sinks_.empty()) return;
+    const auto images = to_images(frames);
+    each([&](media::FrameSink& sink) {
+      for (const auto& image : images) sink.add(image);
+    });
+    if (failed()) throw Stopped();
+  }
+
+  void finish() {
+    each([](media::FrameSink& sink) { sink.finish(); });
+  }
+
+  /// A reader that went away says less than anything else that went wrong.
+  void rethrow() const {
+    if (error_) std::rethrow_exception(error_);
+    if (closed_) throw io::ClosedPipe();
+  }
+
+ private:
+  bool failed() const { return error_ || closed_; }
+
+  /// Those that fail leave the list.
+  void each(const std::function<void(media::FrameSink&)>& work) {
+    std::vector<media::FrameSink> sound;
+    for (auto& sink : sinks_) {
+      try {
+        work(sink);
+        sound.push_back(std::move(sink));
+      } catch (const io::ClosedPipe&) {
+        closed_ = true;
+      } catch (...) {
+        if (!error_) error_ = std::current_exception();
+      }
+    }
+    sinks_ = std::move(sound);
+  }
+
+  std::vector<media::FrameSink> sinks_;
+  std::exception_ptr error_;  // the first
+  bool closed_ = false;       // stdout
 };
 
 /// What was done, for --json.
@@ -254,34 +312,25 @@ class Generate final : public plugin::Command {
     cli::stop_requested();  // from here on a signal is heard
     bool finished = true;
     const double rate = rate_.value_or(loaded.model.config().rate);
-    std::vector<media::FrameSink> sinks;
-    const auto open = [&](int64_t first) {
-      for (const auto& output : outputs_)
-        sinks.emplace_back(output, rate, media::FrameNumbers{first, kDigits});
-    };
+    const io::ClosedPipeThrows kept;
+    Outputs outputs;
     try {
-      if (echo_) open(film.shown());
-      if (!frames_.empty()) give(loaded, film, sinks, report);
-      if (!echo_) open(film.shown());
-      write(film, sinks, report);
+      if (echo_) outputs.open(outputs_, rate, film.shown());
+      if (!frames_.empty()) give(loaded, film, outputs, report);
+      if (!echo_) outputs.open(outputs_, rate, film.shown());
+      write(film, outputs, report);
     } catch (const Stopped&) {
       finished = false;
     }
-    for (auto& sink : sinks) sink.finish();
+    outputs.finish();
     if (!save_state_.empty()) save(loaded, film);
+    outputs.rethrow();
     tell(film, report, rate, context.json);
     if (!finished) throw cli::Interrupted();
   }
 
-  static void show(std::vector<media::FrameSink>& sinks, const Tensor& frames) {
-    if (sinks.empty()) return;
-    for (const auto& image : to_images(frames))
-      for (auto& sink : sinks) sink.add(image);
-  }
-
   /// Reads what exists, in whole chunks.
-  void give(const LoadedVideo& loaded, Film& film, std::vector<media::FrameSink>& sinks,
-            Report& report) const {
+  void give(const LoadedVideo& loaded, Film& film, Outputs& outputs, Report& report) const {
     FrameSource source(frames_, film.width(), film.height());
     Given given;
     {
@@ -290,7 +339,7 @@ class Generate final : public plugin::Command {
           film, *loaded.codec, loaded.model.config().chunk_frames, loaded.model.device(), source,
           frames_limit_.value_or(std::numeric_limits<int64_t>::max()),
           [&](const Tensor& frames) {
-            show(sinks, frames);
+            outputs.show(frames);
             progress.set(static_cast<double>(report.given += frames.size(0)));
           },
           poll);
@@ -318,7 +367,7 @@ class Generate final : public plugin::Command {
     return low;
   }
 
-  void write(Film& film, std::vector<media::FrameSink>& sinks, Report& report) const {
+  void write(Film& film, Outputs& outputs, Report& report) const {
     const int64_t chunks = wanted_ < 0 ? 0 : chunks_wanted(film);
     if (wanted_ > 0 && film.frames_of(chunks) != wanted_)
       log::info("makes ", film.frames_of(chunks), " frames instead of ", wanted_, ": whole chunks");
@@ -335,7 +384,7 @@ class Generate final : public plugin::Command {
       });
       const auto frames = film.frames(latents);
       const double seconds = seconds_since(start);
-      show(sinks, frames);
+      outputs.show(frames);
       ++report.chunks;
       report.made += frames.size(0);
       report.seconds += seconds;

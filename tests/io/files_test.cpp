@@ -2,6 +2,7 @@
 
 #include "support/process.hpp"
 
+#include <lact/io/closed_pipe.hpp>
 #include <lact/io/files.hpp>
 
 #include <fcntl.h>
@@ -128,6 +129,31 @@ TEST_CASE("a reader of stdout that went away ends the program as it ends cat", "
   REQUIRE(::waitpid(child, &status, 0) == child);
   CHECK(WIFSIGNALED(status));
   CHECK(WTERMSIG(status) == SIGPIPE);
+}
+
+TEST_CASE("a reader of stdout that went away is an exception for who asked for it", "[io]") {
+  int pipe[2];
+  REQUIRE(::pipe(pipe) == 0);
+  ::close(pipe[0]);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::signal(SIGPIPE, SIG_DFL);
+    ::dup2(pipe[1], STDOUT_FILENO);
+    int code = 1;
+    try {
+      const io::ClosedPipeThrows throws;
+      io::write_all(STDOUT_FILENO, "x", 1, "stdout");
+    } catch (const io::ClosedPipe&) {
+      code = ::signal(SIGPIPE, SIG_IGN) == SIG_DFL ? 0 : 2;  // as it was
+    } catch (...) {
+    }
+    ::_exit(code);
+  }
+  ::close(pipe[1]);
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 0);
 }
 
 TEST_CASE("a slow reader of a pipe that does not block gets all of it", "[io]") {

@@ -196,6 +196,48 @@ TEST_CASE("a player that is closed ends the program silently") {
   CHECK(result.err == "ended 141\n");
 }
 
+TEST_CASE("a player that is closed leaves whole outputs and a state that goes on") {
+  const auto& m = made();
+  std::string command;
+  for (auto word : m.line({"-n", "-1", "--seed", "9", "-o", "-", "-o", m.path("closed"), "-o",
+                           m.path("closed.mp4"), "--save-state", m.path("closed.state")})) {
+    if (word == "lact-generate") word = (test::build_root() / "tools" / word).string();
+    command += "'" + word + "' ";
+  }
+  const auto result =
+      run({"sh", "-c", "{ " + command + "; echo ended $? >&2; } | head -c 2000 | wc -c"});
+  CHECK(result.err == "ended 141\n");
+  const auto seen = m.frames("closed");
+  REQUIRE_FALSE(seen.empty());
+  const auto frames = std::to_string(seen.size() / kFrame);
+  CHECK(io::load_state(m.folder / "closed.state").value("frames") == frames);
+  media::VideoReader reader(m.folder / "closed.mp4");
+  size_t shown = 0;
+  while (reader.next()) ++shown;
+  CHECK(shown == seen.size() / kFrame);
+  REQUIRE(m.make({"--state", m.path("closed.state"), "-n", "2", "-o", m.path("closed")}).exit == 0);
+  const auto count = std::to_string(seen.size() / kFrame + 2);
+  REQUIRE(m.make({"-n", count, "--seed", "9", "-o", m.path("watched")}).exit == 0);
+  CHECK((m.frames("closed") == m.frames("watched")));
+}
+
+TEST_CASE("an output that fails ends the film after the others and the state have the chunk") {
+  const auto& m = made();
+  fs::create_directories(m.folder / "blocked/00003.png");  // where a picture would be
+  const auto result = m.make({"-n", "8", "-o", m.path("blocked"), "-o", m.path("beside"),
+                              "--save-state", m.path("blocked.state")});
+  CHECK(result.exit == 73);
+  CHECK(lines(result.err) == 1);
+  CHECK_THAT(result.err, Catch::Contains("00003.png"));
+  CHECK(m.frames("beside").size() == 4 * kFrame);
+  CHECK(io::load_state(m.folder / "blocked.state").value("frames") == "4");
+  io::write_text(m.folder / "file", "");
+  const auto unopened = m.make({"--frames", m.path("beside"), "-n", "2", "-o", m.path("file/film"),
+                                "--save-state", m.path("unopened.state")});
+  CHECK(unopened.exit == 73);
+  CHECK(io::load_state(m.folder / "unopened.state").value("frames") == "4");
+}
+
 TEST_CASE("raw frames are not written to a terminal") {
   const auto& m = made();
   std::string command;

@@ -1,5 +1,6 @@
 #include <lact/plugin/stamp.h>
 #include <lact/cli/run.hpp>
+#include <lact/io/closed_pipe.hpp>
 #include <lact/io/mapped.hpp>
 #include <lact/log.hpp>
 
@@ -182,6 +183,9 @@ int guarded(const std::function<void()>& body) {
     log::status("");
     log::info("stopped by ", number == SIGINT ? "SIGINT" : "SIGTERM");
     return 128 + number;
+  } catch (const io::ClosedPipe&) {
+    log::status("");
+    end_as_by_sigpipe();
   } catch (const Error& error) {
     return fail(error.code(), error.what());
   } catch (const std::bad_alloc&) {

@@ -1,4 +1,5 @@
 #include <lact/error.hpp>
+#include <lact/io/closed_pipe.hpp>
 #include <lact/io/files.hpp>
 
 #include "descriptor.hpp"
@@ -30,8 +31,11 @@ std::string shown(const std::filesystem::path& file, const char* stream) {
   return file == "-" ? std::string(stream) : file.string();
 }
 
-/// Ends the program as a program ends that never heard of SIGPIPE.
-void die_of_closed_pipe() {
+std::atomic<bool> closed_pipe_throws{false};
+
+/// Ends the program as a program ends that never heard of SIGPIPE, unless somebody catches it.
+void end_by_closed_pipe() {
+  if (closed_pipe_throws) throw ClosedPipe();
   std::signal(SIGPIPE, SIG_DFL);
   sigset_t only;
   sigemptyset(&only);
@@ -73,6 +77,19 @@ std::filesystem::path parent_of(const std::filesystem::path& file) {
 }
 
 }  // namespace
+
+const char* ClosedPipe::what() const noexcept {
+  return "stdout: nobody reads it any more";
+}
+
+ClosedPipeThrows::ClosedPipeThrows() : before_(std::signal(SIGPIPE, SIG_IGN)) {
+  closed_pipe_throws = true;
+}
+
+ClosedPipeThrows::~ClosedPipeThrows() {
+  closed_pipe_throws = false;
+  std::signal(SIGPIPE, before_);
+}
 
 struct AtomicFile::Impl {
   std::filesystem::path target;  // what the user named
@@ -236,7 +253,7 @@ void write_all(int descriptor, const void* data, size_t bytes, const std::string
       wait_writable(descriptor);
       continue;
     }
-    if (error == EPIPE && descriptor == STDOUT_FILENO) die_of_closed_pipe();
+    if (error == EPIPE && descriptor == STDOUT_FILENO) end_by_closed_pipe();
     throw Error(Exit::io, what, ": cannot write: ", reason(error));
   }
 }
