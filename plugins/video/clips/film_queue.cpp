@@ -9,7 +9,7 @@
 namespace lact::video {
 namespace {
 
-constexpr int64_t kAheadBytes = int64_t{64} << 20;  // of a film
+constexpr int64_t kAheadBytes = int64_t{64} << 20;  // of a film, and of all films for each thread
 
 }  // namespace
 
@@ -19,6 +19,8 @@ FilmQueue::FilmQueue(std::vector<std::filesystem::path> films, const CutSettings
   const auto piece = std::max<int64_t>(settings.frames, 16) * settings.width * settings.height * 3;
   limit_ = static_cast<size_t>(std::clamp<int64_t>(kAheadBytes / piece, 1, 256));
   const auto count = std::min<size_t>(static_cast<size_t>(std::max(threads, 1)), films_.size());
+  ahead_ = kAhead * count;
+  most_ = limit_ * count;
   for (size_t i = 0; i < count; ++i) threads_.emplace_back([this] { serve(); });
 }
 
@@ -35,7 +37,9 @@ void FilmQueue::serve() {
   for (;;) {
     size_t i = 0;
     {
-      const std::lock_guard lock(mutex_);
+      std::unique_lock lock(mutex_);
+      taken_.wait(lock,
+                  [&] { return stop_ || begun_ == films_.size() || begun_ < at_hand_ + ahead_; });
       if (stop_ || begun_ == films_.size()) return;
       i = begun_++;
     }
@@ -61,18 +65,34 @@ void FilmQueue::serve() {
   }
 }
 
+/// Pieces of the film at hand never wait for those of others.
 void FilmQueue::put(size_t i, ClipPiece&& piece) {
   {
     std::unique_lock lock(mutex_);
-    taken_.wait(lock, [&] { return stop_ || channels_[i].pieces.size() < limit_; });
-    if (stop_) return;
+    taken_.wait(lock, [&] {
+      return stop_ || i < at_hand_ ||
+             (channels_[i].pieces.size() < limit_ && (i == at_hand_ || waiting_ < most_));
+    });
+    if (stop_ || i < at_hand_) return;  // nobody wants it any more
     channels_[i].pieces.push_back(std::move(piece));
+    ++waiting_;
   }
   put_.notify_all();
 }
 
+/// What is left of the films before this one is given up.
+void FilmQueue::reach(size_t i) {
+  if (i <= at_hand_) return;
+  for (; at_hand_ < i; ++at_hand_) {
+    waiting_ -= channels_[at_hand_].pieces.size();
+    channels_[at_hand_].pieces.clear();
+  }
+  taken_.notify_all();
+}
+
 std::optional<ClipPiece> FilmQueue::next(size_t i) {
   std::unique_lock lock(mutex_);
+  reach(i);
   auto& channel = channels_[i];
   while (channel.pieces.empty() && !channel.done) {
     put_.wait_for(lock, std::chrono::milliseconds(100));
@@ -82,12 +102,18 @@ std::optional<ClipPiece> FilmQueue::next(size_t i) {
   if (!channel.pieces.empty()) {
     auto piece = std::move(channel.pieces.front());
     channel.pieces.pop_front();
+    --waiting_;
     lock.unlock();
     taken_.notify_all();
     return piece;
   }
   if (channel.error) std::rethrow_exception(channel.error);
   return {};
+}
+
+size_t FilmQueue::begun() const {
+  const std::lock_guard lock(mutex_);
+  return begun_;
 }
 
 FilmSeen FilmQueue::seen(size_t i) {

@@ -17,8 +17,8 @@
 
 namespace lact::video {
 
-/// Cuts films ahead of whoever takes their clips: at most a film per thread is open, and few pieces
-/// of each wait in memory.
+/// Cuts films ahead of whoever takes their clips: at most a film per thread is open, no film is
+/// begun that is far behind the one whose clips are taken, and few pieces wait in memory.
 class FilmQueue {
  public:
   FilmQueue(std::vector<std::filesystem::path> films, const CutSettings& settings, int threads);
@@ -31,6 +31,10 @@ class FilmQueue {
   std::optional<ClipPiece> next(size_t i);
   /// Of a film whose end was reached.
   FilmSeen seen(size_t i);
+  /// Films that were begun.
+  size_t begun() const;
+
+  static constexpr size_t kAhead = 4;  ///< films of each thread, from the one at hand
 
  private:
   struct Channel {
@@ -41,14 +45,17 @@ class FilmQueue {
   };
   void serve();
   void put(size_t i, ClipPiece&& piece);
+  void reach(size_t i);
 
   std::vector<std::filesystem::path> films_;
   CutSettings settings_;
-  size_t limit_;  // pieces of a film
-  std::mutex mutex_;
+  size_t ahead_;         // films from the one at hand that are begun
+  size_t limit_, most_;  // pieces of a film, of all
+  mutable std::mutex mutex_;
   std::condition_variable put_, taken_;
   std::vector<Channel> channels_;
-  size_t begun_ = 0;
+  size_t begun_ = 0, at_hand_ = 0;  // films
+  size_t waiting_ = 0;              // pieces
   bool stop_ = false;
   std::vector<std::thread> threads_;
 };

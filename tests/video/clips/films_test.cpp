@@ -13,8 +13,11 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/mean.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <set>
+#include <thread>
 
 using namespace lact;
 using namespace lact::test;
@@ -209,6 +212,35 @@ TEST_CASE("clips of many films leave in order, however many threads there are", 
   }
   FilmQueue abandoned(films, settings(10, 3), 2);
   abandoned.next(0);
+}
+
+TEST_CASE("films are not begun far ahead of the one whose clips are taken", "[clips]") {
+  const TemporaryFolder folder;
+  write_numbers(folder / "a.mp4", 3, 10);
+  const std::vector<fs::path> films(40, folder / "a.mp4");
+  constexpr int kThreads = 2;
+  FilmQueue queue(films, settings(10, 3), kThreads);
+  for (size_t i = 0; i < films.size(); ++i) {
+    CHECK(queue.next(i).has_value());
+    const auto most = std::min(i + kThreads * FilmQueue::kAhead, films.size());
+    if (i % 10 == 0) {  // a taker who takes long
+      for (int wait = 0; wait < 2000 && queue.begun() < most; ++wait)
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));  // for more, if there were
+      CHECK(queue.begun() == most);
+    }
+    if (i % 3 > 0) CHECK_FALSE(queue.next(i).has_value());  // else it is given up
+    CHECK(queue.begun() <= most);
+  }
+}
+
+TEST_CASE("a film that is given up does not hold up those after it", "[clips]") {
+  const TemporaryFolder folder;
+  write_numbers(folder / "a.mp4", 9, 100);
+  auto how = settings(100, 1);
+  how.width = how.height = 2048;  // few clips wait in memory
+  FilmQueue queue(std::vector<fs::path>(3, folder / "a.mp4"), how, 1);
+  for (size_t i = 0; i < 3; ++i) CHECK(queue.next(i).has_value());
 }
 
 // --- what is said --------------------------------------------------------------------------------
