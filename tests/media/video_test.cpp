@@ -16,6 +16,7 @@
 #include <cmath>
 #include <csignal>
 #include <functional>
+#include <iterator>
 
 using namespace lact;
 using namespace lact::media;
@@ -135,6 +136,22 @@ TEST_CASE("the same frames give the same bytes") {
     CHECK(bytes == io::read_text(folder / ("b" + suffix)));
     for (const char* trace : {"Lavc", "x264", folder.path().c_str()})
       CHECK(bytes.find(trace) == std::string::npos);
+  }
+}
+
+TEST_CASE("no encoder has threads, whose order could change the bytes") {
+  const TemporaryFolder folder;
+  const auto threads = [] {
+    const std::filesystem::directory_iterator tasks("/proc/self/task");
+    return std::distance(begin(tasks), end(tasks));
+  };
+  for (const char* name : {"a.mp4", "a.webm"}) {
+    CAPTURE(name);
+    const auto before = threads();
+    VideoWriter writer(folder / name, 640, 480);
+    for (int64_t i = 0; i < 3; ++i) writer.add(pattern(640, 480, i));
+    CHECK(threads() == before);
+    writer.finish();
   }
 }
 

@@ -15,8 +15,9 @@
 namespace lact::media {
 namespace {
 
-// Always so many, whatever the machine has: encoders cut their work by it, and the bytes follow.
-constexpr int kThreads = 4;
+// One alone, so that no bit depends on which is first. x264's threads look at frames that others
+// have not finished; on a busy machine the same frames once gave other bytes.
+constexpr int kThreads = 1;
 
 struct Encoder {
   const char* name;
