@@ -30,6 +30,11 @@ class Codec {
   virtual int64_t latents(int64_t frames) const = 0;
   /// video [B, 3, F, H, W] in [0, 1], from the start of a film -> [B, f, c, h, w]
   virtual at::Tensor encode(const at::Tensor& video) const = 0;
+  /// The same, of the next frames of a film, as many as stand for whole latents where those before
+  /// end. `memory` is the encoder's, empty at the start. In pieces equal to all at once.
+  virtual at::Tensor encode_next(const at::Tensor& video, DecoderMemory& /*memory*/) const {
+    return encode(video);
+  }
   /// The next latents [B, f, c, h, w] of a film -> [B, 3, F, H, W], clamped to [0, 1]. In pieces
   /// equal to all at once.
   virtual at::Tensor decode(const at::Tensor& latent, DecoderMemory& memory) const = 0;

@@ -85,6 +85,20 @@ TEST_CASE("a film decoded in pieces has the bits of one decoded at once", "[wan]
   CHECK(memory.size() == whole.size());
 }
 
+TEST_CASE("a film encoded in pieces has the bits of one encoded at once", "[wan]") {
+  const auto codec = tiny();
+  const auto video = at::rand({2, 3, 17, 16, 24});
+  DecoderMemory memory;
+  std::vector<Tensor> pieces;
+  for (const auto& [begin, end] :
+       std::vector<std::pair<int64_t, int64_t>>{{0, 5}, {5, 13}, {13, 17}})
+    pieces.push_back(codec->encode_next(video.slice(2, begin, end), memory));
+  CHECK(pieces[0].size(1) == 2);
+  CHECK(pieces[1].size(1) == 2);
+  CHECK(test::same_bytes(at::cat(pieces, 1), codec->encode(video)));
+  CHECK_THROWS_AS(codec->encode_next(video.slice(2, 0, 5), memory), Error);  // no start
+}
+
 TEST_CASE("the encoder sees no later frame", "[wan]") {
   const auto codec = tiny();
   auto video = at::rand({1, 3, 9, 16, 16});

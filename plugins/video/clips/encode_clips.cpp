@@ -4,6 +4,8 @@
 #include <lact/io/safetensors.hpp>
 #include <plugins/video/training_clips.hpp>
 
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
@@ -66,14 +68,27 @@ ClipEncoder::ClipEncoder(const EncodeOptions& options, std::unique_ptr<Codec> co
 }
 
 at::Tensor ClipEncoder::encode(const at::Tensor& frames) const {
-  int64_t latents = frames.size(0);
-  while (latents > 0 && codec_->frames(latents) > frames.size(0)) --latents;
-  if (latents == 0) return frames.slice(0, 0, 0);
-  const auto video = to_video(frames.slice(0, 0, codec_->frames(latents)).unsqueeze(0), device_);
-  return codec_->encode(video)[0]
-      .to(format_.dtype == "BF16" ? at::kBFloat16 : at::kFloat)
-      .cpu()
-      .contiguous();
+  return Stream(*this).next(frames);
+}
+
+at::Tensor ClipEncoder::Stream::next(const at::Tensor& frames) {
+  const auto& codec = *encoder_.codec_;
+  const auto& format = encoder_.format_;
+  const auto dtype = format.dtype == "BF16" ? at::kBFloat16 : at::kFloat;
+  const auto all = left_.defined() ? at::cat({left_, frames}) : frames;
+  const auto before = latents_ > 0 ? codec.frames(latents_) : 0;
+  auto last = latents_;
+  while (codec.frames(last + 1) - before <= all.size(0)) ++last;
+  if (last == latents_) {
+    left_ = all;
+    const auto factor = format.factor;
+    return at::empty({0, format.channels, format.height / factor, format.width / factor}, dtype);
+  }
+  const auto used = codec.frames(last) - before;
+  latents_ = last;
+  left_ = all.slice(0, used).clone();
+  const auto video = to_video(all.slice(0, 0, used).unsqueeze(0), encoder_.device_);
+  return codec.encode_next(video, memory_)[0].to(dtype).cpu().contiguous();
 }
 
 void ClipEncoder::save(const fs::path& folder) const {

@@ -41,6 +41,22 @@ class ClipEncoder {
   /// uint8 [F, H, W, 3], a whole clip -> [f, c, h, w]. Frames at the end that fill no latent are
   /// left out; none may be left.
   at::Tensor encode(const at::Tensor& frames) const;
+
+  /// A clip whose frames come in pieces; nothing is kept of those that are encoded but what the
+  /// codec remembers.
+  class Stream {
+   public:
+    explicit Stream(const ClipEncoder& encoder) : encoder_(encoder) {}
+    /// The next frames uint8 [F, H, W, 3] -> the latents that they complete [f, c, h, w], or none.
+    at::Tensor next(const at::Tensor& frames);
+
+   private:
+    const ClipEncoder& encoder_;
+    DecoderMemory memory_;
+    at::Tensor left_;      // frames that fill no latent yet
+    int64_t latents_ = 0;  // so far
+  };
+
   /// codec.safetensors beside the clips, if the codec was fitted to them; else none stays there.
   void save(const std::filesystem::path& folder) const;
   /// That of an earlier run does not belong to clips that are packed without.

@@ -13,7 +13,6 @@
 #include <plugins/video/commands.hpp>
 #include <plugins/video/training_clips.hpp>
 
-#include <ATen/ops/cat.h>
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
@@ -49,17 +48,15 @@ class Sink {
 
   void take(const FilmFile& film, ClipPiece&& piece) {
     if (piece.first) {
-      flush();
       auto& writer = writers_[film.validation];
       if (!writer) writer.emplace(folder_, kSplits[film.validation], format_, shard_bytes_);
       writer_ = &*writer;
       writer_->begin({io::printable(film.name), piece.start, film.caption, film.label});
+      if (encoder_ != nullptr) clip_.emplace(*encoder_);
     }
-    if (encoder_ == nullptr) return writer_->add(piece.frames);
-    waiting_.push_back(std::move(piece.frames));  // latents are made of whole clips
+    writer_->add(clip_ ? clip_->next(piece.frames) : piece.frames);
   }
   void commit() {
-    flush();
     if (!writers_[0] || writers_[0]->clips() == 0) throw Error(Exit::data, kNoClip);
     if (encoder_ != nullptr)
       encoder_->save(folder_);
@@ -71,19 +68,13 @@ class Sink {
   int64_t frames(size_t split) const { return writers_[split] ? writers_[split]->frames() : 0; }
 
  private:
-  void flush() {
-    if (waiting_.empty()) return;
-    const auto clip = at::cat(std::exchange(waiting_, {}));
-    writer_->add(encoder_->encode(clip));
-  }
-
   std::string folder_;
   ClipFormat format_;
   uint64_t shard_bytes_;
   const ClipEncoder* encoder_;
   std::optional<ClipWriter> writers_[2];
-  ClipWriter* writer_ = nullptr;     // of the clip at hand
-  std::vector<at::Tensor> waiting_;  // its frames, for the encoder
+  ClipWriter* writer_ = nullptr;             // of the clip at hand
+  std::optional<ClipEncoder::Stream> clip_;  // its latents
 };
 
 class Pack final : public plugin::Command {

@@ -111,18 +111,25 @@ at::ScalarType Vae::dtype() const {
 }
 
 Tensor Vae::encode(const Tensor& video) const {
-  const at::NoGradGuard no_grad;
-  const int64_t frames = video.dim() == 5 ? video.size(2) : 0;
-  if (video.dim() != 5 || video.size(1) != 3 || frames % kFrames != 1 ||
-      video.size(3) % kFactor != 0 || video.size(4) % kFactor != 0)
-    throw Error(Exit::internal, "VAE: expected [B, 3, 1 + 4 k, 8 h, 8 w], found ", video.sizes());
-  const auto x = video.permute({0, 2, 3, 4, 1}).to(layers_->dtype);
   DecoderMemory memory;
+  return encode(video, memory);
+}
+
+Tensor Vae::encode(const Tensor& video, DecoderMemory& memory) const {
+  const at::NoGradGuard no_grad;
+  const int64_t frames = video.dim() == 5 ? video.size(2) : 0, rest = memory.empty() ? 1 : 0;
+  if (video.dim() != 5 || video.size(1) != 3 || frames == 0 || frames % kFrames != rest ||
+      video.size(3) % kFactor != 0 || video.size(4) % kFactor != 0)
+    throw Error(Exit::internal, "VAE: expected [B, 3, ", rest, " + 4 k, 8 h, 8 w], found ",
+                video.sizes());
+  const auto x = video.permute({0, 2, 3, 4, 1}).to(layers_->dtype);
   std::vector<Tensor> all;
-  for (int64_t begin = 0; begin < frames; begin += begin == 0 ? 1 : kFrames) {
-    VaePass pass{memory, begin == 0};
-    const auto piece = x.slice(1, begin, begin == 0 ? 1 : begin + kFrames).contiguous();
-    all.push_back(layers_->moments(layers_->encoder.run(piece, pass)));
+  for (int64_t begin = 0; begin < frames;) {
+    VaePass pass{memory, memory.empty()};
+    const auto end = begin + (pass.first ? 1 : kFrames);
+    all.push_back(
+        layers_->moments(layers_->encoder.run(x.slice(1, begin, end).contiguous(), pass)));
+    begin = end;
   }
   return at::cat(all, 1).slice(-1, 0, channels()).permute({0, 1, 4, 2, 3}).contiguous();
 }

@@ -37,6 +37,9 @@ class Vae {
   /// video [B, 3, 1 + 4 k, 8 h, 8 w] in [-1, 1] -> mu [B, 1 + k, c, h, w]. 1 frame, then 4 at a
   /// time: memory does not grow with the film but for the result.
   at::Tensor encode(const at::Tensor& video) const;
+  /// The next frames of a film: 1 + 4 k at the start, where `memory` is empty, then 4 k. Pieces
+  /// have the bits of the whole.
+  at::Tensor encode(const at::Tensor& video, DecoderMemory& memory) const;
   /// The next latents [B, f, c, h, w] of a film -> [B, 3, F, 8 h, 8 w] in [-1, 1], F = 4 f or, at
   /// the start, where `memory` is empty, 1 + 4 (f - 1). One latent frame at a time, so that pieces
   /// have the bits of the whole. Errors: 65 if `memory` is of another film's size

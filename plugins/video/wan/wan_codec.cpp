@@ -35,10 +35,14 @@ class WanCodec final : public Codec {
   }
   Tensor encode(const Tensor& video) const override {
     latents(video.size(2));
+    DecoderMemory memory;
+    return encode_next(video, memory);
+  }
+  Tensor encode_next(const Tensor& video, DecoderMemory& memory) const override {
     if (video.size(3) % factor() != 0 || video.size(4) % factor() != 0)
       throw Error(Exit::usage, "frames of ", video.size(4), " x ", video.size(3),
                   " do not fit the codec: both must be multiples of ", factor());
-    return (vae_.encode(video * 2 - 1) - mean_) / std_;
+    return (vae_.encode(video * 2 - 1, memory) - mean_) / std_;
   }
   Tensor decode(const Tensor& latent, DecoderMemory& memory) const override {
     if (latent.dim() != 5 || latent.size(2) != channels())

@@ -9,9 +9,12 @@
 #include <lact/io/files.hpp>
 #include <plugins/common/media/image.hpp>
 #include <plugins/video/clips.hpp>
+#include <plugins/video/clips/encode_clips.hpp>
 #include <plugins/video/codec.hpp>
+#include <plugins/video/training_clips.hpp>
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/equal.h>
 #include <nlohmann/json.hpp>
 
@@ -276,6 +279,46 @@ TEST_CASE("clips are packed as latents that decode to the pixels", "[clips]") {
   refuses({"--validation-files", "x*"}, "no film matches x*");
   refuses({"--size", "16x"}, "--size 16x");
   refuses({"--shard-size", "0"}, "--shard-size 0");
+}
+
+TEST_CASE("shots are encoded while they are read", "[clips]") {
+  const TemporaryFolder folder;
+  write_shots(folder / "a.mp4", {40, 3}, 10);
+  const auto vae = source_root() / "tests/golden/video/vae_tiny_diffusers.safetensors";
+  const Words words{(folder / "a.mp4").string(), "--frames", "0"};
+  REQUIRE(pack(folder, words).exit == 0);
+  const auto pixels = PackedClips::open(folder / "out").read(0, 0, 40);
+  const auto first = pixels.slice(0, 0, 37), last = PackedClips::open(folder / "out").read(1, 0, 3);
+  const auto codec = open_codec({"wan", 8}, nullptr, vae, at::kCPU);
+  const auto encoded = [&](const at::Tensor& frames) {
+    return codec->encode(to_video(frames.unsqueeze(0), at::kCPU))[0];
+  };
+  auto latent = words;
+  latent.insert(latent.end(), {"--encode", "wan", "--vae", vae.string()});
+  REQUIRE(pack(folder, latent).exit == 0);
+  const auto clips = PackedClips::open(folder / "out");
+  REQUIRE(clips.frames(0) == 10);  // 1 + 9 x 4 frames; three fill none
+  REQUIRE(clips.frames(1) == 1);
+  // BF16 keeps eight bits.
+  CHECK(scaled_error(clips.read(0, 0, 10).to(at::kFloat), encoded(first)) < 4e-3);
+  CHECK(scaled_error(clips.read(1, 0, 1).to(at::kFloat), encoded(last.slice(0, 0, 1))) < 4e-3);
+
+  EncodeOptions options;
+  options.type = "wan";
+  options.vae = vae.string();
+  ClipFormat format;
+  format.width = format.height = 16;
+  const ClipEncoder encoder(options, nullptr, format, 0, at::kCPU);
+  ClipEncoder::Stream stream(encoder);
+  std::vector<at::Tensor> pieces;
+  std::vector<int64_t> counts;
+  for (const auto& piece : pixels.split_with_sizes({16, 16, 2, 6})) {
+    pieces.push_back(stream.next(piece));
+    counts.push_back(pieces.back().size(0));
+  }
+  // All that 16, 32, 34 and 40 frames fill: nothing waits for the end of the shot.
+  CHECK(counts == std::vector<int64_t>{4, 4, 1, 1});
+  CHECK(same_bytes(at::cat(pieces), encoder.encode(pixels)));
 }
 
 TEST_CASE("a pack of films that is stopped leaves nothing", "[clips]") {
