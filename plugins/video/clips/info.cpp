@@ -248,6 +248,7 @@ class Info final : public plugin::Command {
     cli::Table table(json ? "json" : "md", {{"clips", width, false},
                                             {"number", 6, true},
                                             {"frames", 8, true},
+                                            {"of each", 7, true},
                                             {"size", 11, true},
                                             {"rate", 6, true},
                                             {"seconds", 8, true},
@@ -259,6 +260,13 @@ class Info final : public plugin::Command {
     for (const auto& seen : all) row(table, seen);
     table.finish(concat(clips, clips == 1 ? " clip, " : " clips, ",
                         cli::number_text(seconds, "%.4g"), " s"));
+  }
+
+  /// Frames of a packed clip.
+  static std::string of_each(const Seen& seen) {
+    if (seen.longest == 0) return "";
+    return seen.shortest == seen.longest ? std::to_string(seen.longest)
+                                         : concat(seen.shortest, "-", seen.longest);
   }
 
   static void row(cli::Table& table, const Seen& seen) {
@@ -279,7 +287,7 @@ class Info final : public plugin::Command {
                 {"damaged", seen.damaged},
                 {"mean", seen.values.mean()},
                 {"deviation", seen.values.deviation()}};
-    table.row(values, {name, std::to_string(seen.clips), std::to_string(seen.frames),
+    table.row(values, {name, std::to_string(seen.clips), std::to_string(seen.frames), of_each(seen),
                        concat(seen.width, " x ", seen.height), cli::number_text(seen.rate, "%.4g"),
                        cli::number_text(seen.seconds, "%.4g"), std::to_string(seen.captions),
                        std::to_string(seen.labels.size()), codec,

@@ -402,6 +402,31 @@ TEST_CASE("digits and pans are the same for the same seed, however many threads 
             .exit == 64);
 }
 
+TEST_CASE("a long pan returns to all it has seen, and info tells how long it is", "[clips]") {
+  const TemporaryFolder folder;
+  const auto out = (folder / "out").string();
+  const int frames = GENERATE(28, 60);  // of them 20 and more can be continued, ten chunks of two
+  REQUIRE(run({"lact-tokenize", "video", "pan", "--frames", std::to_string(frames), "--count", "5",
+               "--validation", "2", "-o", out})
+              .exit == 0);
+  const auto clips = PackedClips::open(out, "validation");
+  REQUIRE(clips.size() == 2);
+  const auto film = clips.read(1, 0, frames);
+  for (int t = 1; t < frames / 2; ++t) {
+    CAPTURE(t);
+    CHECK(at::equal(film[frames - t], film[t]));
+    for (int before = 0; before < t; ++before) CHECK_FALSE(at::equal(film[before], film[t]));
+  }
+  const auto told = Json::parse(run({"lact-tokenize", "video", "info", out, "--json"}).out).at(1);
+  CHECK(told["clips"] == 2);
+  CHECK(told["frames"] == 2 * frames);
+  CHECK(told["shortest"] == frames);
+  CHECK(told["longest"] == frames);
+  CHECK(told["seconds"].get<double>() == Approx(frames / 5.0));
+  CHECK_THAT(run({"lact-tokenize", "video", "info", out}).out,
+             Contains("| of each |") && Contains(concat("|      ", frames, " |     16 x 16 |")));
+}
+
 TEST_CASE("info tells what clips and films hold, and draws them", "[clips]") {
   const TemporaryFolder folder;
   write_numbers(folder / "a.mp4", 12, 10);
