@@ -129,7 +129,7 @@ class Generate final : public plugin::Command {
   void run(cli::Context& context) override {
     if (!inspect_.empty()) return cli::out(cli::inspect_state(inspect_, context.json));
     check_options(context);
-    if (!state_file_.empty()) state_ = io::load_state(state_file_);
+    if (!state_file_.empty()) read_state();
     const auto checkpoint = io::Checkpoint::open(model_);
     auto config = Config::of(checkpoint);
     check_prompts(config);
@@ -257,6 +257,16 @@ class Generate final : public plugin::Command {
 
   // --- making ready ------------------------------------------------------------------------------
 
+  void read_state() {
+    state_ = io::load_state(state_file_);
+    const auto found = state_->metadata.find("reading");
+    if (found == state_->metadata.end()) return;
+    reading_ = Reading::from_json(found->second, state_file_ + ": state: reading");
+    if (frames_.empty())
+      throw Error(Exit::usage, state_file_, ": was saved when ", reading_->frames,
+                  " frames of --frames were read: give the same --frames again, to go on there");
+  }
+
   /// A state goes on in the type it was computed in.
   at::ScalarType products(const cli::Context& context, const Config& config) const {
     if (!state_ || context.dtype != "auto")
@@ -307,11 +317,12 @@ class Generate final : public plugin::Command {
 
   // --- the work ----------------------------------------------------------------------------------
 
-  void make(const LoadedVideo& loaded, Film& film, const cli::Context& context) const {
+  void make(const LoadedVideo& loaded, Film& film, const cli::Context& context) {
     Report report;
     cli::stop_requested();  // from here on a signal is heard
     bool finished = true;
     const double rate = rate_.value_or(loaded.model.config().rate);
+    if (!frames_.empty() && !reading_) reading_.emplace();
     const io::ClosedPipeThrows kept;
     Outputs outputs;
     try {
@@ -330,28 +341,29 @@ class Generate final : public plugin::Command {
   }
 
   /// Reads what exists, in whole chunks.
-  void give(const LoadedVideo& loaded, Film& film, Outputs& outputs, Report& report) const {
+  void give(const LoadedVideo& loaded, Film& film, Outputs& outputs, Report& report) {
     FrameSource source(frames_, film.width(), film.height());
-    Given given;
+    int64_t left = 0;
     {
       cli::Progress progress("reading", 0, "frames");
-      given = give_frames(
+      left = give_frames(
           film, *loaded.codec, loaded.model.config().chunk_frames, loaded.model.device(), source,
-          frames_limit_.value_or(std::numeric_limits<int64_t>::max()),
+          frames_limit_.value_or(std::numeric_limits<int64_t>::max()), *reading_,
           [&](const Tensor& frames) {
+            report.given += frames.size(0);
             outputs.show(frames);
-            progress.set(static_cast<double>(report.given += frames.size(0)));
+            progress.set(static_cast<double>(report.given));
           },
           poll);
     }
     if (source.damaged() > 0)
       log::warning(frames_, ": ", source.damaged(), " damaged frames were passed over");
-    if (given.frames == 0)
-      throw Error(Exit::data, frames_, ": ", given.left, " frames do not fill a chunk of ",
+    if (reading_->frames == 0)
+      throw Error(Exit::data, frames_, ": ", left, " frames do not fill a chunk of ",
                   film.frames_of(1));
-    log::info(
-        "read ", given.frames, " frames",
-        given.left > 0 ? concat("; the last ", given.left, " fill no chunk and are left") : "");
+    reading_.reset();
+    log::info("read ", report.given, " frames",
+              left > 0 ? concat("; the last ", left, " fill no chunk and are left") : "");
   }
 
   int64_t chunks_wanted(const Film& film) const {
@@ -409,6 +421,7 @@ class Generate final : public plugin::Command {
     };
     keep("prompt", class_ ? class_ : prompt_);
     keep("negative", negative_);
+    if (reading_) words["reading"] = reading_->to_json();
     io::save_state(save_state_, state);
   }
 
@@ -447,6 +460,7 @@ class Generate final : public plugin::Command {
   Surroundings surroundings_;
   SamplingOptions sampling_;
   std::optional<io::State> state_;
+  std::optional<Reading> reading_;  // while --frames are not read to their end
 };
 
 }  // namespace

@@ -4,23 +4,35 @@
 #include "film.hpp"
 #include "frame_source.hpp"
 
+#include <lact/io/files.hpp>
+
 #include <cstdint>
 #include <functional>
+#include <string>
 
 namespace lact::video {
 
-struct Given {
-  int64_t frames = 0;  ///< learned
-  int64_t left = 0;    ///< at the end, which fill no chunk
+/// How far into the frames that are given a film has learned them; a state that was saved on the
+/// way has it, so that the next run goes on behind them.
+struct Reading {
+  int64_t frames = 0;
+  std::string hash = io::xxh3(nullptr, 0);  ///< XXH3 of their pixels, as the film has them
+
+  std::string to_json() const;
+  /// Errors   65 naming `what`
+  static Reading from_json(const std::string& text, const std::string& what);
 };
 
-/// Reads at most `limit` frames in whole chunks: in constant memory where each latent stands for
-/// one frame, else all of them. `each` gets the chunk's frames as the model has them, `poll` is
-/// called before every piece of work.
-/// Errors   64 where the film has begun and latents cover several frames
-Given give_frames(Film& film, const Codec& codec, int64_t chunk_frames, at::Device device,
-                  FrameSource& source, int64_t limit,
-                  const std::function<void(const at::Tensor&)>& each,
-                  const std::function<void()>& poll);
+/// Reads at most `limit` frames of `source`, from its first on, in whole chunks: in constant memory
+/// where each latent stands for one frame, else all of them. Those that `reading` has are passed
+/// over; it is kept up to date, also where something is thrown. `each` gets the chunk's frames as
+/// the model has them, `poll` is called before every piece of work. Returns how many are left at
+/// the end, which fill no chunk.
+/// Errors   64 where latents cover several frames and the film did not begin with these; 65 if
+///          `reading` is of other frames
+int64_t give_frames(Film& film, const Codec& codec, int64_t chunk_frames, at::Device device,
+                    FrameSource& source, int64_t limit, Reading& reading,
+                    const std::function<void(const at::Tensor&)>& each,
+                    const std::function<void()>& poll);
 
 }  // namespace lact::video

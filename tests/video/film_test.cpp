@@ -22,16 +22,31 @@
 #include <nlohmann/json.hpp>
 
 #include <cmath>
+#include <filesystem>
 
 using namespace lact;
 using namespace lact::video;
 using at::Tensor;
 using test::same_bytes;
+namespace fs = std::filesystem;
 
 namespace {
 
 const LoadedVideo& small() {
   static const auto loaded = test::small_film_model(test::small_film_config());
+  return loaded;
+}
+
+/// The same with latents that cover several frames, those of the tiny VAE.
+const LoadedVideo& latents_of_frames() {
+  static const auto loaded = [] {
+    auto config = test::small_film_config();
+    config.in_dim = config.out_dim = 4;
+    config.codec = {"wan", 8};
+    config.condition = "none";
+    return test::small_film_model(
+        config, 1, test::source_root() / "tests/golden/video/vae_tiny_diffusers.safetensors");
+  }();
   return loaded;
 }
 
@@ -326,16 +341,73 @@ TEST_CASE("whole chunks of frames are read, and what is left over is counted") {
     auto film = begin(quick());
     FrameSource source(folder.path(), 16, 16);
     int64_t shown = 0;
-    const auto given = give_frames(
-        film, *small().codec, 2, at::kCPU, source, limit,
+    Reading reading;
+    const int64_t left = give_frames(
+        film, *small().codec, 2, at::kCPU, source, limit, reading,
         [&](const Tensor& frames) { shown += frames.size(0); }, [] {});
-    CHECK(shown == given.frames);
-    CHECK(film.shown() == given.frames);
-    return std::pair(given.frames, given.left);
+    CHECK(shown == reading.frames);
+    CHECK(film.shown() == reading.frames);
+    return std::pair(reading.frames, left);
   };
   CHECK(read(100) == std::pair<int64_t, int64_t>(4, 1));
   CHECK(read(3) == std::pair<int64_t, int64_t>(2, 1));
   CHECK(read(1) == std::pair<int64_t, int64_t>(0, 1));
+}
+
+TEST_CASE("a film that was saved while frames were read goes on behind those it has") {
+  const auto& loaded = GENERATE(false, true) ? latents_of_frames() : small();
+  const auto& config = loaded.model.config();
+  const bool wan = config.codec.type == "wan";
+  CAPTURE(wan);
+  const test::TemporaryFolder folder;
+  for (int i = 0; i < 14; ++i)
+    media::write_image(folder / concat(i, ".png"), to_images(pixels(1))[0]);
+  const auto nobody = at::zeros({1, 1, 8});
+  const auto start = [&] { return Film(loaded.model, *loaded.codec, quick(), nobody, {}, 16, 16); };
+  struct Enough {};
+  // Reads on until `most` frames are learned.
+  const auto read = [&](Film& film, Reading& reading, int64_t most, int64_t limit = 14) {
+    FrameSource source(folder.path(), 16, 16);
+    return give_frames(
+        film, *loaded.codec, 2, at::kCPU, source, limit, reading, [](const Tensor&) {},
+        [&] {
+          if (reading.frames >= most) throw Enough();
+        });
+  };
+  auto whole = start();
+  Reading all;
+  const int64_t left = read(whole, all, 100);
+  CHECK(all.frames == (wan ? 13 : 14));
+  CHECK(left == 14 - all.frames);
+  const auto next = go_on(whole, 1);
+
+  auto film = start();
+  Reading reading;
+  CHECK_THROWS_AS(read(film, reading, 4), Enough);
+  CHECK(reading.frames == (wan ? 5 : 4));
+  const auto before = reading.frames;
+  reading = Reading::from_json(reading.to_json(), "s");
+  film = Film(loaded.model, *loaded.codec, film.save("hash"), "s.state", "hash");
+  CHECK(read(film, reading, 100) == left);
+  CHECK(reading.frames == all.frames);
+  CHECK(reading.hash == all.hash);
+  CHECK(film.chunks() == (wan ? 2 : 7));
+  CHECK(same_bytes(go_on(film, 1), next));
+
+  // No more than were read, fewer, other frames, and too few.
+  auto same = start();
+  Reading same_reading;
+  CHECK_THROWS_AS(read(same, same_reading, 4), Enough);
+  CHECK(read(same, same_reading, 100, before) == 0);
+  CHECK(same.shown() == before);
+  CHECK_THROWS_WITH(read(same, same_reading, 100, before - 1),
+                    Catch::Contains("were read already"));
+  fs::rename(folder / "1.png", folder / "99.png");
+  CHECK_THROWS_WITH(read(same, same_reading, 100), Catch::Contains("of other frames"));
+  for (int i = 4; i < 14; ++i) fs::remove(folder / concat(i, ".png"));
+  CHECK_THROWS_WITH(read(same, same_reading, 100), Catch::Contains("of other frames"));
+  for (const char* words : {"", "[]", "{}", R"({"frames": -1, "hash": ""})", R"({"frames": 2})"})
+    CHECK_THROWS_AS(Reading::from_json(words, "s"), Error);
 }
 
 TEST_CASE("continuations are scored against the frames they replace") {

@@ -34,13 +34,14 @@ Config small_film_config() {
   return config;
 }
 
-LoadedVideo small_film_model(const Config& config, uint64_t seed) {
+LoadedVideo small_film_model(const Config& config, uint64_t seed,
+                             const std::filesystem::path& vae) {
   auto model = VideoModel::fresh(config, seed, at::kCPU);
   const at::NoGradGuard no_graph;
   int64_t number = 0;
   for (auto& [name, tensor] : model.parameters())
     tensor.add_(0.1 * chunk_noise(seed, number++, tensor.sizes()).to(tensor.dtype()));
-  return {std::move(model), open_codec(config.codec, nullptr, {}, at::kCPU)};
+  return {std::move(model), open_codec(config.codec, nullptr, vae, at::kCPU)};
 }
 
 void write_small_film_model(const LoadedVideo& loaded, const std::filesystem::path& folder) {

@@ -11,7 +11,8 @@ namespace lact::test {
 
 /// 2 frames of 16 x 16 pixels a chunk, prompts of bytes; no parameter is 0.
 video::Config small_film_config();
-video::LoadedVideo small_film_model(const video::Config& config, uint64_t seed = 1);
+video::LoadedVideo small_film_model(const video::Config& config, uint64_t seed = 1,
+                                    const std::filesystem::path& vae = {});
 /// A model directory that tools read.
 void write_small_film_model(const video::LoadedVideo& loaded, const std::filesystem::path& folder);
 

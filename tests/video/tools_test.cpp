@@ -183,6 +183,51 @@ TEST_CASE("a signal in mid-film leaves whole pictures, a whole film and a state 
   CHECK((m.frames("endless") == m.frames("undisturbed")));
 }
 
+TEST_CASE("a signal while frames are read leaves a state that goes on behind those") {
+  const auto& m = made();
+  {
+    media::VideoWriter film(m.folder / "long.mp4", 16, 16, 10);
+    for (int i = 0; i < 600; ++i) {
+      media::Image image(16, 16);
+      std::fill(image.pixels.begin(), image.pixels.end(), static_cast<uint8_t>(i % 251));
+      film.add(image);
+    }
+    film.finish();
+  }
+  const auto options = [&](const char* where, std::vector<std::string> more) {
+    std::vector<std::string> all = {
+        "--frames", m.path("long.mp4"), "--frames-limit", "301", "--echo", "-n", "2",
+        "-o",       m.path(where)};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  const auto state = m.path("reading.state");
+  test::Process film(m.line(options("stopped", {"--save-state", state})));
+  for (int i = 0; i < 3000 && !fs::exists(m.folder / "stopped/00003.png"); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  film.signal(SIGTERM);
+  const auto ended = film.wait();
+  INFO(ended.err);
+  CHECK(ended.exit == 143);
+  const auto seen = m.frames("stopped").size() / kFrame;
+  CHECK(seen < 300);
+  CHECK(nlohmann::json::parse(io::load_state(state).value("reading"))["frames"] == seen);
+  const auto alone = m.make({"--state", state, "-n", "2", "-o", m.path("stopped")});
+  CHECK(alone.exit == 64);
+  CHECK_THAT(alone.err, Catch::Contains("give the same --frames"));
+  const auto other = m.make(
+      {"--state", state, "--frames", m.path("whole"), "--save-state", m.path("other.state")});
+  CHECK(other.exit == 65);
+  CHECK_THAT(other.err, Catch::Contains("of other frames"));
+  const auto later = m.make(options("stopped", {"--state", state, "--save-state", state}));
+  INFO(later.err);
+  REQUIRE(later.exit == 0);
+  CHECK(io::load_state(state).metadata.count("reading") == 0);
+  REQUIRE(m.make(options("straight", {})).exit == 0);
+  CHECK(m.frames("straight").size() == 302 * kFrame);
+  CHECK((m.frames("stopped") == m.frames("straight")));
+}
+
 TEST_CASE("a player that is closed ends the program silently") {
   const auto& m = made();
   std::string command;
