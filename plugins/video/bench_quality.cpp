@@ -158,6 +158,7 @@ class QualityVideo final : public plugin::Command {
     const int64_t tokens = chunk_tokens(loaded, data.width(), data.height());
     ContinuationOptions options;
     options.film = sampling_.over(SamplingOptions::usual(config, tokens), config, tokens);
+    check_negative(!negative_.empty(), options.film.guidance);
     options.given = given_;
     options.seeds.clear();
     for (int64_t i = 0; i < seeds_; ++i)

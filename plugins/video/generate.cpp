@@ -228,6 +228,9 @@ class Generate final : public plugin::Command {
     for (const auto& output : outputs_) {
       media::FrameSink::check(output);
       streams += output == "-";
+      if (wanted_ < 0 && media::FrameSink::is_sheet(output))
+        throw Error(Exit::usage, "--output ", output,
+                    ": a sheet of all frames has no end with -n -1; give a folder or a film");
     }
     if (streams > 1)
       throw Error(Exit::usage, "--output, --save-state, --json: only one of them has stdout");
@@ -253,6 +256,7 @@ class Generate final : public plugin::Command {
       throw Error(Exit::usage, "--prompt: this model knows classes; give --class");
     if ((prompt_ || negative_) && condition == "none")
       throw Error(Exit::usage, prompt_ ? "--prompt" : "--negative", ": this model takes no prompt");
+    if (!state_) check_negative(negative_.has_value(), sampling_.guidance(config));
   }
 
   // --- making ready ------------------------------------------------------------------------------
@@ -311,6 +315,7 @@ class Generate final : public plugin::Command {
     auto options =
         sampling_.over(film.options(), config, chunk_tokens(loaded, film.width(), film.height()));
     options.seed = context.seed.value_or(options.seed);
+    check_negative(negative_.has_value(), options.guidance);
     film.change(options, texts.prompt, texts.negative);
     return film;
   }

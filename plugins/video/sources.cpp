@@ -60,6 +60,10 @@ bool SamplingOptions::given() const {
   return sampler_ || steps_ || shift_ || guidance_;
 }
 
+double SamplingOptions::guidance(const Config& config) const {
+  return guidance_.value_or(usual(config, /*tokens=*/1).guidance);
+}
+
 FilmOptions SamplingOptions::usual(const Config& config, int64_t tokens) {
   const bool wan = config.codec.type == "wan";
   FilmOptions options;
@@ -77,6 +81,11 @@ FilmOptions SamplingOptions::over(FilmOptions base, const Config& config, int64_
   if (shift_) base.shift = *shift_ > 0 ? *shift_ : auto_shift(tokens);
   if (guidance_) base.guidance = *guidance_;
   return base;
+}
+
+void check_negative(bool given, double guidance) {
+  if (given && guidance == 1)
+    throw Error(Exit::usage, "--negative: is not looked at with a guidance of 1; give --guidance");
 }
 
 int64_t chunk_tokens(const LoadedVideo& loaded, int64_t width, int64_t height) {

@@ -54,6 +54,7 @@ class SamplingOptions {
  public:
   void declare(CLI::App& app);
   bool given() const;
+  double guidance(const Config& config) const;  ///< of a film that begins
   /// `base`, changed by what was given. A shift of 0 becomes that of chunks of `tokens`.
   /// Errors   64 for guidance of a model that is told nothing
   FilmOptions over(FilmOptions base, const Config& config, int64_t tokens) const;
@@ -66,6 +67,9 @@ class SamplingOptions {
   std::optional<int64_t> steps_;
   std::optional<double> shift_, guidance_;
 };
+
+/// Errors   64 if a negative prompt is given that nothing would look at
+void check_negative(bool given, double guidance);
 
 /// Tokens of a chunk of frames of that size. Errors: as chunk_shape
 int64_t chunk_tokens(const LoadedVideo& loaded, int64_t width, int64_t height);

@@ -315,6 +315,10 @@ TEST_CASE("what cannot be done is refused in one line, before anything is made")
   refused({"-o", out, "--class", "dgo"}, 64, "dog", "classes");
   refused({"-o", out, "-p", "x"}, 64, "takes no prompt", "free");
   refused({"-o", out, "--guidance", "2"}, 64, "nothing to guide", "free");
+  refused({"-o", out, "--negative", "rain"}, 64, "not looked at");
+  refused({"-o", out, "--negative", "rain", "--guidance", "1"}, 64, "not looked at");
+  refused({"-o", out, "--negative", "rain"}, 64, "takes no prompt", "free");
+  refused({"-o", out, "-o", "sheet.webp", "-n", "-1"}, 64, "sheet.webp");
   refused({"-o", out, "--width", "18"}, 64, "multiples of 4 x 4");
   refused({"-o", out, "--echo"}, 64, "--frames");
   refused({"-o", out, "-n", "0"}, 64, "makes nothing");
@@ -331,6 +335,9 @@ TEST_CASE("states of another model, damaged ones and other sizes are refused") {
   const auto foreign = m.make({"--state", state, "-o", m.path("no")}, "free");
   CHECK(foreign.exit == 65);
   CHECK_THAT(foreign.err, Catch::Contains("own.state") && Catch::Contains("another model"));
+  const auto negative = m.make({"--state", state, "-o", m.path("no"), "--negative", "rain"});
+  CHECK(negative.exit == 64);
+  CHECK_THAT(negative.err, Catch::Contains("not looked at"));
   const auto size = m.make({"--state", state, "-o", m.path("no"), "--width", "32"});
   CHECK(size.exit == 64);
   CHECK_THAT(size.err, Catch::Contains("16 x 16"));
@@ -410,6 +417,10 @@ TEST_CASE("quality gives a row for each chunk and model, and the last frame besi
   INFO(plot.err);
   REQUIRE(plot.exit == 0);
   CHECK_THAT(m.bytes("q.svg"), Catch::Contains("PSNR (dB)") && Catch::Contains("free"));
+  const auto negative = run(
+      {"lact-bench", "quality", "video", m.path("data"), "--model", m.model, "--negative", "rain"});
+  CHECK(negative.exit == 64);
+  CHECK_THAT(negative.err, Catch::Contains("not looked at"));
   const auto all =
       run({"lact-bench", "quality", "video", m.path("data"), "--model", m.model, "--given", "5"});
   CHECK(all.exit == 64);

@@ -27,6 +27,8 @@ class FrameSink {
   ~FrameSink();
   /// Errors   64 if nothing can go there: by its name, or because stdout is a terminal
   static void check(const std::string& output);
+  /// One picture of all frames, which are kept until the end.
+  static bool is_sheet(const std::string& output) { return kind_of(output) == Kind::image; }
   FrameSink(FrameSink&&) = default;
   FrameSink(const FrameSink&) = delete;
   FrameSink& operator=(const FrameSink&) = delete;
