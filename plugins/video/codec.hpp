@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace lact::video {
 
@@ -38,6 +39,13 @@ class Codec {
   /// The next latents [B, f, c, h, w] of a film -> [B, 3, F, H, W], clamped to [0, 1]. In pieces
   /// equal to all at once.
   virtual at::Tensor decode(const at::Tensor& latent, DecoderMemory& memory) const = 0;
+  /// Tells apart codecs that are not in the model's file; empty for those that are.
+  virtual std::string identity() const { return {}; }
+  /// Names and shapes of a DecoderMemory of one film after so many latents of h x w.
+  virtual std::map<std::string, std::vector<int64_t>> remembered(int64_t /*latents*/, int64_t /*h*/,
+                                                                 int64_t /*w*/) const {
+    return {};
+  }
   /// Tensors that belong to the model's file ("codec.mean", ...): of "pca".
   virtual io::NamedTensors tensors() const { return {}; }
 };

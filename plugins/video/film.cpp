@@ -1,16 +1,15 @@
 #include "film.hpp"
 
+#include "noise.hpp"
+
 #include <lact/error.hpp>
-#include <lact/random.hpp>
+#include <lact/io/files.hpp>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/empty.h>
 #include <nlohmann/json.hpp>
 
-#include <cmath>
-#include <numbers>
 #include <type_traits>
 #include <utility>
 
@@ -42,17 +41,7 @@ std::vector<int64_t> chunk_shape(const Config& config, const Codec& codec, int64
 }
 
 Tensor chunk_noise(uint64_t seed, int64_t chunk, at::IntArrayRef shape) {
-  const auto noise = at::empty(shape, at::kFloat);
-  auto random = random_stream(seed, kNoise, chunk);
-  auto* out = noise.mutable_data_ptr<float>();
-  const int64_t count = noise.numel();
-  for (int64_t i = 0; i < count; i += 2) {  // Box and Muller
-    const double radius = std::sqrt(-2 * std::log(1 - random.uniform()));
-    const double angle = 2 * std::numbers::pi * random.uniform();
-    out[i] = static_cast<float>(radius * std::cos(angle));
-    if (i + 1 < count) out[i + 1] = static_cast<float>(radius * std::sin(angle));
-  }
-  return noise;
+  return normal_noise(random_stream(seed, kNoise, chunk), shape);
 }
 
 // --- in latents ----------------------------------------------------------------------------------
@@ -281,13 +270,50 @@ Tensor text_of(const io::State& state, const std::string& name, const Config& co
   return x;
 }
 
-void check_owner(const io::State& state, const std::string& model_hash) {
+/// What the decoder remembers of `latents` finished ones: all of it, or a film would begin anew.
+DecoderMemory decoder_of(const io::State& state, const Codec& codec, int64_t latents, int64_t h,
+                         int64_t w, at::Device device) {
+  const std::string prefix = "decoder.";
+  const auto stored = below(state, prefix);
+  const auto expected = codec.remembered(latents, h, w);
+  DecoderMemory memory;
+  for (const auto& [key, x] : stored)
+    if (expected.count(key) == 0)
+      throw Error(Exit::data, "state: tensor ", prefix, key, ": the model's decoder has none");
+  for (const auto& [key, shape] : expected) {
+    const auto& x = state.tensor(prefix + key);
+    if (x.sizes() != at::IntArrayRef(shape) || !x.is_floating_point())
+      throw Error(Exit::data, "state: tensor ", prefix, key, ": expected numbers of shape ",
+                  at::IntArrayRef(shape), ", found ", x.dtype().name(), " ", x.sizes());
+    if (!x.isfinite().all().item<bool>())
+      throw Error(Exit::data, "state: tensor ", prefix, key, ": not finite");
+    memory[key] = x.to(device);
+  }
+  return memory;
+}
+
+/// What of a configuration changes a film that goes on; tensors have a hash of their own.
+std::string config_hash(const Config& config) {
+  auto values = config.to_json();
+  for (const char* key : {"classes", "shift", "sample_shift", "width", "height", "rate"})
+    values.erase(key);
+  const auto text = values.dump();
+  return io::xxh3(text.data(), text.size());
+}
+
+void check_owner(const io::State& state, const std::string& model_hash, const Config& config,
+                 const Codec& codec) {
   const auto found = state.metadata.find("modality");
   if (found == state.metadata.end() || found->second != "video")
     throw Error(Exit::data, "state: not a film: its modality is ",
                 found == state.metadata.end() ? "missing" : found->second);
   if (state.value("model") != model_hash)
     throw Error(Exit::data, "state: belongs to another model; give the --model that made it");
+  if (state.value("config") != config_hash(config))
+    throw Error(Exit::data, "state: was made with another config.json of this model; give that");
+  const auto vae = state.metadata.find("vae");
+  if ((vae != state.metadata.end() ? vae->second : "") != codec.identity())
+    throw Error(Exit::data, "state: was made with another VAE; give the --vae that made it");
 }
 
 }  // namespace
@@ -313,15 +339,17 @@ io::State Film::save(const std::string& model_hash) const {
   };
   state.metadata = {{"modality", "video"},
                     {"model", model_hash},
+                    {"config", config_hash(film.model.config())},
                     {"chunks", std::to_string(film.chunks)},
                     {"frames", std::to_string(shown())},
                     {"film", values.dump()}};
+  if (!film.codec.identity().empty()) state.metadata["vae"] = film.codec.identity();
   return state;
 }
 
 Film::Film(const VideoModel& model, const Codec& codec, const io::State& state,
            const std::string& name, const std::string& model_hash) try {
-  check_owner(state, model_hash);
+  check_owner(state, model_hash, model.config(), codec);
   const auto values = io::parse_json(state.value("film"), "state: film");
   const auto options = options_of(values);
   const auto& config = model.config();
@@ -335,11 +363,9 @@ Film::Film(const VideoModel& model, const Codec& codec, const io::State& state,
   auto& branches = impl_->past.branches_;
   for (size_t i = 0; i < branches.size(); ++i)
     branches[i].memory = memory_from(state.tensors, prefixes[i], model, impl_->chunks);
-  for (const auto& [key, x] : below(state, "decoder.")) {
-    if (!x.isfinite().all().item<bool>())
-      throw Error(Exit::data, "state: tensor decoder.", key, ": not finite");
-    impl_->decoder[key] = x.to(model.device());
-  }
+  const auto& shape = impl_->shape;
+  impl_->decoder =
+      decoder_of(state, codec, impl_->chunks * shape[1], shape[3], shape[4], model.device());
 } catch (const Error& error) {
   throw Error(error.code() == Exit::usage ? Exit::data : error.code(), name, ": ", error.what());
 }

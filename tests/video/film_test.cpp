@@ -4,6 +4,7 @@
 #include "support/test.hpp"
 
 #include <lact/error.hpp>
+#include <lact/io/files.hpp>
 
 #include <plugins/video/continuation.hpp>
 #include <plugins/video/frame_source.hpp>
@@ -114,6 +115,83 @@ TEST_CASE("a film that nothing was made of yet can be saved") {
   auto other = begin(quick(2));
   CHECK(film.chunks() == 0);
   CHECK(same_bytes(go_on(film, 2), go_on(other, 2)));
+}
+
+TEST_CASE("a state without all that its decoder remembers is refused, and so is one with more") {
+  const auto& loaded = latents_of_frames();
+  const auto start = [&] {
+    return Film(loaded.model, *loaded.codec, quick(), at::zeros({1, 1, 8}), {}, 32, 16);
+  };
+  const auto resumed = [&](const io::State& state) {
+    return Film(loaded.model, *loaded.codec, state, "s.state", "hash");
+  };
+  auto film = start(), whole = start();
+  const auto nothing = film.save("hash");
+  CHECK(resumed(nothing).chunks() == 0);
+  go_on(film, 1);
+  const auto good = film.save("hash");
+  film = resumed(good);
+  const auto want = go_on(whole, 3);
+  CHECK(same_bytes(go_on(film, 2), want.slice(0, 5)));
+  int keys = 0;
+  for (const auto& [name, x] : good.tensors) {
+    if (!name.starts_with("decoder.")) continue;
+    ++keys;
+    CAPTURE(name);
+    auto state = good;
+    state.tensors.erase(name);
+    CHECK_THROWS_WITH(resumed(state), Catch::StartsWith("s.state: ") && Catch::Contains(name));
+    state.tensors[name] = at::zeros({1, 2, 3});
+    CHECK_THROWS_WITH(resumed(state), Catch::Contains(name) && Catch::Contains("shape"));
+    state = nothing;
+    state.tensors[name] = x;
+    CHECK_THROWS_WITH(resumed(state), Catch::Contains(name));
+  }
+  CHECK(keys > 10);
+  auto state = begin(quick()).save("hash");
+  state.tensors["decoder.vae.0"] = at::zeros({1});
+  CHECK_THROWS_WITH(again(state), Catch::Contains("decoder.vae.0"));
+}
+
+TEST_CASE("a state is refused by a model of another configuration or VAE, by name") {
+  const auto made_by = [](const LoadedVideo& loaded) {
+    return Film(loaded.model, *loaded.codec, quick(), at::zeros({1, 1, 8}), {}, 16, 16)
+        .save("hash");
+  };
+  const auto goes_on = [](const io::State& state, const Config& config, const Codec& codec) {
+    const auto model = VideoModel::fresh(config, 1, at::kCPU);
+    Film(model, codec, state, "s.state", "hash");
+  };
+  const auto& codec = *small().codec;
+  const auto state = made_by(small());
+  const auto refused = [&](const Config& config) {
+    CHECK_THROWS_WITH(goes_on(state, config, codec),
+                      Catch::StartsWith("s.state: ") && Catch::Contains("config.json"));
+  };
+  auto config = small().model.config();
+  config.eps = 1e-5;
+  refused(config);
+  config = small().model.config();
+  config.fast->base_lr = 0.04;
+  refused(config);
+  config = small().model.config();
+  config.fast->updates = false;
+  refused(config);
+  config = small().model.config();
+  config.rate = 30;  // of these the film has its own, or none
+  config.shift = 7;
+  config.width = 64;
+  CHECK_NOTHROW(goes_on(state, config, codec));
+
+  const test::TemporaryFolder folder;
+  fs::copy(test::source_root() / "tests/golden/video/vae_tiny_official.pth", folder / "vae.pth");
+  io::write_text(folder / "config.json",
+                 R"({"latents_mean": [1, 1, 1, 1], "latents_std": [2, 2, 2, 2]})");
+  const auto& wan = latents_of_frames();
+  const auto other = open_codec(wan.model.config().codec, nullptr, folder / "vae.pth", at::kCPU);
+  CHECK_NOTHROW(goes_on(made_by(wan), wan.model.config(), *wan.codec));
+  CHECK_THROWS_WITH(goes_on(made_by(wan), wan.model.config(), *other),
+                    Catch::StartsWith("s.state: ") && Catch::Contains("another VAE"));
 }
 
 TEST_CASE("a state does not grow with the film") {

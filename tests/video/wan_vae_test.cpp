@@ -18,6 +18,8 @@
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
+#include <nlohmann/json.hpp>
+
 #include <cstdlib>
 #include <fstream>
 
@@ -166,6 +168,31 @@ TEST_CASE("the two convolutions at the latent may have the released file's names
   CHECK(test::same_bytes(latent, tiny()->encode(video)));
   DecoderMemory one, other;
   CHECK(test::same_bytes(codec->decode(latent, one), tiny()->decode(latent, other)));
+}
+
+TEST_CASE("a VAE is known by its numbers and its latents' scale, whatever they are called",
+          "[wan]") {
+  const test::TemporaryFolder folder;
+  const auto changed = [&](const io::NamedTensors& all, const io::Metadata& words) {
+    io::write_safetensors(folder / "vae.safetensors", all, words);
+    return open_wan_codec(folder / "vae.safetensors", at::kCPU)->identity();
+  };
+  const auto own = tiny()->identity();
+  CHECK(changed(tensors(), metadata()) == own);
+  std::filesystem::copy(kOfficial, folder / "Wan2.1_VAE.pth");
+  std::ofstream(folder / "config.json") << metadata().at("config");
+  CHECK(open_wan_codec(folder.path(), at::kCPU)->identity() == own);
+  std::filesystem::remove(folder / "config.json");
+  for (const size_t i : {size_t{0}, tensors().size() - 1}) {
+    auto other = tensors();
+    other[i].second.view(-1)[0] += 1;
+    CHECK(changed(other, metadata()) != own);
+  }
+  auto words = metadata();
+  auto config = nlohmann::json::parse(words.at("config"));
+  config["latents_std"][0] = 1.5;
+  words["config"] = config.dump();
+  CHECK(changed(tensors(), words) != own);
 }
 
 TEST_CASE("a directory as diffusers writes it is read", "[wan]") {

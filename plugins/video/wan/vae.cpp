@@ -84,13 +84,15 @@ struct Vae::Layers {
         moments(file, "conv1", encoder.last.width(), encoder.last.width(), 5),
         channels(moments.width() / 2),
         latents(file, "conv2", channels, channels, 5),
-        decoder(file, "decoder", channels, 3) {}
+        decoder(file, "decoder", channels, 3),
+        identity(file.identity()) {}
   at::ScalarType dtype;
   Side encoder;
   VaeLinear moments;  // means and log variances
   int64_t channels;
   VaeLinear latents;
   Side decoder;
+  std::string identity;  // last: of all before it
 };
 
 Vae Vae::load(const io::Checkpoint& checkpoint, const std::string& where, at::Device device,
@@ -108,6 +110,10 @@ int64_t Vae::channels() const {
 
 at::ScalarType Vae::dtype() const {
   return layers_->dtype;
+}
+
+const std::string& Vae::identity() const {
+  return layers_->identity;
 }
 
 Tensor Vae::encode(const Tensor& video) const {

@@ -33,6 +33,7 @@ class Vae {
   static constexpr int64_t kFrames = 4;  ///< frames of a latent frame but the first
   int64_t channels() const;
   at::ScalarType dtype() const;
+  const std::string& identity() const;  ///< of its tensors
 
   /// video [B, 3, 1 + 4 k, 8 h, 8 w] in [-1, 1] -> mu [B, 1 + k, c, h, w]. 1 frame, then 4 at a
   /// time: memory does not grow with the film but for the result.

@@ -1,7 +1,5 @@
 #include "vae_file.hpp"
 
-#include <lact/io/files.hpp>
-
 #include <algorithm>
 #include <array>
 #include <utility>
@@ -70,6 +68,8 @@ at::Tensor VaeFile::take(const std::string& official, const std::vector<int64_t>
   if (!tensor.is_floating_point())
     refuse("tensor ", io::printable(name), ": expected a floating dtype, found ",
            tensor.dtype().name());
+  const auto bytes = tensor.contiguous();
+  hash_.update(bytes.const_data_ptr(), bytes.nbytes());
   return tensor.to(device_, dtype_, /*non_blocking=*/false, /*copy=*/true);
 }
 

@@ -3,6 +3,7 @@
 
 #include <lact/error.hpp>
 #include <lact/io/checkpoint.hpp>
+#include <lact/io/files.hpp>
 
 #include <ATen/core/Tensor.h>
 
@@ -28,6 +29,8 @@ class VaeFile {
   std::vector<std::string> samplers(const std::string& side) const;
   /// Errors   65 naming a tensor of encoder or decoder that nobody took: one before it is missing
   void check_all_taken() const;
+  /// XXH3 of all that was taken, in the order of the network: the same in both namings.
+  std::string identity() const { return hash_.digest(); }
   /// Of something that remembers frames: numbered, so that both namings agree.
   std::string next_key();
 
@@ -46,6 +49,7 @@ class VaeFile {
   at::ScalarType dtype_;
   bool port_;  // diffusers' AutoencoderKLWan
   mutable std::set<std::string> taken_;
+  mutable io::Xxh3 hash_;
   int64_t keys_ = 0;
 };
 

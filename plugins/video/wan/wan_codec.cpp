@@ -1,12 +1,15 @@
 #include "vae.hpp"
 
 #include <lact/error.hpp>
+#include <lact/io/files.hpp>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -24,6 +27,11 @@ class WanCodec final : public Codec {
     };
     mean_ = numbers(scale.mean);
     std_ = numbers(scale.std);
+    io::Xxh3 hash;
+    hash.update(vae_.identity().data(), vae_.identity().size());
+    for (const auto* values : {&scale.mean, &scale.std})
+      hash.update(values->data(), values->size() * sizeof(double));
+    identity_ = hash.digest();
   }
   int64_t channels() const override { return vae_.channels(); }
   int64_t factor() const override { return Vae::kFactor; }
@@ -50,10 +58,24 @@ class WanCodec final : public Codec {
                   latent.sizes());
     return (vae_.decode(latent.to(vae_.dtype()) * std_ + mean_, memory) + 1) / 2;
   }
+  std::string identity() const override { return identity_; }
+  std::map<std::string, std::vector<int64_t>> remembered(int64_t latents, int64_t h,
+                                                         int64_t w) const override {
+    if (latents < 1) return {};
+    // What the decoder keeps of one pixel tells it; from the second latent on it stays the same.
+    DecoderMemory memory;
+    vae_.decode(at::zeros({1, std::min<int64_t>(latents, 2), channels(), 1, 1}, mean_.options()),
+                memory);
+    std::map<std::string, std::vector<int64_t>> all;
+    for (const auto& [name, x] : memory)
+      all[name] = {x.size(0), x.size(1), h * x.size(2), w * x.size(3), x.size(4)};
+    return all;
+  }
 
  private:
   Vae vae_;
   Tensor mean_, std_;  // [c, 1, 1]
+  std::string identity_;
 };
 
 /// A list of as many numbers as there are channels; spreads are above 0.
