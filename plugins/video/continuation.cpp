@@ -10,8 +10,6 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 
-#include <cmath>
-
 namespace lact::video {
 namespace {
 
@@ -125,7 +123,7 @@ void Likeness::add(const Likeness& other) {
 }
 
 double Likeness::psnr() const {
-  return -10 * std::log10(squared_ / numbers_);
+  return media::decibels(squared_ / numbers_);
 }
 
 std::optional<double> Likeness::ssim() const {

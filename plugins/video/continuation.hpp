@@ -33,7 +33,7 @@ class Likeness {
   /// a, b [B, 3, F, H, W] in [0, 1]
   void add(const at::Tensor& a, const at::Tensor& b);
   void add(const Likeness& other);
-  double psnr() const;                 ///< of the mean squared error over all that was added
+  double psnr() const;  ///< of the mean squared error over all that was added; 100 of equal ones
   std::optional<double> ssim() const;  ///< mean over pictures; none of pictures below 11 x 11
   bool empty() const { return numbers_ == 0; }
 

@@ -517,6 +517,18 @@ TEST_CASE("continuations are scored against the frames they replace") {
         Approx(scores[3].velocity / scores[3].velocities).epsilon(1e-4));
 }
 
+TEST_CASE("equal pictures have 100 dB, and a mean with them is a number") {
+  const auto picture = at::full({1, 3, 2, 4, 4}, 0.25);
+  Likeness equal, other;
+  equal.add(picture, picture);
+  CHECK(equal.psnr() == 100);
+  CHECK(nlohmann::json(equal.psnr()).dump() == "100.0");
+  other.add(picture + 0.1, picture);
+  CHECK(other.psnr() == Approx(20));
+  other.add(equal);
+  CHECK(other.psnr() == Approx(20 + 10 * std::log10(2)));
+}
+
 TEST_CASE("velocities are compared as under teacher forcing") {
   const test::TemporaryFolder folder;
   test::write_small_clips(folder.path(), "validation", 1, 6);

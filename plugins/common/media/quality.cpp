@@ -15,6 +15,7 @@ using at::Tensor;
 
 constexpr int64_t kWindow = 11;
 constexpr double kSigma = 1.5;
+constexpr double kLeastError = 1e-10, kMostDecibels = 100;
 constexpr double kC1 = 0.01 * 0.01, kC2 = 0.03 * 0.03;  // of images in [0, 1]
 
 void expect_same_shape(const Tensor& a, const Tensor& b) {
@@ -31,10 +32,14 @@ void expect_images(const Tensor& a, int64_t least) {
 
 }  // namespace
 
+double decibels(double squared_error) {
+  return squared_error < kLeastError ? kMostDecibels : -10 * std::log10(squared_error);
+}
+
 double psnr(const Tensor& a, const Tensor& b) {
   expect_same_shape(a, b);
   const auto error = (a.to(at::kDouble) - b.to(at::kDouble)).square().mean();
-  return -10 * std::log10(error.item<double>());
+  return decibels(error.item<double>());
 }
 
 Tensor ssim(const Tensor& a, const Tensor& b, bool biased) {

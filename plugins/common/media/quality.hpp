@@ -14,7 +14,10 @@
 
 namespace lact::media {
 
-/// -10 log10 of the mean squared error over all of a and b, in dB; images in [0, 1], same shape.
+/// A mean squared error of numbers in [0, 1] in dB: -10 log10 of it, at most 100, which equal
+/// images have, so that means of it are numbers.
+double decibels(double squared_error);
+/// decibels of the mean squared error over all of a and b; images in [0, 1], same shape.
 double psnr(const at::Tensor& a, const at::Tensor& b);
 
 /// Structural similarity of images [N, 3, H, W] in [0, 1]: Gaussian windows of 11 x 11 inside the
