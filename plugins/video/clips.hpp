@@ -26,6 +26,8 @@ class PackedClips {
   /// Errors   66 if missing, 65 if malformed, naming file and clip
   static PackedClips open(const std::filesystem::path& where, const std::string& split = "train");
 
+  /// Where it lies, symbolic links resolved: what belongs to its clips is beside it.
+  const std::filesystem::path& folder() const;
   int64_t size() const;
   int64_t width() const;  ///< pixels, of latents too
   int64_t height() const;

@@ -6,6 +6,7 @@
 #include "flow.hpp"
 #include "model.hpp"
 #include "model_options.hpp"
+#include "packed_codec.hpp"
 #include "prompts.hpp"
 #include "training_options.hpp"
 #include "training_set.hpp"
@@ -235,13 +236,14 @@ class VideoTask final : public train::Task {
   }
 
   void build_codec(const io::Checkpoint* start) {
-    if (set_.latents()) return;
-    if (config_.codec.type != "pca")
-      codec_ = open_codec(config_.codec, nullptr, told_.vae, setup_.device);
-    else if (start != nullptr && start->contains("codec.mean"))
+    if (config_.codec.type != "pca") {
+      if (!set_.latents()) codec_ = open_codec(config_.codec, nullptr, told_.vae, setup_.device);
+    } else if (start != nullptr && start->contains("codec.mean")) {
       codec_ = open_codec(config_.codec, start, {}, setup_.device);
-    else
-      codec_ = set_.fitted_codec(config_, setup_.seed);
+    } else {
+      codec_ = set_.latents() ? packed_codec(set_.clips(Split::train), setup_.device)
+                              : set_.fitted_codec(config_, setup_.seed);
+    }
   }
 
   bool trains(const std::string& name) const {
@@ -309,7 +311,7 @@ class VideoTask final : public train::Task {
   train::TaskSetup setup_;
   TrainingSet set_;
   std::optional<VideoModel> model_;
-  std::unique_ptr<Codec> codec_;  // none where clips are latents
+  std::unique_ptr<Codec> codec_;  // none where clips are latents, unless the model holds it
   std::optional<Prompts> prompts_;
 };
 

@@ -1,10 +1,12 @@
 // lact-train video in this process, on clips that are made here.
 #include "support/test.hpp"
 
+#include <plugins/video/clips/encode_clips.hpp>
 #include <plugins/video/clips/packed_writer.hpp>
 #include <plugins/video/commands.hpp>
 #include <plugins/video/cost.hpp>
 #include <plugins/video/model.hpp>
+#include <plugins/video/packed_codec.hpp>
 #include <plugins/video/prompts.hpp>
 #include <plugins/video/training_clips.hpp>
 
@@ -61,6 +63,29 @@ void write_clips(const fs::path& folder, int64_t count, int64_t frames) {
   train->seal();
   validation->seal();
   commit(folder, *train, validation.get());
+}
+
+/// The same as latents, principal components of the clips from `first` on; as `video pack --encode
+/// pca` leaves them.
+void write_components(const fs::path& folder, int64_t count, int64_t frames, int64_t first = 0) {
+  EncodeOptions options;
+  options.type = "pca";
+  options.channels = 5;
+  ClipFormat format;
+  format.width = format.height = 8;
+  format.rate = 10;
+  PcaFit fit(options.factor, options.channels);
+  for (int64_t i = first; i < first + count; ++i)
+    fit.add(to_video(clip_frames(i, frames).unsqueeze(0), at::kCPU));
+  const ClipEncoder encoder(options, fit.finish(), format, frames, at::kCPU);
+  ClipWriter train(folder, "train", encoder.format());
+  for (int64_t i = 0; i < count; ++i) {
+    train.begin({});
+    train.add(encoder.encode(clip_frames(i, frames)));
+  }
+  train.seal();
+  commit(folder, train, nullptr);
+  encoder.save(folder);
 }
 
 /// A small model for these clips: 3 chunks of 2 frames, 4 tokens a frame.
@@ -213,6 +238,38 @@ TEST_CASE("a run that stops and goes on ends in the bytes of one that never stop
   CHECK(last.at("validation_metrics/loss") == again.at("validation_metrics/loss"));
   // Principal components belong to the model.
   CHECK(model_of(whole).contains("codec.basis") == (extra.size() > 2 && extra[1] == "pca"));
+}
+
+TEST_CASE("principal components that clips were packed with go with the model", "[train]") {
+  const TemporaryFolder folder;
+  const auto data = folder / "data";
+  write_components(data, 5, 9);
+  const auto words = small() + Words{"--data",           data.string(),
+                                     "--codec",          "pca",
+                                     "--codec-factor",   "2",
+                                     "--codec-channels", "5",
+                                     "--patch-size",     "2",
+                                     "--steps",          "4",
+                                     "--save-every",     "2"};
+  const auto whole = trained(folder / "whole", words);
+  Session first(words), second(words + Words{"--resume"});
+  first.stop_after = 2;
+  CHECK(first.run(folder / "parts") == train::Outcome::interrupted);
+  CHECK(second.run(folder / "parts") == train::Outcome::done);
+  CHECK(bytes(folder / "parts", 4) == bytes(whole, 4));
+
+  // The model alone gives the frames back that the latents were made of.
+  const auto model = model_of(whole);
+  const auto codec = open_codec(Config::of(model).codec, &model, {}, at::kCPU);
+  const auto clips = PackedClips::open(data, "train");
+  DecoderMemory memory;
+  const auto shown = codec->decode(clips.read(1, 0, 9).unsqueeze(0), memory);
+  const auto frames = to_video(clip_frames(1, 9).unsqueeze(0), at::kCPU);
+  CHECK((shown - frames).abs().max().item<double>() < 1e-3);
+
+  fs::remove(data / kCodecFile);
+  CHECK_THAT(refusal(words, folder / "without"),
+             Catch::Contains("codec.safetensors: missing") && Catch::Contains("pack them again"));
 }
 
 TEST_CASE("what is saved opens as a model that says what it was trained on", "[train]") {

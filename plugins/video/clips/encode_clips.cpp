@@ -2,6 +2,7 @@
 
 #include <lact/error.hpp>
 #include <lact/io/safetensors.hpp>
+#include <plugins/video/packed_codec.hpp>
 #include <plugins/video/training_clips.hpp>
 
 #include <ATen/ops/cat.h>
@@ -13,13 +14,8 @@
 #include <system_error>
 
 namespace lact::video {
-namespace {
 
 namespace fs = std::filesystem;
-
-constexpr char kCodecFile[] = "codec.safetensors";
-
-}  // namespace
 
 void EncodeOptions::declare(CLI::App& app) {
   const char* group = "Latents";

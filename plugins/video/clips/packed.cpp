@@ -184,6 +184,9 @@ PackedClips PackedClips::open(const fs::path& where, const std::string& split) {
   return packed;
 }
 
+const fs::path& PackedClips::folder() const {
+  return impl_->file.folder();
+}
 int64_t PackedClips::size() const {
   return static_cast<int64_t>(impl_->clips.size());
 }

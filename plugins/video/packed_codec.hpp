@@ -1,0 +1,18 @@
+#pragma once
+// The codec of clips that are packed as latents.
+
+#include "clips.hpp"
+#include "codec.hpp"
+
+#include <memory>
+
+namespace lact::video {
+
+/// Holds the tensors of the codec that latents beside it were made with, if it has any ("pca").
+inline constexpr char kCodecFile[] = "codec.safetensors";
+
+/// What made these latents of principal components.
+/// Errors   65, 66 naming the file and what to do
+std::unique_ptr<Codec> packed_codec(const PackedClips& clips, at::Device device);
+
+}  // namespace lact::video
