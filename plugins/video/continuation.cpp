@@ -1,5 +1,6 @@
 #include "continuation.hpp"
 
+#include "packed_codec.hpp"
 #include "training_clips.hpp"
 
 #include <plugins/common/media/quality.hpp>
@@ -36,6 +37,7 @@ void check_fit(const PackedClips& data, const LoadedVideo& loaded) {
     throw Error(Exit::data, "the clips are latents of ", data.codec(), " with factor ",
                 data.factor(), ", and the model's are of ", config.codec.type, " with factor ",
                 factor);
+  check_packed_codec(data, *loaded.codec, "the model");
   chunk_shape(config, *loaded.codec, data.width(), data.height());
 }
 

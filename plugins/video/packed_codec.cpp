@@ -2,6 +2,9 @@
 
 #include <lact/error.hpp>
 
+#include <ATen/core/Tensor.h>
+
+#include <algorithm>
 #include <filesystem>
 
 namespace lact::video {
@@ -20,6 +23,18 @@ std::unique_ptr<Codec> packed_codec(const PackedClips& clips, at::Device device)
                 " components, and the latents beside it have ", channels,
                 " channels; pack them again");
   return codec;
+}
+
+void check_packed_codec(const PackedClips& clips, const Codec& own, const std::string& model) {
+  if (clips.codec() != "pca") return;
+  const auto packed = packed_codec(clips, at::kCPU)->tensors(), wanted = own.tensors();
+  const bool same = std::equal(
+      packed.begin(), packed.end(), wanted.begin(), wanted.end(),
+      [](const auto& a, const auto& b) { return a.second.equal(b.second.to(at::kCPU)); });
+  if (!same)
+    throw Error(Exit::data, clips.folder().string(),
+                ": latents of other principal components than ", model,
+                " has: pack pixels, which its own will encode");
 }
 
 }  // namespace lact::video

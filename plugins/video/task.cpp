@@ -197,8 +197,7 @@ class VideoTask final : public train::Task {
 
   void load(const io::Checkpoint& checkpoint) override {
     model_->assign(checkpoint);
-    if (config_.codec.type == "pca")
-      codec_ = open_codec(config_.codec, &checkpoint, {}, setup_.device);
+    if (config_.codec.type == "pca") take_codec(checkpoint, checkpoint.folder().string());
   }
 
   void save(io::CheckpointWriter& writer) const override {
@@ -239,11 +238,18 @@ class VideoTask final : public train::Task {
     if (config_.codec.type != "pca") {
       if (!set_.latents()) codec_ = open_codec(config_.codec, nullptr, told_.vae, setup_.device);
     } else if (start != nullptr && start->contains("codec.mean")) {
-      codec_ = open_codec(config_.codec, start, {}, setup_.device);
+      take_codec(*start, told_.init_from);
     } else {
       codec_ = set_.latents() ? packed_codec(set_.clips(Split::train), setup_.device)
                               : set_.fitted_codec(config_, setup_.seed);
     }
+  }
+
+  /// Principal components of a model, which clips that are latents must have been made with.
+  void take_codec(const io::Checkpoint& model, const std::string& name) {
+    codec_ = open_codec(config_.codec, &model, {}, setup_.device);
+    for (const auto split : {Split::train, Split::validation})
+      if (set_.has(split)) check_packed_codec(set_.clips(split), *codec_, name);
   }
 
   bool trains(const std::string& name) const {

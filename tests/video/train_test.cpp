@@ -4,6 +4,7 @@
 #include <plugins/video/clips/encode_clips.hpp>
 #include <plugins/video/clips/packed_writer.hpp>
 #include <plugins/video/commands.hpp>
+#include <plugins/video/continuation.hpp>
 #include <plugins/video/cost.hpp>
 #include <plugins/video/model.hpp>
 #include <plugins/video/packed_codec.hpp>
@@ -266,6 +267,24 @@ TEST_CASE("principal components that clips were packed with go with the model", 
   const auto shown = codec->decode(clips.read(1, 0, 9).unsqueeze(0), memory);
   const auto frames = to_video(clip_frames(1, 9).unsqueeze(0), at::kCPU);
   CHECK((shown - frames).abs().max().item<double>() < 1e-3);
+
+  // Those of another fit are not the model's, whatever their sizes.
+  const auto other = folder / "other";
+  write_components(other, 5, 9, /*first=*/1);
+  const auto mend = Catch::Contains(" has: pack pixels, which its own will encode");
+  CHECK_THAT(refusal({"--init-from", whole.string(), "--data", other.string(), "--steps", "1"},
+                     folder / "again"),
+             mend);
+  CHECK(refusal({"--init-from", whole.string(), "--data", data.string(), "--steps", "1"},
+                folder / "same") == "");
+  fs::rename(data, folder / "before");
+  fs::rename(other, data);
+  CHECK_THAT(refusal(words + Words{"--resume"}, whole), mend);
+  // Nor are they compared with what it makes.
+  const LoadedVideo loaded{VideoModel::load(Config::of(model), model, at::kCPU),
+                           open_codec(Config::of(model).codec, &model, {}, at::kCPU)};
+  CHECK_NOTHROW(read_clips(PackedClips::open(folder / "before"), {0}, loaded, 2));
+  CHECK_THROWS_WITH(read_clips(PackedClips::open(data), {0}, loaded, 2), mend);
 
   fs::remove(data / kCodecFile);
   CHECK_THAT(refusal(words, folder / "without"),
