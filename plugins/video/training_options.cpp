@@ -14,8 +14,8 @@ CLI::Option* add(CLI::App& app, const char* group, const char* flag, Value& valu
 }  // namespace
 
 Recipe Recipe::of(const std::string& preset) {
-  if (preset == "nano") return {4, 8, 2e-3, 50, 1000, 0.99, 0.01, 0};
-  if (preset == "small") return {16, 6, 3e-4, 500, 20000, 0.999, 0.01, 0};
+  if (preset == "nano") return {4, 8, 2e-3, 50, 1000, 0.99, 0.01, 0, 0};
+  if (preset == "small") return {16, 6, 3e-4, 500, 20000, 0.999, 0.01, 0, 0};
   return {};
 }
 
@@ -26,6 +26,7 @@ void Recipe::put(train::TrainOptions& options) const {
   options.ema = ema;
   options.weight_decay = weight_decay;
   options.skip_above = skip_above;
+  options.skip_above_from = skip_above_from;
   options.skip_norm = 0;
 }
 

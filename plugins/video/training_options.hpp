@@ -20,6 +20,7 @@ struct Recipe {
   int64_t warmup = 1000, steps = 5000;
   double ema = 0.995, weight_decay = 0;
   double skip_above = 10;  ///< norm of a gradient; 0: off
+  int64_t skip_above_from = 200;
 
   static Recipe of(const std::string& preset);
   /// As defaults of a run.

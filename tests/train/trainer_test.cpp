@@ -4,6 +4,7 @@
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
 #include <lact/train/norm_history.hpp>
+#include <lact/train/step_rule.hpp>
 #include <lact/train/trainer.hpp>
 
 #include <nlohmann/json.hpp>
@@ -273,6 +274,30 @@ TEST_CASE("a step that explodes is skipped once there is a median to compare wit
   Session off(all, toy);
   off.run();
   CHECK(off.warnings.empty());
+}
+
+TEST_CASE("a norm can be too large from some step on, while clipping begins at once", "[train]") {
+  train::StepRule rule;
+  rule.skip_above = 10;
+  rule.skip_above_from = 200;
+  CHECK(rule.fault(199, 1, 50, 0) == "");
+  CHECK(rule.factor(199, 50) == Approx(1.0 / 50));
+  CHECK(rule.fault(199, 1, NAN, 0) == "a gradient is not finite");
+  CHECK(rule.fault(200, 1, 50, 0) == "the gradient norm 50 is more than 10");
+  CHECK(rule.fault(200, 1, 9.9, 0) == "");
+  CHECK(rule.factor(200, 9.9) == Approx(1 / 9.9));
+
+  const TemporaryFolder folder;
+  ToyOptions toy;
+  toy.explosion = {3, 20};
+  auto all = options(folder / "run", 22);
+  all.skip_norm = 0;
+  all.skip_above = 100;
+  all.skip_above_from = 10;
+  Session session(all, toy);
+  session.run();
+  REQUIRE(session.warnings.size() == 1);
+  CHECK_THAT(session.warnings[0], Catch::Contains("step 21 skipped: the gradient norm"));
 }
 
 TEST_CASE("the median of norms needs sixteen and remembers 128", "[train]") {

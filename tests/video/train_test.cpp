@@ -420,6 +420,13 @@ TEST_CASE("the preset sets what is not given, wherever it stands", "[options]") 
   CHECK(told({"--preset", "small", "--lr", "0.1"}).warmup_steps == 500);
   CHECK(told({"--init-from", "x"}).learning_rate == 5e-6);
   CHECK(told({"--init-from", "x", "--ema", "0"}).ema == 0);
+  // As published: clipped always, skipped above 10 only after 200 steps.
+  const auto published = told({"--preset", "wan_1.3b"});
+  CHECK(published.max_norm == 1);
+  CHECK(published.norms_from == 0);
+  CHECK(published.skip_above == 10);
+  CHECK(published.skip_above_from == 200);
+  CHECK(told({"--init-from", "x", "--skip-above-from", "7"}).skip_above_from == 7);
 }
 
 TEST_CASE("clips that are too short, frames that do not fit and labels that lack are refused",

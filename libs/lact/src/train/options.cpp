@@ -40,6 +40,8 @@ void declare_optimizer(CLI::App& app, TrainOptions& options) {
   add("--skip-above", options.skip_above,
       "skip a step whose gradient norm is more than this; 0: do not")
       ->check(not_negative);
+  add("--skip-above-from", options.skip_above_from, "steps before --skip-above counts")
+      ->check(CLI::Range(int64_t{0}, kMost, "NONNEGATIVE"));
   add("--norms-from", options.norms_from,
       "steps before norms count: until then nothing is clipped, and skipped only if not finite")
       ->check(CLI::Range(int64_t{0}, kMost, "NONNEGATIVE"));

@@ -17,8 +17,8 @@ namespace {
 /// May differ when a run goes on: they do not touch what a step computes from the same state.
 /// Length and skipping do, and are here because a run that ended needs them changed to go on.
 const std::set<std::string> kFree = {
-    "steps", "log-every", "eval-every", "eval-batches", "save-every",
-    "keep",  "skip-norm", "skip-above", "max-skips",    "recompute",
+    "steps",     "log-every",  "eval-every",      "eval-batches", "save-every", "keep",
+    "skip-norm", "skip-above", "skip-above-from", "max-skips",    "recompute",
 };
 
 toml::table parse(const std::string& text, const std::string& what) {

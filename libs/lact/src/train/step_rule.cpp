@@ -19,7 +19,7 @@ std::string StepRule::fault(int64_t step, double loss, double norm, double media
   if (!std::isfinite(loss)) return "the loss is not finite";
   if (!std::isfinite(norm)) return "a gradient is not finite";
   if (step < from_step) return "";
-  if (skip_above > 0 && norm > skip_above)
+  if (skip_above > 0 && step >= skip_above_from && norm > skip_above)
     return format("the gradient norm %.4g is more than %g", norm, skip_above);
   if (skip_norm > 0 && step >= warmup_steps && median > 0 && norm > skip_norm * median)
     return format("the gradient norm %.4g is more than %g times the median %.4g", norm, skip_norm,

@@ -71,8 +71,8 @@ class Run {
                  options.warmup_steps,
                  options.steps,
                  options.warmup_from_zero};
-    rule_ = {options.max_norm, options.skip_norm, options.skip_above, options.norms_from,
-             options.warmup_steps};
+    rule_ = {options.max_norm,        options.skip_norm,  options.skip_above,
+             options.skip_above_from, options.norms_from, options.warmup_steps};
   }
 
   Outcome go() {

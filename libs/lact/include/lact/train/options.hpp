@@ -23,9 +23,10 @@ struct TrainOptions {
   double max_norm = 1.0;    ///< gradients are clipped to it; 0: not
   double skip_norm = 10.0;  ///< times the running median of norms: a larger one is skipped; 0: off
   double skip_above = 0;    ///< a larger norm is skipped; 0: off
-  int64_t norms_from = 0;   ///< steps before gradients are clipped, and skipped by their norm
-  int64_t max_skips = 10;   ///< in a row; one more ends the run
-  double ema = 0;           ///< weight of the averages that are published and measured; 0: none
+  int64_t skip_above_from = 0;  ///< steps before that
+  int64_t norms_from = 0;       ///< steps before gradients are clipped, and skipped by their norm
+  int64_t max_skips = 10;       ///< in a row; one more ends the run
+  double ema = 0;               ///< weight of the averages that are published and measured; 0: none
 
   int64_t log_every = 10;
   int64_t eval_every = 100;  ///< 0: never

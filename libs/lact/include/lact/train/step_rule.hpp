@@ -7,11 +7,12 @@
 namespace lact::train {
 
 struct StepRule {
-  double max_norm = 1.0;     ///< gradients are clipped to it; 0: not
-  double skip_norm = 0;      ///< times the running median of norms: a larger one is skipped; 0: off
-  double skip_above = 0;     ///< a larger norm is skipped; 0: off
-  int64_t from_step = 0;     ///< steps finished before norms count; not finite is always skipped
-  int64_t warmup_steps = 0;  ///< steps finished before the median counts
+  double max_norm = 1.0;  ///< gradients are clipped to it; 0: not
+  double skip_norm = 0;   ///< times the running median of norms: a larger one is skipped; 0: off
+  double skip_above = 0;  ///< a larger norm is skipped; 0: off
+  int64_t skip_above_from = 0;  ///< steps finished before that
+  int64_t from_step = 0;        ///< steps finished before norms count; not finite is always skipped
+  int64_t warmup_steps = 0;     ///< steps finished before the median counts
 
   /// Why a step with `step` before it must not be taken, or "". `median` 0: not known yet.
   std::string fault(int64_t step, double loss, double norm, double median) const;
