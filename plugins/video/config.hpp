@@ -54,7 +54,8 @@ struct Config {
   CodecOptions codec;
   std::string condition = "none";    ///< "none", "class", "bytes", "umt5"
   std::vector<std::string> classes;  ///< names, of condition "class"
-  double shift = 3.0;  ///< timestep shift; 0: by the number of tokens of a chunk (spec 6)
+  double shift = 0;  ///< of times in training; 0: by the number of tokens of a chunk (spec 6)
+  double sample_shift = 3;        ///< of times in sampling, unless told otherwise; 0: likewise
   int64_t width = 0, height = 0;  ///< pixels of the frames it was trained on; 0: unknown
   double rate = 16;               ///< frames per second
 

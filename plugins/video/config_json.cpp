@@ -200,6 +200,8 @@ void read_ours(Reader& reader, Config& c, const std::string& what) {
   }
   reader.number("chunk_frames", c.chunk_frames);
   reader.number("shift", c.shift);
+  if (c.shift > 0) c.sample_shift = c.shift;  // of a model that tells one, unless it tells both
+  reader.number("sample_shift", c.sample_shift);
   reader.number("width", c.width);
   reader.number("height", c.height);
   reader.number("rate", c.rate);
@@ -255,6 +257,7 @@ nlohmann::ordered_json Config::to_json() const {
   values["condition"] = condition;
   if (!classes.empty()) values["classes"] = classes;
   values["shift"] = shift;
+  values["sample_shift"] = sample_shift;
   values["width"] = width;
   values["height"] = height;
   values["rate"] = rate;

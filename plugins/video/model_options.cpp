@@ -92,7 +92,11 @@ void ModelOptions::declare_surroundings(CLI::App& app) {
   add(app, "--codec-channels", channels_, "channels of a latent, of pca")->check(size());
   add(app, "--condition", condition_, "what a clip is made from")
       ->check(CLI::IsMember({"none", "class", "bytes", "umt5"}));
-  add(app, "--shift", shift_, "of the times towards noise; 0: by the tokens of a chunk")
+  add(app, "--shift", shift_,
+      "of the times of training towards noise; 0: by the tokens of a chunk, as published")
+      ->check(CLI::Range(0.0, 1000.0));
+  add(app, "--sample-shift", sample_shift_,
+      "what films of this model are made with if nothing else is said; 0: likewise")
       ->check(CLI::Range(0.0, 1000.0));
 }
 
@@ -120,6 +124,7 @@ void ModelOptions::change_surroundings(Config& c) const {
   change(c.codec.factor, factor_);
   change(c.condition, condition_);
   change(c.shift, shift_);
+  change(c.sample_shift, sample_shift_);
   if (!codec_ && !factor_ && !channels_) return;
   const bool pixels = c.codec.type == "pixels", wan = c.codec.type == "wan";
   if (factor_ && (pixels || wan))
@@ -155,7 +160,6 @@ Config ModelOptions::resolve(const Config* base) const {
       c.fast.emplace();
       c.fast->head_dim = default_fast_head(c.dim);
       c.attn_every_n_layers = every_.value_or(100);
-      c.shift = shift_.value_or(0);
     }
     if (c.fast) change_layer(*c.fast);
   }

@@ -69,7 +69,7 @@ FilmOptions SamplingOptions::usual(const Config& config, int64_t tokens) {
   FilmOptions options;
   options.steps = wan ? 50 : 20;
   options.guidance = wan && config.condition != "none" ? 5 : 1;
-  options.shift = config.shift > 0 ? config.shift : auto_shift(tokens);
+  options.shift = config.sample_shift > 0 ? config.sample_shift : auto_shift(tokens);
   return options;
 }
 

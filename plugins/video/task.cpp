@@ -123,6 +123,7 @@ class VideoTask final : public train::Task {
         {"tokens of a video", concat(extent.entries(), " entries x ", extent.tokens)},
         {"videos a step", concat(told_.micro_batches, " x ", batch_size())},
         {"FLOPs a video, forward", flops_text(forward)},
+        {"shift of the times", concat(shift_)},
         {"parameters that are trained", concat(trained_parameters())},
         {"weights, gradients, moments, averages", bytes_text(weights + 3 * trained + averages)},
         {"activations (estimate)", bytes_text(activations)},

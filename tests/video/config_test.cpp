@@ -77,6 +77,23 @@ std::string refused(const char* key, const json& value) {
 
 }  // namespace
 
+TEST_CASE("the shift of training and that of sampling are two keys", "[config]") {
+  // Published: the first follows from the tokens of a chunk, the second is 3.
+  for (const char* name : {"wan_1.3b", "wan_t2v_14b"}) {
+    CHECK(Config::preset(name).shift == 0);
+    CHECK(Config::preset(name).sample_shift == 3);
+  }
+  auto values = json(Config::preset("nano").to_json());
+  values["shift"] = 5;
+  CHECK(Config::from_json(values, "a").sample_shift == 2);
+  values["sample_shift"] = 0;
+  CHECK(Config::from_json(values, "a").shift == 5);
+  CHECK(json(Config::from_json(values, "a").to_json()) == values);
+  values.erase("sample_shift");  // one that tells one shift means both
+  CHECK(Config::from_json(values, "a").sample_shift == 5);
+  CHECK_THAT(refused("sample_shift", 1e4), Catch::Contains("sample_shift: must be 0 to 1000"));
+}
+
 TEST_CASE("published configurations have the published names, shapes and counts", "[config]") {
   const std::map<std::string, std::string> manifests = {{"wan_1.3b", "lact_ar_1.3B"},
                                                         {"wan_t2v_1.3b", "wan_t2v_1.3B"},

@@ -7,8 +7,10 @@
 #include <plugins/video/continuation.hpp>
 #include <plugins/video/cost.hpp>
 #include <plugins/video/model.hpp>
+#include <plugins/video/model_options.hpp>
 #include <plugins/video/packed_codec.hpp>
 #include <plugins/video/prompts.hpp>
+#include <plugins/video/sources.hpp>
 #include <plugins/video/training_clips.hpp>
 
 #include <lact/error.hpp>
@@ -503,6 +505,43 @@ TEST_CASE("a plain Wan is fine-tuned on packed latents", "[wan]") {
   const auto gate = after.tensor("blocks.0.self_attn.ttt_scale_proj.bias").abs().item<double>();
   CHECK(gate > 2e-5);
   CHECK(gate < 1.1e-4);
+}
+
+TEST_CASE("a shift of training leaves that of sampling, and the other way round", "[wan]") {
+  // What it trains with, and what it says to lact-generate.
+  const auto shifts = [](const Words& words) {
+    CLI::App app;
+    ModelOptions options;
+    options.declare(app);
+    auto reversed = words;
+    std::reverse(reversed.begin(), reversed.end());
+    app.parse(reversed);
+    const auto config = options.resolve(nullptr);
+    return std::pair(config.shift, SamplingOptions::usual(config, 4680).shift);
+  };
+  CHECK(shifts({"--preset", "wan_1.3b"}) == std::pair(0.0, 3.0));
+  CHECK(shifts({"--preset", "wan_1.3b", "--shift", "5"}) == std::pair(5.0, 3.0));
+  CHECK(shifts({"--preset", "wan_1.3b", "--sample-shift", "7"}) == std::pair(0.0, 7.0));
+  CHECK(shifts({"--preset", "nano", "--sample-shift", "7"}) == std::pair(2.0, 7.0));
+
+  // The adjusted one of chunks of 4680 tokens; a plain Wan that becomes the hybrid has it too.
+  const auto row = [](const Words& words) {
+    Session session(words);
+    session.task->configure();
+    for (const auto& [name, value] : session.task->cost({}).rows)
+      if (name == "shift of the times") return value;
+    return std::string();
+  };
+  CHECK_THAT(row({"--preset", "wan_1.3b"}), Catch::StartsWith("2.113"));
+  CHECK(row({"--preset", "nano"}) == "2");
+  ModelOptions options;
+  CLI::App app;
+  options.declare(app);
+  auto plain = Config::preset("wan_t2v_1.3b");
+  const auto hybrid = options.resolve(&plain);
+  CHECK(hybrid.fast.has_value());
+  CHECK(hybrid.shift == 0);
+  CHECK(hybrid.sample_shift == 3);
 }
 
 TEST_CASE("the released sizes cost what they should", "[cost]") {
