@@ -93,8 +93,9 @@ WindowShape TrainingSet::windows(const Config& config, std::optional<int64_t> ch
   const int64_t f = config.codec.factor;
   const int64_t x = f * config.patch_size[2], y = f * config.patch_size[1];
   if (config.width % x != 0 || config.height % y != 0)
-    throw Error(Exit::config, folder_, ": frames of ", config.width, " x ", config.height,
-                ": expected multiples of ", x, " and ", y, ", codec times patch");
+    throw Error(Exit::config, folder_.empty() ? "the model" : folder_, ": frames of ", config.width,
+                " x ", config.height, ": expected multiples of ", x, " and ", y,
+                ", codec times patch");
   WindowShape shape;
   shape.chunks = chunks.value_or(most_chunks(config, most));
   shape.frames = frames(config, shape.chunks);

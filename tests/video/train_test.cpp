@@ -440,6 +440,11 @@ TEST_CASE("clips that are too short, frames that do not fit and labels that lack
              Catch::Contains("clip 0 has 5 frames; a step takes 6"));
   CHECK_THAT(refusal(words + Words{"--patch-size", "3"}, folder / "b"),
              Catch::Contains("frames of 8 x 8: expected multiples of 3 and 3"));
+  // Of a dry run without data it is the model that does not fit.
+  const auto odd = [] { Session({"--preset", "nano", "--patch-size", "3"}).task->configure(); };
+  CHECK_THROWS_WITH(odd(),
+                    "the model: frames of 16 x 16: expected multiples of 3 and 3, codec times "
+                    "patch");
   CHECK_THAT(refusal(small() + Words{"--steps", "1"}, folder / "c"),
              Catch::Contains("--data is missing"));
   // Without --chunks as many as all clips hold.
