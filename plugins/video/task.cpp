@@ -79,14 +79,21 @@ class VideoTask final : public train::Task {
     app.get_option("--preset")->each([follow](const std::string& name) {
       follow(Recipe::of(name));
     });
-    app.get_option("--init-from")->each([follow](const std::string&) { follow({}); });
+    app.get_option("--init-from")->each([follow](const std::string&) {
+      follow(Recipe::of_start("all"));
+    });
+    // Declared, and so looked at, after the other.
+    app.get_option("--train-only")->each([this, follow](const std::string& word) {
+      if (!told_.init_from.empty()) follow(Recipe::of_start(word));
+    });
   }
 
   void configure() override {
     std::optional<Config> base;
     if (!told_.init_from.empty()) base = Config::of(io::Checkpoint::open(told_.init_from));
     config_ = model_options_.resolve(base ? &*base : nullptr);
-    recipe_ = told_.init_from.empty() ? Recipe::of(model_options_.preset()) : Recipe{};
+    recipe_ = told_.init_from.empty() ? Recipe::of(model_options_.preset())
+                                      : Recipe::of_start(told_.train_only);
     if (!told_.data.empty())
       set_ = TrainingSet(told_.data, config_, (base && base->fast) || model_options_.codec_given());
     config_.check("model");
@@ -154,7 +161,8 @@ class VideoTask final : public train::Task {
   }
 
   std::unique_ptr<train::Source> source(Split split) override {
-    const double drop = config_.condition == "none" ? 0 : told_.drop_text;
+    const double drop =
+        config_.condition == "none" ? 0 : told_.drop_text.value_or(recipe_.drop_text);
     return window_source(set_.clips(split), shape_, {batch_size(), told_.micro_batches, drop});
   }
 

@@ -19,6 +19,16 @@ Recipe Recipe::of(const std::string& preset) {
   return {};
 }
 
+Recipe Recipe::of_start(const std::string& train_only) {
+  Recipe recipe;
+  if (train_only != "attention") return recipe;
+  recipe.learning_rate = 2e-5;
+  recipe.steps = 10000;
+  recipe.weight_decay = 0.01;
+  recipe.drop_text = 0;
+  return recipe;
+}
+
 void Recipe::put(train::TrainOptions& options) const {
   options.learning_rate = learning_rate;
   options.warmup_steps = warmup;
@@ -41,8 +51,8 @@ void TrainingOptions::declare(CLI::App& app) {
       ->capture_default_str()
       ->check(CLI::Range(int64_t{1}, int64_t{64}));
   add(app, "Training", "--drop-text", drop_text,
-      "how often the prompts of a micro-batch are dropped")
-      ->capture_default_str()
+      "how often the prompts of a micro-batch are dropped (default: 0.1; 0 with --init-from and "
+      "--train-only attention)")
       ->check(CLI::Range(0.0, 1.0));
   add(app, "Training", "--train-only", train_only,
       "attention: self attention of the blocks with fast weights, as published; all")

@@ -13,7 +13,7 @@ class App;
 
 namespace lact::video {
 
-/// Of a preset's training: spec video 6.1 and 10. As it stands: of fine-tuning.
+/// Of a preset's training: spec video 6.1 and 10. As it stands: of fine-tuning all there is.
 struct Recipe {
   int64_t batch = 1, chunks = 7;
   double learning_rate = 5e-6;
@@ -21,8 +21,12 @@ struct Recipe {
   double ema = 0.995, weight_decay = 0;
   double skip_above = 10;  ///< norm of a gradient; 0: off
   int64_t skip_above_from = 200;
+  double drop_text = 0.1;
 
   static Recipe of(const std::string& preset);
+  /// The other published one: of a model that exists, with `train_only` "attention" the layers with
+  /// fast weights alone.
+  static Recipe of_start(const std::string& train_only);
   /// As defaults of a run.
   void put(train::TrainOptions& options) const;
 };
@@ -33,7 +37,7 @@ struct TrainingOptions {
   std::optional<int64_t> chunks, batch;
   int micro_batches = 1;
   int64_t repeats = 1;
-  double drop_text = 0.1;
+  std::optional<double> drop_text;
   std::string train_only = "all";
   std::optional<double> new_rate;  ///< factor on the rate of what a plain Wan lacks
 

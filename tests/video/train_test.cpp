@@ -12,6 +12,7 @@
 #include <plugins/video/prompts.hpp>
 #include <plugins/video/sources.hpp>
 #include <plugins/video/training_clips.hpp>
+#include <plugins/video/training_options.hpp>
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
@@ -422,6 +423,22 @@ TEST_CASE("the preset sets what is not given, wherever it stands", "[options]") 
   CHECK(told({"--preset", "small", "--lr", "0.1"}).warmup_steps == 500);
   CHECK(told({"--init-from", "x"}).learning_rate == 5e-6);
   CHECK(told({"--init-from", "x", "--ema", "0"}).ema == 0);
+  // The two published ways to fine-tune.
+  for (const auto& words : {Words{"--init-from", "x", "--train-only", "attention"},
+                            Words{"--train-only", "attention", "--init-from", "x"}}) {
+    const auto attention = told(words);
+    CHECK(attention.learning_rate == 2e-5);
+    CHECK(attention.weight_decay == 0.01);
+    CHECK(attention.steps == 10000);
+    CHECK(attention.warmup_steps == 1000);
+    CHECK(attention.ema == 0.995);
+    CHECK(told(words + Words{"--lr", "1e-4"}).learning_rate == 1e-4);
+    CHECK(told(Words{"--steps", "5"} + words).steps == 5);
+  }
+  CHECK(told({"--init-from", "x", "--train-only", "all"}).steps == 5000);
+  CHECK(told({"--train-only", "attention"}).learning_rate == 2e-3);
+  CHECK(Recipe::of_start("attention").drop_text == 0);
+  CHECK(Recipe::of_start("all").drop_text == 0.1);
   // As published: clipped always, skipped above 10 only after 200 steps.
   const auto published = told({"--preset", "wan_1.3b"});
   CHECK(published.max_norm == 1);
