@@ -19,6 +19,8 @@ class Conditioner {
   virtual ~Conditioner() = default;
   /// Errors   64 for a class that is not there, with the nearest
   virtual at::Tensor embed(const std::vector<std::string>& prompts) const = 0;
+  /// False where a prompt gets what stands for all that are not known.
+  virtual bool knows(const std::string&) const { return true; }
 };
 
 /// `table` is VideoModel::condition_table(), looked up differentiably ("class": a name or number;

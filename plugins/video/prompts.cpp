@@ -1,6 +1,8 @@
 #include "prompts.hpp"
 
 #include <lact/cli/run.hpp>
+#include <lact/error.hpp>
+#include <lact/io/files.hpp>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
@@ -45,7 +47,11 @@ void Prompts::prepare(const PackedClips& clips) {
   for (int64_t clip = -1; clip < clips.size(); ++clip) {
     if (cli::stop_requested()) throw cli::Interrupted();
     const auto words = prompt(clips, clip);
-    if (encoded_.count(words) == 0) encoded_[words] = without_padding(encoder->embed({words}));
+    if (encoded_.count(words) != 0) continue;
+    if (!words.empty() && !encoder->knows(words))  // or all captions might get the same rows
+      throw Error(Exit::data, text_encoder_.string(), ": no embedding of prompt '",
+                  io::printable(words), "' of clip ", clip, ": expected a tensor of that name");
+    encoded_[words] = without_padding(encoder->embed({words}));
   }
 }
 

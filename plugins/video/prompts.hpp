@@ -21,6 +21,7 @@ class Prompts {
           at::Device device);
 
   /// Runs the encoder, if there is one, on what these clips say.
+  /// Errors   65 for a prompt without an embedding of its own
   void prepare(const PackedClips& clips);
   /// Rows of clips [B] (-1: nothing said) -> [B, rows, text_dim].
   at::Tensor of(const PackedClips& clips, const at::Tensor& which, const at::Tensor& table) const;

@@ -1,12 +1,12 @@
 #include "training_clips.hpp"
 
+#include "noise.hpp"
+
 #include <lact/error.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/randn.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
 
@@ -18,10 +18,24 @@ namespace {
 using at::Tensor;
 using train::Batch;
 
-// Purposes of random_stream; 1 is EpochOrder's.
-constexpr uint64_t kWindow = 3, kNoise = 4, kTimes = 5, kDropped = 6;
-/// Of evaluation: always the same noise.
+// Purposes of random_stream; 1 is EpochOrder's. Evaluation has its own, and always the same noise:
+// no run trains on it, whatever its seed.
+constexpr uint64_t kWindow = 3, kNoise = 4, kTimes = 5, kDropped = 6, kEvaluation = 8;
 constexpr uint64_t kEvaluationSeed = 95;
+
+Tensor noise_of(const WindowShape& s, uint64_t seed, uint64_t purpose, int64_t position) {
+  return normal_noise(random_stream(seed, purpose, position),
+                      {s.repeats, s.chunks, s.chunk_frames, s.channels, s.height, s.width});
+}
+
+Tensor times_of(const WindowShape& s, uint64_t seed, int64_t position) {
+  auto random = random_stream(seed, kTimes, position);
+  auto times = at::empty({s.repeats, s.chunks}, at::kFloat);
+  // Below 1 in float32 too.
+  for (int64_t i = 0; i < times.numel(); ++i)
+    times.data_ptr<float>()[i] = std::min(static_cast<float>(random.uniform()), 0x1.fffffep-1f);
+  return times;
+}
 
 class WindowSource final : public train::Source {
  public:
@@ -38,7 +52,8 @@ class WindowSource final : public train::Source {
       const int64_t room = clips_.frames(clip) - shape_.frames + 1;
       const int64_t begin =
           shape_.from_start ? 0 : random_stream(seed, kWindow, position).below(room);
-      batch.add(clips_, shape_, clip, begin, seed, position);
+      batch.add(clips_, shape_, clip, begin, noise_of(shape_, seed, kNoise, position));
+      batch.rows.back()["times"] = times_of(shape_, seed, position);
     }
     auto all = batch.stacked();
     if (random_stream(seed, kDropped, group).uniform() < plan_.drop_text) all["clips"].fill_(-1);
@@ -53,20 +68,6 @@ class WindowSource final : public train::Source {
   std::optional<EpochOrder> order_;
 };
 
-Tensor noise_of(const WindowShape& s, uint64_t seed, int64_t position) {
-  auto generator = at::detail::createCPUGenerator(random_stream(seed, kNoise, position).next());
-  return at::randn({s.repeats, s.chunks, s.chunk_frames, s.channels, s.height, s.width}, generator);
-}
-
-Tensor times_of(const WindowShape& s, uint64_t seed, int64_t position) {
-  auto random = random_stream(seed, kTimes, position);
-  auto times = at::empty({s.repeats, s.chunks}, at::kFloat);
-  // Below 1 in float32 too.
-  for (int64_t i = 0; i < times.numel(); ++i)
-    times.data_ptr<float>()[i] = std::min(static_cast<float>(random.uniform()), 0x1.fffffep-1f);
-  return times;
-}
-
 }  // namespace
 
 void check(const PackedClips& clips, const WindowShape& shape, const std::string& where) {
@@ -78,10 +79,9 @@ void check(const PackedClips& clips, const WindowShape& shape, const std::string
 }
 
 void WindowBatch::add(const PackedClips& clips, const WindowShape& shape, int64_t clip,
-                      int64_t begin, uint64_t seed, int64_t position) {
+                      int64_t begin, const Tensor& noise) {
   rows.push_back({{"frames", clips.read(clip, begin, shape.frames)},
-                  {"noise", noise_of(shape, seed, position)},
-                  {"times", times_of(shape, seed, position)},
+                  {"noise", noise},
                   {"clips", at::full({}, clip, at::kLong)}});
 }
 
@@ -104,7 +104,7 @@ Batch evaluation_windows(const PackedClips& clips, const WindowShape& shape, int
                          int64_t rows) {
   WindowBatch batch;
   for (int64_t clip = first; clip < std::min(first + rows, clips.size()); ++clip)
-    batch.add(clips, shape, clip, 0, kEvaluationSeed, clip);
+    batch.add(clips, shape, clip, 0, noise_of(shape, kEvaluationSeed, kEvaluation, clip));
   return batch.stacked();
 }
 

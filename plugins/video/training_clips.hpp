@@ -31,12 +31,12 @@ void check(const PackedClips& clips, const WindowShape& shape, const std::string
 /// A batch holds
 ///   frames  uint8 [B, F, H, W, 3], or latents [B, f, c, h, w] as packed
 ///   noise   [B, r, chunks, chunk_frames, c, h, w] float32
-///   times   u [B, r, chunks] in [0, 1)
+///   times   u [B, r, chunks] in [0, 1); not of evaluation, which has its own
 ///   clips   [B] int64; -1: its prompt is dropped
 struct WindowBatch {
   std::vector<train::Batch> rows;
   void add(const PackedClips& clips, const WindowShape& shape, int64_t clip, int64_t begin,
-           uint64_t seed, int64_t position);
+           const at::Tensor& noise);
   train::Batch stacked() const;
 };
 

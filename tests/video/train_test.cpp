@@ -8,6 +8,7 @@
 #include <plugins/video/cost.hpp>
 #include <plugins/video/model.hpp>
 #include <plugins/video/model_options.hpp>
+#include <plugins/video/noise.hpp>
 #include <plugins/video/packed_codec.hpp>
 #include <plugins/video/prompts.hpp>
 #include <plugins/video/sources.hpp>
@@ -26,6 +27,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include <cmath>
 #include <fstream>
 #include <sstream>
 
@@ -363,6 +365,15 @@ TEST_CASE("windows and what is drawn for them follow from their place in the run
   CHECK_FALSE(same_bytes(first.at("noise")[0], first.at("noise")[1]));
   CHECK_FALSE(same_bytes(first.at("noise"), source->at(8, 4, 1, {0, 1}).at("noise")));
 
+  // Evaluation has noise of its own, of a run of its seed too.
+  shape.repeats = 1;
+  const auto evaluated = evaluation_windows(clips, shape, 0, 6);
+  CHECK(same_bytes(evaluated.at("noise"), evaluation_windows(clips, shape, 0, 6).at("noise")));
+  const auto trained_on = window_source(clips, shape, {6, 1, 0})->at(95, 0, 0, {0, 1});
+  for (int64_t clip = 0; clip < 6; ++clip)
+    CHECK_FALSE(same_bytes(evaluated.at("noise")[clip], trained_on.at("noise")[clip]));
+  shape.repeats = 2;
+
   // Two processes see together what one of twice the batch sees; every clip comes once an epoch.
   const auto wide = window_source(clips, shape, {4, 3, 0});
   const auto half = window_source(clips, shape, {2, 3, 0});
@@ -388,6 +399,19 @@ TEST_CASE("windows and what is drawn for them follow from their place in the run
   CHECK(dropped < 12);
 }
 
+TEST_CASE("noise is a function of all 64 bits of what its stream begins with", "[data]") {
+  // Two streams whose first numbers agree in their low 32 bits are two noises.
+  const auto first = normal_noise(Random(1), {4, 3}),
+             other = normal_noise(Random(1 + (1ull << 32)), {4, 3});
+  CHECK_FALSE(same_bytes(first, other));
+  CHECK(same_bytes(first, normal_noise(Random(1), {4, 3})));
+  CHECK(same_bytes(first.flatten().slice(0, 0, 10), normal_noise(Random(1), {10})));
+  const auto many = normal_noise(Random(5), {40001}).to(at::kDouble);
+  CHECK(std::abs(many.mean().item<double>()) < 4 / 200.0);  // four standard errors
+  CHECK(many.square().mean().item<double>() == Approx(1).margin(4 * std::sqrt(2.0) / 200));
+  CHECK(many.pow(4).mean().item<double>() == Approx(3).margin(4 * std::sqrt(96.0) / 200));
+}
+
 TEST_CASE("captions are encoded before training, and a dropped one says nothing", "[data]") {
   const TemporaryFolder folder;
   write_clips(folder / "data", 4, 6);
@@ -411,6 +435,12 @@ TEST_CASE("captions are encoded before training, and a dropped one says nothing"
   CHECK(same_bytes(got[0].slice(0, 0, 2), row(100, 2)));
   CHECK(same_bytes(got[2].slice(0, 0, 1), row(-9, 1)));
   CHECK(got[2].slice(0, 1).abs().max().item<float>() == 0);
+
+  // What stands for any prompt stands for none of these: its absence would never be seen.
+  io::write_safetensors(file,
+                        {{"to the right", row(1, 3)}, {"embedding", row(2, 1)}, {"", row(-9, 1)}});
+  CHECK_THROWS_WITH(Prompts(config, file, {}, at::kCPU).prepare(clips),
+                    Catch::Contains("no embedding of prompt 'to the left' of clip 1"));
 }
 
 TEST_CASE("the preset sets what is not given, wherever it stands", "[options]") {

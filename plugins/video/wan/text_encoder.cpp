@@ -71,6 +71,7 @@ class Precomputed final : public Conditioner {
     for (const auto& prompt : prompts) each.push_back(find(prompt));
     return padded(each);
   }
+  bool knows(const std::string& prompt) const override { return file_.contains(prompt); }
 
  private:
   Tensor find(const std::string& prompt) const {

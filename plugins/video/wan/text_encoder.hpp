@@ -17,7 +17,8 @@ namespace lact::video {
 ///   its spiece.model or the directory of that; empty: beside the encoder, in google/umt5-xxl/ or
 ///   tokenizer/, here or one level up.
 /// - embeddings made before: a .safetensors file of [L, width] tensors named by their prompts (""
-///   for nothing said); `embedding`, if there, is what every other prompt gets.
+///   for nothing said); `embedding`, if there, is what every other prompt gets, of which knows() is
+///   false.
 /// Prompts are cut to `length` positions, the end token among them. `width` is the model's.
 /// Errors   65 naming file and tensor, 66
 std::unique_ptr<Conditioner> open_text_encoder(const std::filesystem::path& where,
