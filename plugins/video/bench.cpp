@@ -37,11 +37,6 @@ double process_bytes() {
   return static_cast<double>(usage.ru_maxrss) * 1024;
 }
 
-int64_t factor_of(const Config& config) {
-  if (config.codec.type == "wan") return 8;
-  return config.codec.type == "pixels" ? 1 : config.codec.factor;
-}
-
 /// Noise as a chunk's latents [rows, frames, c, h, w].
 Tensor latents(const Config& config, int64_t rows, int64_t frames, int64_t h, int64_t w,
                int64_t number) {
@@ -103,7 +98,7 @@ class BenchVideo final : public plugin::Command {
       throw Error(Exit::usage, "--chunks: the first chunk is 1, not ", chunks[0]);
     auto model = load();
     const auto& config = model.config();
-    const int64_t factor = factor_of(config);
+    const int64_t factor = config.codec.factor;
     h_ = height_.value_or(config.height > 0 ? config.height : 64) / factor;
     w_ = width_.value_or(config.width > 0 ? config.width : 64) / factor;
     if (h_ < 1 || w_ < 1 || h_ % config.patch_size[1] != 0 || w_ % config.patch_size[2] != 0)
@@ -260,8 +255,8 @@ class BenchVideo final : public plugin::Command {
                                      {"model_n_params", parameter_count(config)},
                                      {"dtype", dtype_},
                                      {"n_threads", context_->threads},
-                                     {"width", w_ * factor_of(config)},
-                                     {"height", h_ * factor_of(config)},
+                                     {"width", w_ * config.codec.factor},
+                                     {"height", h_ * config.codec.factor},
                                      {"tokens", test.tokens},
                                      {"avg_seconds", time.mean},
                                      {"stddev_seconds", time.deviation},

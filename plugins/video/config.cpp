@@ -110,6 +110,15 @@ Config with_fast(Config c, int64_t head_dim, double inter_multi) {
 
 }  // namespace
 
+void CodecOptions::settle() {
+  if (type == "pixels") factor = 1;
+  if (type == "wan") factor = 8;
+}
+
+int64_t CodecOptions::frames(int64_t latents) const {
+  return type == "wan" ? 1 + 4 * (latents - 1) : latents;
+}
+
 bool Config::has_fast(int64_t block) const {
   return fast && block % attn_every_n_layers != attn_every_n_layers - 1;
 }

@@ -37,7 +37,11 @@ struct FastOptions {
 /// What stands between frames and latents.
 struct CodecOptions {
   std::string type = "pixels";  ///< "pixels", "unshuffle", "pca", "wan"
-  int64_t factor = 1;           ///< pixels of a latent's side: unshuffle, pca
+  int64_t factor = 1;           ///< pixels of a latent's side: a choice of unshuffle and pca
+  /// Gives pixels and wan the factor that they have.
+  void settle();
+  /// As Codec::frames, whose tensors need not be here.
+  int64_t frames(int64_t latents) const;
   bool operator==(const CodecOptions&) const = default;
 };
 
@@ -75,8 +79,8 @@ struct Config {
   /// Errors   78 naming the keys: heads that do not divide, sizes out of range
   void check(const std::string& what) const;
 
-  /// "nano", "small" (spec 10), "wan_1.3b", "wan_14b" (with fast weights; 14b: head_dim 1280... see
-  /// the presets' comments).
+  /// "nano", "small" (spec 10); with fast weights "wan_1.3b", as published, and "wan_14b", whose
+  /// layer was not (see there); without "wan_t2v_1.3b", "wan_t2v_14b". Errors   64
   static Config preset(const std::string& name);
   static std::vector<std::string> presets();
 };

@@ -189,6 +189,7 @@ void read_ours(Reader& reader, Config& c, const std::string& what) {
     inner.word("type", c.codec.type, {"pixels", "unshuffle", "pca", "wan"});
     inner.number("factor", c.codec.factor);
     inner.all_known();
+    c.codec.settle();
   }
   reader.word("condition", c.condition, {"none", "class", "bytes", "umt5"});
   if (const auto* classes = reader.find("classes")) {

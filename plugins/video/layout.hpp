@@ -21,8 +21,9 @@ std::vector<Entry> make_plan(int64_t chunks, int64_t repeats = 1);
 /// Latent frame indices of all entries: [entries * frames], int64.
 at::Tensor plan_frames(const std::vector<Entry>& plan, int64_t frames);
 
-/// True where the query token (row) may look at the key token (column): what the layers' grouped
-/// attention is tested against. [E n, E n]; kv: tokens of the finished chunk before.
+/// True where the query token (row) may look at the key token (column): what golden files hold
+/// (kind window_masks), and what the layers' grouped attention, which needs no mask, is tested
+/// against. [E n, E n]; kv: tokens of the finished chunk before.
 at::Tensor window_mask(const std::vector<Entry>& plan, int64_t tokens, int64_t kv);
 
 /// A token's angles (time, height, width) in float64: [frames * h * w, head_dim / 2].
@@ -32,7 +33,8 @@ struct Rotary3d {
   at::Tensor cos, sin;
 };
 Rotary3d rotary_3d(int64_t head_dim, const at::Tensor& frames, int64_t h, int64_t w);
-/// x [B, L, heads, head_dim]: neighbouring channels turn as a pair; tokens past the table stay.
+/// x [B, L, heads, head_dim]: neighbouring channels turn as a pair; tokens past the table stay. For
+/// golden files (kind rope3d) and tests; layers turn within nn's passes, by the same turns().
 at::Tensor rotate_pairs(const at::Tensor& x, const Rotary3d& table);
 
 }  // namespace lact::video

@@ -23,14 +23,6 @@ namespace {
 using at::Tensor;
 using Sizes = std::vector<int64_t>;
 
-bool ends_with(const std::string& name, const std::string& end) {
-  return name.size() >= end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0;
-}
-
-bool begins_with(const std::string& name, const std::string& start) {
-  return name.rfind(start, 0) == 0;
-}
-
 /// Drawn on the CPU whatever the device: the same model everywhere.
 class Draw {
  public:
@@ -39,17 +31,17 @@ class Draw {
 
   /// Spec 10; `converted`: a Wan model gets fast weights, which at first give nothing (5.2).
   Tensor operator()(const std::string& name, const Sizes& shape, bool converted = false) {
-    if (ends_with(name, ".w0") || ends_with(name, ".w1") || ends_with(name, ".w2"))
-      return fast(ends_with(name, ".w1"), shape);
-    if (ends_with(name, "ttt_scale_proj.bias"))
+    if (name.ends_with(".w0") || name.ends_with(".w1") || name.ends_with(".w2"))
+      return fast(name.ends_with(".w1"), shape);
+    if (name.ends_with("ttt_scale_proj.bias"))
       return converted ? at::zeros(shape, at::kFloat) : at::ones(shape, at::kFloat);
-    if (ends_with(name, ".bias") || ends_with(name, "ttt_scale_proj.weight") ||
-        ends_with(name, "qk_offset") || name == "head.head.weight")
+    if (name.ends_with(".bias") || name.ends_with("ttt_scale_proj.weight") ||
+        name.ends_with("qk_offset") || name == "head.head.weight")
       return at::zeros(shape, at::kFloat);
-    if (ends_with(name, "qk_scale") || shape.size() == 1)  // norms
+    if (name.ends_with("qk_scale") || shape.size() == 1)  // norms
       return at::ones(shape, at::kFloat);
-    if (ends_with(name, "modulation")) return normal(shape, 1 / std::sqrt(shape.back()));
-    if (begins_with(name, "text_embedding.") || begins_with(name, "time_embedding."))
+    if (name.ends_with("modulation")) return normal(shape, 1 / std::sqrt(shape.back()));
+    if (name.starts_with("text_embedding.") || name.starts_with("time_embedding."))
       return normal(shape, 0.02);
     if (name == "condition.table") return normal(shape, 1);
     int64_t in = 1;  // Xavier, the patch kernel as one row
@@ -85,9 +77,9 @@ class Draw {
 
 /// Large matrices that only ever enter products: what else there is is used in float32 or better.
 bool is_matrix(const std::string& name, const Sizes& shape) {
-  if (begins_with(name, "time_") || is_addition(name) || begins_with(name, "condition."))
+  if (name.starts_with("time_") || is_addition(name) || name.starts_with("condition."))
     return false;
-  return ends_with(name, ".weight") && (shape.size() == 2 || shape.size() == 5);
+  return name.ends_with(".weight") && (shape.size() == 2 || shape.size() == 5);
 }
 
 /// Names in the file that no parameter has.
@@ -96,7 +88,7 @@ void refuse_others(const io::Checkpoint& checkpoint, const StoredNames& names,
   std::set<std::string> known;
   for (const auto& [name, shape] : parameter_shapes(config)) known.insert(name);
   for (const auto& [name, stored] : names.all())
-    if (known.count(name) == 0 && !begins_with(name, "codec."))
+    if (known.count(name) == 0 && !name.starts_with("codec."))
       throw Error(Exit::data, checkpoint.folder().string(), ": tensor ", io::printable(stored),
                   ": not one of the model that config.json describes");
 }

@@ -25,10 +25,6 @@ void change(Value& value, const std::optional<Value>& given) {
 
 }  // namespace
 
-int64_t codec_frames(const CodecOptions& codec, int64_t latents) {
-  return codec.type == "wan" ? 1 + 4 * (latents - 1) : latents;
-}
-
 int64_t default_fast_head(int64_t dim) {
   for (const int64_t width : {768, 1280})
     if (dim % width == 0) return width;
@@ -130,7 +126,7 @@ void ModelOptions::change_surroundings(Config& c) const {
   if (factor_ && (pixels || wan))
     throw Error(Exit::usage, "--codec-factor: of unshuffle and pca; ", c.codec.type,
                 " has its own");
-  if (pixels || wan) c.codec.factor = wan ? 8 : 1;
+  c.codec.settle();
   const int64_t all = 3 * c.codec.factor * c.codec.factor;
   c.in_dim = c.codec.type == "pca" ? channels_.value_or(std::min<int64_t>(16, all))
              : wan                 ? 16

@@ -40,8 +40,6 @@ class ModelOptions {
   std::optional<std::string> init_, fast_, codec_, condition_;
 };
 
-/// Frames that `latents` latent frames from the start of a film stand for.
-int64_t codec_frames(const CodecOptions& codec, int64_t latents);
 /// The head width of released layers, or what divides a model of this width.
 int64_t default_fast_head(int64_t dim);
 

@@ -41,10 +41,6 @@ bool replace(std::string& text, const std::string& from, const std::string& to) 
   return true;
 }
 
-bool begins_with(const std::string& text, const std::string& start) {
-  return text.rfind(start, 0) == 0;
-}
-
 /// Tensors of one self attention that Wan's has not.
 const std::vector<std::string>& additions() {
   static const std::vector<std::string> names = {"w0",
@@ -73,10 +69,10 @@ std::string official_name(const std::string& stored) {
     while (replace(name, wrapper, "")) {
     }
   for (const auto* start : {"module.", "model."})
-    while (begins_with(name, start)) name.erase(0, std::string(start).size());
+    while (name.starts_with(start)) name.erase(0, std::string(start).size());
   for (const auto& [to, from] : patterns()) {
     const bool whole = from == "scale_shift_table" || from == "proj_out.";
-    if (!whole || begins_with(name, from)) replace(name, from, to);
+    if (!whole || name.starts_with(from)) replace(name, from, to);
   }
   return name;
 }
@@ -87,7 +83,7 @@ bool is_addition(const std::string& official) {
   if (at == std::string::npos) return false;
   const auto rest = official.substr(at + place.size());
   return std::any_of(additions().begin(), additions().end(),
-                     [&](const std::string& start) { return begins_with(rest, start); });
+                     [&](const std::string& start) { return rest.starts_with(start); });
 }
 
 StoredNames::StoredNames(const io::Checkpoint& checkpoint) {

@@ -6,6 +6,7 @@
 #include "flow.hpp"
 #include "model.hpp"
 #include "model_options.hpp"
+#include "names.hpp"
 #include "packed_codec.hpp"
 #include "prompts.hpp"
 #include "training_options.hpp"
@@ -43,21 +44,6 @@ std::string flops_text(double value) {
   char text[32];
   std::snprintf(text, sizeof text, "%.4g T", value / 1e12);
   return text;
-}
-
-bool ends_with_any(const std::string& name, std::initializer_list<const char*> endings) {
-  return std::any_of(endings.begin(), endings.end(), [&](const std::string& end) {
-    return name.size() >= end.size() &&
-           name.compare(name.size() - end.size(), end.size(), end) == 0;
-  });
-}
-
-/// What the hybrid has beside a plain Wan (spec video 6.1).
-bool is_new(const std::string& name) {
-  return ends_with_any(
-      name, {".w0", ".w1", ".w2", ".qk_scale", ".qk_offset", ".lr_proj.weight", ".lr_proj.bias",
-             ".output_norm.weight", ".ttt_scale_proj.weight", ".ttt_scale_proj.bias",
-             ".momentum_proj.0.weight", ".momentum_proj.0.bias"});
 }
 
 class VideoTask final : public train::Task {
@@ -156,7 +142,7 @@ class VideoTask final : public train::Task {
     for (const auto& [name, tensor] : model_->parameters())
       if (trains(name))
         all.push_back({name, tensor, /*decay=*/tensor.dim() > 1,
-                       is_new(name) ? told_.new_rate_factor() : 1.0});
+                       is_addition(name) ? told_.new_rate_factor() : 1.0});
     return all;
   }
 

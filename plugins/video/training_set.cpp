@@ -78,7 +78,7 @@ void TrainingSet::settle_classes(Config& config) const {
 
 int64_t TrainingSet::frames(const Config& config, int64_t chunks) const {
   const int64_t count = chunks * config.chunk_frames;
-  return latents() ? count : codec_frames(config.codec, count);
+  return latents() ? count : config.codec.frames(count);
 }
 
 int64_t TrainingSet::most_chunks(const Config& config, int64_t most) const {

@@ -1,5 +1,6 @@
 #include "support/test.hpp"
 
+#include <plugins/video/codec.hpp>
 #include <plugins/video/config.hpp>
 #include <plugins/video/model.hpp>
 #include <plugins/video/names.hpp>
@@ -76,6 +77,18 @@ std::string refused(const char* key, const json& value) {
 }
 
 }  // namespace
+
+TEST_CASE("a codec that gives no choice has its own factor, and frames without its tensors",
+          "[config]") {
+  auto values = json(Config::preset("wan_1.3b").to_json());
+  values["codec"].erase("factor");
+  CHECK(Config::from_json(values, "a").codec.factor == 8);
+  values["codec"] = {{"type", "unshuffle"}, {"factor", 4}};
+  const auto codec = Config::from_json(values, "a").codec;
+  CHECK(codec.factor == 4);
+  CHECK(codec.frames(21) == open_codec(codec, nullptr, {}, at::kCPU)->frames(21));
+  CHECK(Config::preset("wan_1.3b").codec.frames(21) == 81);  // spec 2
+}
 
 TEST_CASE("the shift of training and that of sampling are two keys", "[config]") {
   // Published: the first follows from the tokens of a chunk, the second is 3.
