@@ -4,6 +4,7 @@
 #include <lact/error.hpp>
 #include <lact/io/safetensors.hpp>
 #include <plugins/video/codec.hpp>
+#include <plugins/video/model_options.hpp>
 #include <tests/support/test.hpp>
 
 #include <ATen/TensorOperators.h>
@@ -13,6 +14,8 @@
 #include <ATen/ops/rand.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/tensor.h>
+
+#include <CLI/CLI.hpp>
 
 #include <cmath>
 
@@ -154,6 +157,24 @@ TEST_CASE("what no codec can do is refused", "[codec]") {
                     Catch::Contains("10 x 8") && Catch::Contains("multiples of 4"));
   CHECK_THROWS_AS(PcaFit(2, 13), Error);
   CHECK_THROWS_WITH(PcaFit(2, 12).finish(), Catch::Contains("no frames"));
+}
+
+TEST_CASE("the largest factor is the same wherever one is told", "[codec]") {
+  const auto option = [](int64_t factor) {
+    CLI::App app;
+    ModelOptions options;
+    options.declare(app);
+    app.parse(concat("--codec unshuffle --codec-factor ", factor));
+  };
+  auto config = Config::preset("nano");
+  config.codec = {"unshuffle", kMostFactor};
+  CHECK_NOTHROW(plain("unshuffle", kMostFactor));
+  CHECK_NOTHROW(config.check("config"));
+  CHECK_NOTHROW(option(kMostFactor));
+  config.codec.factor += 1;
+  CHECK_THROWS_WITH(plain("unshuffle", kMostFactor + 1), Catch::Contains("1 to 32"));
+  CHECK_THROWS_WITH(config.check("config"), Catch::Contains("1 to 32"));
+  CHECK_THROWS_AS(option(kMostFactor + 1), CLI::ValidationError);
 }
 
 }  // namespace
