@@ -79,7 +79,7 @@ Config nano() {
   c.text_len = 1;
   c.fast = small_layer(48);
   c.chunk_frames = 2;
-  c.shift = 2;
+  c.shift = c.sample_shift = 2;
   c.width = c.height = 16;
   return c;
 }
@@ -97,7 +97,7 @@ Config small() {
   c.fast = small_layer(128);
   c.chunk_frames = 4;
   c.codec = {"unshuffle", 2};
-  c.shift = 2;
+  c.shift = c.sample_shift = 2;
   c.width = c.height = 32;
   return c;
 }
@@ -110,6 +110,15 @@ Config with_fast(Config c, int64_t head_dim, double inter_multi) {
 }
 
 }  // namespace
+
+void CodecOptions::settle() {
+  if (type == "pixels") factor = 1;
+  if (type == "wan") factor = 8;
+}
+
+int64_t CodecOptions::frames(int64_t latents) const {
+  return type == "wan" ? 1 + 4 * (latents - 1) : latents;
+}
 
 bool Config::has_fast(int64_t block) const {
   return fast && block % attn_every_n_layers != attn_every_n_layers - 1;
@@ -172,7 +181,11 @@ void Config::check(const std::string& what) const {
   if (condition == "class" && classes.empty()) refuse("classes: condition class needs their names");
   if (static_cast<int64_t>(classes.size()) > kMostClasses)
     refuse("classes: at most ", kMostClasses, ", not ", classes.size());
-  if (!(shift >= 0 && shift <= 1000)) refuse("shift: must be 0 to 1000, not ", shift);
+  const auto shifts = [&](const char* key, double value) {
+    if (!(value >= 0 && value <= 1000)) refuse(key, ": must be 0 to 1000, not ", value);
+  };
+  shifts("shift", shift);
+  shifts("sample_shift", sample_shift);
   if (width < 0 || width > kLargestSize || height < 0 || height > kLargestSize)
     refuse("width, height: cannot be ", width, " x ", height);
   if (!(rate > 0 && rate <= 1e6)) refuse("rate: must be above 0, not ", rate);

@@ -27,10 +27,6 @@ void change(Value& value, const std::optional<Value>& given) {
 
 }  // namespace
 
-int64_t codec_frames(const CodecOptions& codec, int64_t latents) {
-  return codec.type == "wan" ? 1 + 4 * (latents - 1) : latents;
-}
-
 int64_t default_fast_head(int64_t dim) {
   for (const int64_t width : {768, 1280})
     if (dim % width == 0) return width;
@@ -94,7 +90,11 @@ void ModelOptions::declare_surroundings(CLI::App& app) {
   add(app, "--codec-channels", channels_, "channels of a latent, of pca")->check(size());
   add(app, "--condition", condition_, "what a clip is made from")
       ->check(CLI::IsMember({"none", "class", "bytes", "umt5"}));
-  add(app, "--shift", shift_, "of the times towards noise; 0: by the tokens of a chunk")
+  add(app, "--shift", shift_,
+      "of the times of training towards noise; 0: by the tokens of a chunk, as published")
+      ->check(CLI::Range(0.0, 1000.0));
+  add(app, "--sample-shift", sample_shift_,
+      "what films of this model are made with if nothing else is said; 0: likewise")
       ->check(CLI::Range(0.0, 1000.0));
 }
 
@@ -122,12 +122,13 @@ void ModelOptions::change_surroundings(Config& c) const {
   change(c.codec.factor, factor_);
   change(c.condition, condition_);
   change(c.shift, shift_);
+  change(c.sample_shift, sample_shift_);
   if (!codec_ && !factor_ && !channels_) return;
   const bool pixels = c.codec.type == "pixels", wan = c.codec.type == "wan";
   if (factor_ && (pixels || wan))
     throw Error(Exit::usage, "--codec-factor: of unshuffle and pca; ", c.codec.type,
                 " has its own");
-  if (pixels || wan) c.codec.factor = wan ? 8 : 1;
+  c.codec.settle();
   const int64_t all = 3 * c.codec.factor * c.codec.factor;
   c.in_dim = c.codec.type == "pca" ? channels_.value_or(std::min<int64_t>(16, all))
              : wan                 ? 16
@@ -157,7 +158,6 @@ Config ModelOptions::resolve(const Config* base) const {
       c.fast.emplace();
       c.fast->head_dim = default_fast_head(c.dim);
       c.attn_every_n_layers = every_.value_or(100);
-      c.shift = shift_.value_or(0);
     }
     if (c.fast) change_layer(*c.fast);
   }
