@@ -123,8 +123,8 @@ TEST_CASE("points of a picture lie where arithmetic puts them") {
   // The frame is x 78 to 740, y 402 (0) to 40 (10): 36.2 a unit.
   const std::vector<std::string> want{"78,112.4 409,257.2 740,257.2", "78,76.2 740,221"};
   CHECK(polylines(result.out) == want);
-  for (const char* label : {">step<", ">loss (nats per token)<", ">training loss<",
-                            ">validation loss<", ">20<", ">10<"})
+  for (const char* label :
+       {">step<", ">loss<", ">training loss<", ">validation loss<", ">20<", ">10<"})
     CHECK(result.out.find(label) != std::string::npos);
 }
 

@@ -170,13 +170,17 @@ Choice position_choice(const std::vector<Input>& inputs) {
   return choice;
 }
 
+/// Rows of `quality video`: a chunk is one of a film there, not a number of tokens.
+bool of_films(const std::vector<Input>& inputs) {
+  return has_key(inputs, "chunk") && has_key(inputs, "velocity_error");
+}
+
 Choice usual_choice(const std::vector<Input>& inputs) {
   if (has_key(inputs, "step"))
     return {"step", {"loss_metrics/global_avg_loss", "validation_metrics/loss"}, {}};
   if (has_key(inputs, "from")) return position_choice(inputs);
   if (has_key(inputs, "chunk") && has_key(inputs, "utilisation_percent")) return op_choice(inputs);
-  if (has_key(inputs, "chunk") && has_key(inputs, "velocity_error"))
-    return {"chunk", {"psnr"}, {"model"}};
+  if (of_films(inputs)) return {"chunk", {"psnr"}, {"model"}};
   return {"n_depth", {"avg_ts"}, {"test"}};
 }
 
@@ -184,9 +188,9 @@ Choice usual_choice(const std::vector<Input>& inputs) {
 std::string axis_title(const std::string& key) {
   static const std::map<std::string, std::string> known{
       {"step", "step"},
-      {"loss_metrics/global_avg_loss", "loss (nats per token)"},
-      {"loss_metrics/global_max_loss", "largest loss (nats per token)"},
-      {"validation_metrics/loss", "loss (nats per token)"},
+      {"loss_metrics/global_avg_loss", "loss"},
+      {"loss_metrics/global_max_loss", "largest loss"},
+      {"validation_metrics/loss", "loss"},
       {"throughput(tps)", "throughput (tokens/s)"},
       {"tflops", "throughput (TFLOP/s)"},
       {"mfu(%)", "utilisation (%)"},
@@ -315,7 +319,9 @@ class Plot final : public plugin::Command {
     if (!y_.empty()) choice.y = y_;
     if (!by_.empty()) choice.by = by_;
     chart_.curves = all_curves(inputs, choice);
-    if (chart_.x_label.empty()) chart_.x_label = axis_title(choice.x);
+    if (chart_.x_label.empty())
+      chart_.x_label =
+          choice.x == "chunk" && of_films(inputs) ? "chunk of the film" : axis_title(choice.x);
     if (chart_.y_label.empty()) chart_.y_label = y_title(choice.y);
     chart_.title = title_.empty() ? usual_title(inputs) : title_;
     const auto svg = to_svg(chart_);
