@@ -162,11 +162,6 @@ class ZstdSource final : public Compressed {
   bool inside_ = false, any_ = false, waiting_ = false;
 };
 
-bool ends_with(const std::string& text, const char* end) {
-  return text.size() >= std::strlen(end) &&
-         text.compare(text.size() - std::strlen(end), std::string::npos, end) == 0;
-}
-
 // --- files ---------------------------------------------------------------------------------------
 
 /// Files below a folder, by path; hidden ones are left out.
@@ -190,15 +185,15 @@ bool is_records(const std::string& file, const std::string& format) {
   if (format != "auto") return format == "jsonl";
   std::string name = file;
   for (const char* end : {".gz", ".zst"})
-    if (ends_with(name, end)) name.resize(name.size() - std::strlen(end));
-  return ends_with(name, ".jsonl") || ends_with(name, ".ndjson");
+    if (name.ends_with(end)) name.resize(name.size() - std::strlen(end));
+  return name.ends_with(".jsonl") || name.ends_with(".ndjson");
 }
 
 }  // namespace
 
 std::unique_ptr<ByteSource> open_bytes(const std::string& file) {
-  if (ends_with(file, ".gz")) return std::make_unique<GzipSource>(file);
-  if (ends_with(file, ".zst")) return std::make_unique<ZstdSource>(file);
+  if (file.ends_with(".gz")) return std::make_unique<GzipSource>(file);
+  if (file.ends_with(".zst")) return std::make_unique<ZstdSource>(file);
   return std::make_unique<PlainSource>(file);
 }
 

@@ -33,20 +33,16 @@ std::vector<std::pair<std::string, std::vector<int64_t>>> block_shapes(const Con
   return shapes;
 }
 
-bool ends_with(const std::string& name, const std::string& end) {
-  return name.size() >= end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0;
-}
-
 /// Initial standard deviation (spec 8); ones where it is NaN.
 double initial_deviation(const Config& c, const std::string& name) {
-  if (ends_with(name, "norm.weight") || ends_with(name, "qk_scale")) return NAN;
-  if (ends_with(name, "bias") || ends_with(name, "qk_offset")) return 0;
+  if (name.ends_with("norm.weight") || name.ends_with("qk_scale")) return NAN;
+  if (name.ends_with("bias") || name.ends_with("qk_offset")) return 0;
   const double width = static_cast<double>(c.fast_width());
-  if (ends_with(name, ".w_left"))
+  if (name.ends_with(".w_left"))
     return c.fw_init_gain / std::sqrt(static_cast<double>(c.w0_w2_low_rank));
-  if (ends_with(name, ".w_right")) return c.fw_init_gain / std::sqrt(width);
-  if (ends_with(name, ".w0") || ends_with(name, ".w2")) return 1 / std::sqrt(width);
-  if (ends_with(name, ".w1")) return 1 / std::sqrt(static_cast<double>(c.fast_hidden()));
+  if (name.ends_with(".w_right")) return c.fw_init_gain / std::sqrt(width);
+  if (name.ends_with(".w0") || name.ends_with(".w2")) return 1 / std::sqrt(width);
+  if (name.ends_with(".w1")) return 1 / std::sqrt(static_cast<double>(c.fast_hidden()));
   return c.initializer_range;
 }
 
@@ -142,7 +138,7 @@ LanguageModel LanguageModel::load(const io::Checkpoint& checkpoint, at::Device d
   LanguageModel model(config, [&](const std::string& name, const std::vector<int64_t>& shape) {
     // Large matrices only ever enter products; everything else is used in float32 or better.
     const bool matrix =
-        shape.size() == 2 && !ends_with(name, "qk_scale") && !ends_with(name, "qk_offset");
+        shape.size() == 2 && !name.ends_with("qk_scale") && !name.ends_with("qk_offset");
     const auto type = matrix || products == at::kDouble ? products : at::kFloat;
     return checked(checkpoint, name, shape).to(device, type, false, /*copy=*/true);
   });

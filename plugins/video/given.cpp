@@ -5,11 +5,9 @@
 #include <lact/error.hpp>
 #include <lact/io/checkpoint.hpp>
 
-#include <ATen/ops/cat.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <vector>
 
 namespace lact::video {
 namespace {
@@ -55,21 +53,21 @@ struct Giver {
     each(film.frames(latents));
   }
 
-  Tensor latents(const Tensor& frames) const {
-    return codec.encode(to_video(frames.unsqueeze(0), device));
-  }
-
-  /// Chunk by chunk.
-  int64_t one_by_one() {
+  /// Chunk by chunk. What the state has read passes by once more: it is compared, and seen by an
+  /// encoder that remembers. Returns how many frames were left over.
+  int64_t read() {
     const auto before = reading;
+    DecoderMemory memory;
     int64_t count = 0;
-    for (;;) {
+    for (int64_t chunk = 1;; ++chunk) {
       poll();
-      const auto frames = source.next(std::min(chunk_frames, limit - count));
+      const int64_t end = codec.frames(chunk * chunk_frames);
+      const auto frames = source.next(std::min(end, limit) - count);
       count += frames.size(0);
-      if (frames.size(0) < chunk_frames) break;
+      if (count < end) break;
+      const auto latents = codec.encode_next(to_video(frames.unsqueeze(0), device), memory);
       if (count > before.frames) {
-        learn(latents(frames), frames);
+        learn(latents, frames);
         continue;
       }
       add(hash, frames);
@@ -77,34 +75,6 @@ struct Giver {
     }
     if (count < before.frames) check_same(before, count, hash);
     return count - reading.frames;
-  }
-
-  /// An encoder begins with the film, and sees nothing of what comes later.
-  int64_t all_at_once() {
-    std::vector<Tensor> all;
-    int64_t count = 0;
-    for (;;) {
-      poll();
-      const auto frames = source.next(std::min(chunk_frames, limit - count));
-      if (frames.size(0) == 0) break;
-      count += frames.size(0);
-      all.push_back(frames);
-    }
-    int64_t chunks = 0;
-    while (codec.frames((chunks + 1) * chunk_frames) <= count) ++chunks;
-    const int64_t used = chunks > 0 ? codec.frames(chunks * chunk_frames) : 0;
-    if (used < std::max<int64_t>(reading.frames, 1)) {
-      check_same(reading, used, hash);
-      return count;
-    }
-    const auto frames = at::cat(all).slice(0, 0, used);
-    add(hash, frames.slice(0, 0, reading.frames));
-    check_same(reading, used, hash);
-    const auto z = latents(frames);
-    for (int64_t c = film.chunks(); c < chunks; ++c)
-      learn(z.slice(1, c * chunk_frames, (c + 1) * chunk_frames),
-            frames.slice(0, reading.frames, codec.frames((c + 1) * chunk_frames)));
-    return count - used;
   }
 };
 
@@ -137,7 +107,7 @@ int64_t give_frames(Film& film, const Codec& codec, int64_t chunk_frames, at::De
                 " frames, and cannot have read ", reading.frames);
   check_limit(reading, limit);
   Giver giver{film, codec, chunk_frames, device, source, limit, reading, each, poll};
-  return single ? giver.one_by_one() : giver.all_at_once();
+  return giver.read();
 }
 
 }  // namespace lact::video

@@ -23,17 +23,13 @@ namespace {
 using at::Tensor;
 using Kind = Sublayer::Kind;
 
-bool ends_with(const std::string& name, const std::string& end) {
-  return name.size() >= end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0;
-}
-
 /// Initial standard deviation (spec 4.5); ones where it is NaN.
 double initial_deviation(const Config& c, const std::string& name,
                          const std::vector<int64_t>& shape) {
-  if (shape.size() == 1) return ends_with(name, "bias") ? 0 : NAN;
+  if (shape.size() == 1) return name.ends_with("bias") ? 0 : NAN;
   if (shape.size() == 3) return std::sqrt(2.0 / static_cast<double>(shape[1]));
   const auto residuals = static_cast<double>(c.layers * static_cast<int64_t>(c.block.size()));
-  return ends_with(name, "c_proj.weight") ? 0.02 / std::sqrt(residuals) : 0.02;
+  return name.ends_with("c_proj.weight") ? 0.02 / std::sqrt(residuals) : 0.02;
 }
 
 Tensor initial_value(const Config& c, const std::string& name, const std::vector<int64_t>& shape,
@@ -80,7 +76,7 @@ ViewModel ViewModel::load(const io::Checkpoint& checkpoint, at::Device device,
   const auto config = Config::of(checkpoint);
   ViewModel model(config, [&](const std::string& name, const std::vector<int64_t>& shape) {
     // Large matrices only ever enter products; everything else is used in float32 or better.
-    const bool matrix = shape.size() == 2 && !ends_with(name, "lr_fc.weight");
+    const bool matrix = shape.size() == 2 && !name.ends_with("lr_fc.weight");
     const auto type = matrix || products == at::kDouble ? products : at::kFloat;
     return io::parameter(checkpoint, name, shape).to(device, type, false, /*copy=*/true);
   });
