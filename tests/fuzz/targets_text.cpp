@@ -6,9 +6,9 @@
 #include <common/spm/tokenizer.hpp>
 #include <lact/io/checkpoint.hpp>
 #include <lact/io/files.hpp>
-#include <text/config.hpp>
-#include <text/documents.hpp>
-#include <text/packed.hpp>
+#include <plugins/text/config.hpp>
+#include <plugins/text/documents.hpp>
+#include <plugins/text/packed.hpp>
 
 #include <ATen/ops/arange.h>
 #include <zlib.h>

@@ -2,7 +2,7 @@
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
-#include <text/packed.hpp>
+#include <plugins/text/packed.hpp>
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/full.h>

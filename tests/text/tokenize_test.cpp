@@ -7,7 +7,7 @@
 #include <common/spm/tokenizer.hpp>
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
-#include <text/packed.hpp>
+#include <plugins/text/packed.hpp>
 
 #include <zlib.h>
 #include <zstd.h>
