@@ -1,7 +1,7 @@
 #pragma once
 // What counting alone predicts of a sequence of tokens: the bar a model has to pass.
 
-#include "packed.hpp"
+#include <plugins/text/packed/packed_tokens.hpp>
 
 #include <cstdint>
 #include <unordered_map>

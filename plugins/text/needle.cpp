@@ -1,7 +1,8 @@
 #include "needle.hpp"
 
-#include "packed.hpp"
 #include "reader.hpp"
+
+#include <plugins/text/packed/packed_tokens.hpp>
 
 #include <lact/cli/run.hpp>
 #include <lact/error.hpp>

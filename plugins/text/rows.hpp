@@ -1,7 +1,7 @@
 #pragma once
 // Training rows cut from packed tokens: a pure function of seed, step and place in the batch.
 
-#include "packed.hpp"
+#include <plugins/text/packed/packed_tokens.hpp>
 
 #include <lact/train/task.hpp>
 

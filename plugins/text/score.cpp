@@ -1,9 +1,10 @@
 #include "score.hpp"
 
 #include "lines.hpp"
-#include "packed.hpp"
 #include "reader.hpp"
 #include "score_report.hpp"
+
+#include <plugins/text/packed/packed_tokens.hpp>
 
 #include <lact/cli/bench.hpp>
 #include <lact/cli/run.hpp>

@@ -3,8 +3,9 @@
 #include "cost.hpp"
 #include "model.hpp"
 #include "options.hpp"
-#include "packed.hpp"
 #include "rows.hpp"
+
+#include <plugins/text/packed/packed_tokens.hpp>
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>

@@ -3,7 +3,8 @@
 #include "commands.hpp"
 #include "documents.hpp"
 #include "ordered.hpp"
-#include "packed.hpp"
+
+#include <plugins/text/packed/packed_tokens.hpp>
 
 #include <common/spm/tokenizer.hpp>
 #include <lact/io/files.hpp>

@@ -2,7 +2,8 @@
 
 #include "commands.hpp"
 #include "entropy.hpp"
-#include "packed.hpp"
+
+#include <plugins/text/packed/packed_tokens.hpp>
 
 #include <common/spm/tokenizer.hpp>
 #include <lact/error.hpp>

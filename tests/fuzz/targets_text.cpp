@@ -8,7 +8,7 @@
 #include <lact/io/files.hpp>
 #include <plugins/text/config.hpp>
 #include <plugins/text/documents.hpp>
-#include <plugins/text/packed.hpp>
+#include <plugins/text/packed/packed_tokens.hpp>
 
 #include <ATen/ops/arange.h>
 #include <zlib.h>

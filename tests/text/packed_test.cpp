@@ -2,7 +2,7 @@
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
-#include <plugins/text/packed.hpp>
+#include <plugins/text/packed/packed_tokens.hpp>
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/full.h>

@@ -4,7 +4,7 @@
 #include "small_model.hpp"
 #include "support/process.hpp"
 
-#include "../../plugins/text/packed.hpp"
+#include <plugins/text/packed/packed_tokens.hpp>
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>

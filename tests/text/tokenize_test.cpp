@@ -7,7 +7,7 @@
 #include <common/spm/tokenizer.hpp>
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
-#include <plugins/text/packed.hpp>
+#include <plugins/text/packed/packed_tokens.hpp>
 
 #include <zlib.h>
 #include <zstd.h>

@@ -1,4 +1,4 @@
-#include "packed.hpp"
+#include "packed_tokens.hpp"
 
 #include <lact/error.hpp>
 
