@@ -7,8 +7,8 @@
 #include <lact/io/checkpoint.hpp>
 #include <lact/io/files.hpp>
 #include <plugins/text/config.hpp>
-#include <plugins/text/documents.hpp>
 #include <plugins/text/packed/packed_tokens.hpp>
+#include <plugins/text/tokenize/documents.hpp>
 
 #include <ATen/ops/arange.h>
 #include <zlib.h>

@@ -1,8 +1,8 @@
 // lact-tokenize text decode: ids as text, or packed token data, back to the bytes they came from.
 
-#include "commands.hpp"
 #include "documents.hpp"
 
+#include <plugins/text/commands.hpp>
 #include <plugins/text/packed/packed_tokens.hpp>
 
 #include <common/spm/tokenizer.hpp>

@@ -1,8 +1,8 @@
 // lact-tokenize text info: what a tokenizer or packed token data holds.
 
-#include "commands.hpp"
 #include "entropy.hpp"
 
+#include <plugins/text/commands.hpp>
 #include <plugins/text/packed/packed_tokens.hpp>
 
 #include <common/spm/tokenizer.hpp>

@@ -1,7 +1,8 @@
 // lact-tokenize text train: a SentencePiece model from text, with the trainer's own options.
 
-#include "commands.hpp"
 #include "documents.hpp"
+
+#include <plugins/text/commands.hpp>
 
 #include <common/spm/model_file.hpp>
 #include <common/spm/tokenizer.hpp>

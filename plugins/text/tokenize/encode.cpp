@@ -1,9 +1,9 @@
 // lact-tokenize text encode: text to packed token data, or to ids as text.
 
-#include "commands.hpp"
 #include "documents.hpp"
-#include "ordered.hpp"
 
+#include <plugins/text/commands.hpp>
+#include <plugins/text/ordered.hpp>
 #include <plugins/text/packed/packed_tokens.hpp>
 
 #include <common/spm/tokenizer.hpp>
