@@ -3,11 +3,12 @@
 
 #include "bench_report.hpp"
 #include "commands.hpp"
-#include "cost.hpp"
-#include "model.hpp"
-#include "options.hpp"
 #include "sampler.hpp"
 #include "threads.hpp"
+
+#include <plugins/text/model/cost.hpp>
+#include <plugins/text/model/model.hpp>
+#include <plugins/text/model/model_options.hpp>
 
 #include <lact/error.hpp>
 #include <lact/ops/ceiling.hpp>

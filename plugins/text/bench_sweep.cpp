@@ -1,11 +1,12 @@
 // lact-bench sweep text: the published experiments, from training to curves.
 
 #include "commands.hpp"
-#include "cost.hpp"
-#include "options.hpp"
 #include "quality.hpp"
 #include "sweep.hpp"
 #include "task.hpp"
+
+#include <plugins/text/model/cost.hpp>
+#include <plugins/text/model/model_options.hpp>
 
 #include <lact/cli/bench.hpp>
 #include <lact/error.hpp>

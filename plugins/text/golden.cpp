@@ -1,6 +1,6 @@
 #include "golden.hpp"
 
-#include "model.hpp"
+#include <plugins/text/model/model.hpp>
 
 #include <lact/verify/golden.hpp>
 

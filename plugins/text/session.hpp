@@ -2,9 +2,10 @@
 // A text being continued: the model's stream, the decoder and the sampler, saved and resumed as
 // one.
 
-#include "../common/spm/tokenizer.hpp"
-#include "model.hpp"
 #include "sampler.hpp"
+
+#include <plugins/common/spm/tokenizer.hpp>
+#include <plugins/text/model/model.hpp>
 
 #include <lact/io/state.hpp>
 

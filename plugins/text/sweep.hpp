@@ -1,7 +1,7 @@
 #pragma once
 // The published experiments, as sets of models that differ in a few keys of their configuration.
 
-#include "config.hpp"
+#include <plugins/text/model/config.hpp>
 
 #include <cstdint>
 #include <string>

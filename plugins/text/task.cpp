@@ -1,10 +1,10 @@
 #include "task.hpp"
 
-#include "cost.hpp"
-#include "model.hpp"
-#include "options.hpp"
 #include "rows.hpp"
 
+#include <plugins/text/model/cost.hpp>
+#include <plugins/text/model/model.hpp>
+#include <plugins/text/model/model_options.hpp>
 #include <plugins/text/packed/packed_tokens.hpp>
 
 #include <lact/error.hpp>

@@ -1,7 +1,7 @@
 #pragma once
 // How many threads decode: what one token computes is too little to share out.
 
-#include "config.hpp"
+#include <plugins/text/model/config.hpp>
 
 #include <ATen/Parallel.h>
 

@@ -6,7 +6,7 @@
 #include <common/spm/tokenizer.hpp>
 #include <lact/io/checkpoint.hpp>
 #include <lact/io/files.hpp>
-#include <plugins/text/config.hpp>
+#include <plugins/text/model/config.hpp>
 #include <plugins/text/packed/packed_tokens.hpp>
 #include <plugins/text/tokenize/documents.hpp>
 

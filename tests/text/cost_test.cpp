@@ -1,7 +1,7 @@
 #include "support/test.hpp"
 
-#include "../../plugins/text/cost.hpp"
-#include "../../plugins/text/model.hpp"
+#include <plugins/text/model/cost.hpp>
+#include <plugins/text/model/model.hpp>
 #include "small_model.hpp"
 
 #include <lact/io/state.hpp>

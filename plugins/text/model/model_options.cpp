@@ -1,4 +1,4 @@
-#include "options.hpp"
+#include "model_options.hpp"
 
 #include <lact/error.hpp>
 
