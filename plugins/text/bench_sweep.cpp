@@ -3,10 +3,10 @@
 #include "commands.hpp"
 #include "quality.hpp"
 #include "sweep.hpp"
-#include "task.hpp"
 
 #include <plugins/text/model/cost.hpp>
 #include <plugins/text/model/model_options.hpp>
+#include <plugins/text/train/task.hpp>
 
 #include <lact/cli/bench.hpp>
 #include <lact/error.hpp>

@@ -2,7 +2,8 @@
 
 #include "commands.hpp"
 #include "golden.hpp"
-#include "task.hpp"
+
+#include <plugins/text/train/task.hpp>
 
 #include <vector>
 

@@ -1,6 +1,6 @@
 #include "support/test.hpp"
 
-#include "../../plugins/text/rows.hpp"
+#include <plugins/text/train/rows.hpp>
 
 #include <lact/error.hpp>
 
