@@ -1,7 +1,7 @@
 #include "batch.hpp"
 
-#include "lines.hpp"
-#include "threads.hpp"
+#include <plugins/text/session/decoding_threads.hpp>
+#include <plugins/text/session/lines.hpp>
 
 #include <lact/cli/run.hpp>
 #include <lact/error.hpp>

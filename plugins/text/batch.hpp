@@ -1,7 +1,7 @@
 #pragma once
 // Many prompts, each continued as if it were alone: what lact-generate text --batch prints.
 
-#include "prompt.hpp"
+#include <plugins/text/session/prompt.hpp>
 
 #include <cstdint>
 #include <functional>

@@ -3,12 +3,12 @@
 
 #include "bench_report.hpp"
 #include "commands.hpp"
-#include "sampler.hpp"
-#include "threads.hpp"
 
 #include <plugins/text/model/cost.hpp>
 #include <plugins/text/model/model.hpp>
 #include <plugins/text/model/model_options.hpp>
+#include <plugins/text/session/decoding_threads.hpp>
+#include <plugins/text/session/sampler.hpp>
 
 #include <lact/error.hpp>
 #include <lact/ops/ceiling.hpp>

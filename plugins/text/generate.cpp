@@ -2,10 +2,11 @@
 
 #include "batch.hpp"
 #include "commands.hpp"
-#include "prompt.hpp"
 #include "score.hpp"
-#include "session.hpp"
-#include "threads.hpp"
+
+#include <plugins/text/session/decoding_threads.hpp>
+#include <plugins/text/session/prompt.hpp>
+#include <plugins/text/session/session.hpp>
 
 #include <lact/cli/inspect_state.hpp>
 #include <lact/error.hpp>

@@ -1,8 +1,7 @@
 #include "needle.hpp"
 
-#include "reader.hpp"
-
 #include <plugins/text/packed/packed_tokens.hpp>
+#include <plugins/text/session/text_reader.hpp>
 
 #include <lact/cli/run.hpp>
 #include <lact/error.hpp>

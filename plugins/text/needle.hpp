@@ -2,7 +2,7 @@
 // Needle retrieval: a sentence hidden in other text, and a question at the end that only it
 // answers.
 
-#include "session.hpp"
+#include <plugins/text/session/session.hpp>
 
 #include <cstdint>
 #include <filesystem>

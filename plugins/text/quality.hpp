@@ -2,7 +2,8 @@
 // How good a model is: the loss of texts, whole and by position, and needles found, as flat rows.
 
 #include "needle.hpp"
-#include "session.hpp"
+
+#include <plugins/text/session/session.hpp>
 
 #include <nlohmann/json.hpp>
 

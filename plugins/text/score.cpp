@@ -1,10 +1,10 @@
 #include "score.hpp"
 
-#include "lines.hpp"
-#include "reader.hpp"
 #include "score_report.hpp"
 
 #include <plugins/text/packed/packed_tokens.hpp>
+#include <plugins/text/session/lines.hpp>
+#include <plugins/text/session/text_reader.hpp>
 
 #include <lact/cli/bench.hpp>
 #include <lact/cli/run.hpp>

@@ -2,7 +2,8 @@
 // How likely a model finds given text: what lact-generate text --score prints.
 
 #include "score_report.hpp"
-#include "session.hpp"
+
+#include <plugins/text/session/session.hpp>
 
 #include <cstdint>
 #include <functional>

@@ -1,7 +1,7 @@
 #pragma once
 // What scoring adds up, and how it is printed.
 
-#include "session.hpp"
+#include <plugins/text/session/session.hpp>
 
 #include <nlohmann/json.hpp>
 

@@ -1,6 +1,6 @@
 #include "support/test.hpp"
 
-#include "../../plugins/text/sampler.hpp"
+#include <plugins/text/session/sampler.hpp>
 
 #include <lact/error.hpp>
 

@@ -1,7 +1,7 @@
 #pragma once
 // A model directory with random parameters and a tokenizer of its own, for tests.
 
-#include "../../plugins/text/session.hpp"
+#include <plugins/text/session/session.hpp>
 #include "support/test.hpp"
 
 #include <filesystem>

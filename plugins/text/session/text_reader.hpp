@@ -1,7 +1,7 @@
 #pragma once
 // Text of any length as token ids, block by block: memory does not grow with the text.
 
-#include "../common/spm/tokenizer.hpp"
+#include <plugins/common/spm/tokenizer.hpp>
 
 #include <cstdint>
 #include <filesystem>

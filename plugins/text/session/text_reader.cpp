@@ -1,4 +1,4 @@
-#include "reader.hpp"
+#include "text_reader.hpp"
 
 #include <lact/cli/run.hpp>
 #include <lact/error.hpp>

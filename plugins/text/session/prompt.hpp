@@ -1,8 +1,8 @@
 #pragma once
 // From a prompt to a session that has read it.
 
-#include "reader.hpp"
 #include "session.hpp"
+#include "text_reader.hpp"
 
 #include <functional>
 #include <string>
