@@ -1,7 +1,8 @@
 // lact-bench quality text: how good an existing model is.
 
 #include "commands.hpp"
-#include "quality.hpp"
+
+#include <plugins/text/evaluate/quality.hpp>
 
 #include <lact/cli/bench.hpp>
 #include <lact/error.hpp>

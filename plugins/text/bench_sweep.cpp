@@ -1,9 +1,9 @@
 // lact-bench sweep text: the published experiments, from training to curves.
 
 #include "commands.hpp"
-#include "quality.hpp"
 #include "sweep.hpp"
 
+#include <plugins/text/evaluate/quality.hpp>
 #include <plugins/text/model/cost.hpp>
 #include <plugins/text/model/model_options.hpp>
 #include <plugins/text/train/task.hpp>

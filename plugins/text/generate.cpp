@@ -2,8 +2,8 @@
 
 #include "batch.hpp"
 #include "commands.hpp"
-#include "score.hpp"
 
+#include <plugins/text/evaluate/score.hpp>
 #include <plugins/text/session/decoding_threads.hpp>
 #include <plugins/text/session/prompt.hpp>
 #include <plugins/text/session/session.hpp>

@@ -4,7 +4,7 @@
 #include "small_model.hpp"
 #include "support/process.hpp"
 
-#include "../../plugins/text/needle.hpp"
+#include <plugins/text/evaluate/needle.hpp>
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
