@@ -1,8 +1,8 @@
 // lact-generate text: reads a prompt of any length, writes on, and keeps what it has read.
 
 #include "batch.hpp"
-#include "commands.hpp"
 
+#include <plugins/text/commands.hpp>
 #include <plugins/text/evaluate/score.hpp>
 #include <plugins/text/session/decoding_threads.hpp>
 #include <plugins/text/session/prompt.hpp>
