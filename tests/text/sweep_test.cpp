@@ -4,8 +4,8 @@
 #include "support/process.hpp"
 #include "support/test.hpp"
 
+#include <plugins/text/bench/experiments.hpp>
 #include <plugins/text/model/model.hpp>
-#include <plugins/text/sweep.hpp>
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>

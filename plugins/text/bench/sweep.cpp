@@ -1,8 +1,8 @@
 // lact-bench sweep text: the published experiments, from training to curves.
 
-#include "commands.hpp"
-#include "sweep.hpp"
+#include "experiments.hpp"
 
+#include <plugins/text/commands.hpp>
 #include <plugins/text/evaluate/quality.hpp>
 #include <plugins/text/model/cost.hpp>
 #include <plugins/text/model/model_options.hpp>

@@ -1,4 +1,4 @@
-#include "sweep.hpp"
+#include "experiments.hpp"
 
 #include <lact/error.hpp>
 #include <lact/ops/rule.hpp>

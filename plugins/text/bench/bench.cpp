@@ -2,8 +2,8 @@
 // trained.
 
 #include "bench_report.hpp"
-#include "commands.hpp"
 
+#include <plugins/text/commands.hpp>
 #include <plugins/text/model/cost.hpp>
 #include <plugins/text/model/model.hpp>
 #include <plugins/text/model/model_options.hpp>

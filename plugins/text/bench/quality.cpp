@@ -1,7 +1,6 @@
 // lact-bench quality text: how good an existing model is.
 
-#include "commands.hpp"
-
+#include <plugins/text/commands.hpp>
 #include <plugins/text/evaluate/quality.hpp>
 
 #include <lact/cli/bench.hpp>
