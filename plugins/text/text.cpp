@@ -1,9 +1,9 @@
 // The text modality: language models over SentencePiece tokens.
 
 #include "commands.hpp"
-#include "golden.hpp"
 
 #include <plugins/text/train/task.hpp>
+#include <plugins/text/verify/golden.hpp>
 
 #include <vector>
 

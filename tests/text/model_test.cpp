@@ -1,8 +1,8 @@
 #include "support/golden.hpp"
 #include "support/test.hpp"
 
-#include <plugins/text/golden.hpp>
 #include <plugins/text/model/model.hpp>
+#include <plugins/text/verify/golden.hpp>
 #include "small_model.hpp"
 
 #include <lact/error.hpp>
