@@ -1,6 +1,6 @@
 #include "golden_trajectories.hpp"
 
-#include "trajectory.hpp"
+#include <plugins/views/camera/trajectory.hpp>
 
 #include <lact/verify/golden.hpp>
 

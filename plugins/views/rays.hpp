@@ -1,7 +1,7 @@
 #pragma once
 // Posed pixels to tokens, and tokens to pixels. Source: spec views 3 and 4.1.
 
-#include "camera.hpp"
+#include <plugins/views/camera/camera.hpp>
 
 #include <ATen/core/Tensor.h>
 

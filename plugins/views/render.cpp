@@ -7,9 +7,9 @@
 #include "scene.hpp"
 #include "scene_state.hpp"
 #include "sources.hpp"
-#include "trajectory.hpp"
 
 #include <plugins/common/media/frame_sink.hpp>
+#include <plugins/views/camera/trajectory.hpp>
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>

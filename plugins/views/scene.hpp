@@ -2,9 +2,8 @@
 // A scene as the model sees it: views of one size, their cameras and names; and packed sets of
 // them.
 
-#include "camera.hpp"
-
 #include <plugins/common/media/image.hpp>
+#include <plugins/views/camera/camera.hpp>
 
 #include <ATen/core/Tensor.h>
 

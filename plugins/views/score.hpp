@@ -1,9 +1,8 @@
 #pragma once
 // How well views were rendered, and what two baselines that learn nothing would score.
 
-#include "camera.hpp"
-
 #include <plugins/common/media/quality.hpp>
+#include <plugins/views/camera/camera.hpp>
 
 #include <ATen/core/Tensor.h>
 #include <nlohmann/json_fwd.hpp>

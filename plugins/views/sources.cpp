@@ -1,7 +1,8 @@
 #include "sources.hpp"
 
 #include "sampling.hpp"
-#include "trajectory.hpp"
+
+#include <plugins/views/camera/trajectory.hpp>
 
 #include <lact/error.hpp>
 #include <lact/log.hpp>

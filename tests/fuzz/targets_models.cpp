@@ -3,9 +3,9 @@
 
 #include "targets.hpp"
 
-#include <views/objects/models.hpp>
-#include <views/objects/raster.hpp>
-#include <views/trajectory.hpp>
+#include <plugins/views/camera/trajectory.hpp>
+#include <plugins/views/objects/models.hpp>
+#include <plugins/views/objects/raster.hpp>
 
 namespace lact::fuzz {
 namespace {

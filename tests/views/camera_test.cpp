@@ -6,9 +6,9 @@
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
 #include <lact/io/safetensors.hpp>
-#include <plugins/views/camera.hpp>
+#include <plugins/views/camera/camera.hpp>
+#include <plugins/views/camera/trajectory.hpp>
 #include <plugins/views/golden_trajectories.hpp>
-#include <plugins/views/trajectory.hpp>
 
 #include <nlohmann/json.hpp>
 

@@ -1,9 +1,8 @@
 #pragma once
 // Lenses: from the numbers that cameras are given with to a pinhole, with the image along.
 
-#include <plugins/views/camera.hpp>
-
 #include <plugins/common/media/image.hpp>
+#include <plugins/views/camera/camera.hpp>
 
 #include <limits>
 #include <vector>

@@ -1,7 +1,7 @@
 #pragma once
 // A camera rig: what can be said of it, and a drawing.
 
-#include <plugins/views/camera.hpp>
+#include <plugins/views/camera/camera.hpp>
 
 #include <cstdint>
 #include <string>

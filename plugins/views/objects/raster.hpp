@@ -4,7 +4,7 @@
 #include "mesh.hpp"
 
 #include <plugins/common/media/image.hpp>
-#include <plugins/views/camera.hpp>
+#include <plugins/views/camera/camera.hpp>
 
 #include <memory>
 

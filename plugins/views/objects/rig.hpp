@@ -1,7 +1,7 @@
 #pragma once
 // Cameras around an object in the origin.
 
-#include <plugins/views/camera.hpp>
+#include <plugins/views/camera/camera.hpp>
 
 #include <cstdint>
 #include <string_view>
