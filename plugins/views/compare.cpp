@@ -1,9 +1,9 @@
 #include "compare.hpp"
 
-#include "frames.hpp"
 #include "score.hpp"
 
 #include <plugins/common/media/sheet.hpp>
+#include <plugins/views/scene/frames.hpp>
 
 #include <ATen/TensorOperators.h>
 #include <nlohmann/json.hpp>

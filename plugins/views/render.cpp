@@ -2,14 +2,14 @@
 
 #include "commands.hpp"
 #include "compare.hpp"
-#include "frames.hpp"
 #include "model.hpp"
-#include "scene.hpp"
 #include "scene_state.hpp"
 #include "sources.hpp"
 
 #include <plugins/common/media/frame_sink.hpp>
 #include <plugins/views/camera/trajectory.hpp>
+#include <plugins/views/scene/frames.hpp>
+#include <plugins/views/scene/scene.hpp>
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>

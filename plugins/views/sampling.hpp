@@ -3,7 +3,8 @@
 // views 2.6, 7.
 
 #include "rays.hpp"
-#include "scene.hpp"
+
+#include <plugins/views/scene/scene.hpp>
 
 #include <lact/train/task.hpp>
 

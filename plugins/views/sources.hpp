@@ -2,9 +2,10 @@
 // Where a scene's views come from, and which of them are read: options that rendering and measuring
 // share.
 
-#include "capture/options.hpp"
 #include "model.hpp"
-#include "scene.hpp"
+
+#include <plugins/views/capture/options.hpp>
+#include <plugins/views/scene/scene.hpp>
 
 #include <lact/cli/run.hpp>
 

@@ -5,7 +5,7 @@
 #include <lact/io/safetensors.hpp>
 #include <plugins/views/capture/camera_files.hpp>
 #include <plugins/views/capture/colmap.hpp>
-#include <plugins/views/scene.hpp>
+#include <plugins/views/scene/scene.hpp>
 
 #include <ATen/ops/eye.h>
 #include <ATen/ops/full.h>

@@ -1,6 +1,6 @@
 #include "small_scenes.hpp"
 
-#include <plugins/views/capture/packed.hpp>
+#include <plugins/views/scene/packed_writer.hpp>
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>

@@ -1,7 +1,7 @@
 #pragma once
 // Small synthetic scenes for tests: coloured balls in front of cameras on a sphere.
 
-#include <plugins/views/scene.hpp>
+#include <plugins/views/scene/scene.hpp>
 
 #include <filesystem>
 #include <string>

@@ -3,7 +3,7 @@
 
 #include "lens.hpp"
 
-#include <plugins/views/scene.hpp>
+#include <plugins/views/scene/scene.hpp>
 
 #include <lact/error.hpp>
 

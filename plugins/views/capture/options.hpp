@@ -2,7 +2,7 @@
 // Options of every verb that reads photographs.
 
 #include <plugins/common/media/size.hpp>
-#include <plugins/views/scene.hpp>
+#include <plugins/views/scene/scene.hpp>
 
 #include <cstdint>
 #include <string>

@@ -2,9 +2,9 @@
 
 #include "capture.hpp"
 #include "options.hpp"
-#include "packed.hpp"
 
 #include <plugins/views/commands.hpp>
+#include <plugins/views/scene/packed_writer.hpp>
 
 #include <lact/cli/bench.hpp>
 #include <lact/log.hpp>

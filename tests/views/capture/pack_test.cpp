@@ -7,8 +7,8 @@
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
 #include <plugins/common/media/video.hpp>
-#include <plugins/views/capture/packed.hpp>
 #include <plugins/views/capture/rig.hpp>
+#include <plugins/views/scene/packed_writer.hpp>
 
 #include <nlohmann/json.hpp>
 

@@ -5,7 +5,7 @@
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
 #include <lact/io/safetensors.hpp>
-#include <plugins/views/capture/packed.hpp>
+#include <plugins/views/scene/packed_writer.hpp>
 
 #include <nlohmann/json.hpp>
 

@@ -13,8 +13,9 @@
 // Checksums (see io/safetensors.hpp). Metadata: lact.kind = "views", lact.version = "1", width,
 // height, split ("train", "validation").
 
+#include "scene.hpp"
+
 #include <plugins/common/packed/shards.hpp>
-#include <plugins/views/scene.hpp>
 
 #include <cstdint>
 #include <filesystem>

@@ -1,4 +1,4 @@
-#include "packed.hpp"
+#include "packed_writer.hpp"
 
 #include <lact/error.hpp>
 
