@@ -4,7 +4,8 @@
 #include "golden_metrics.hpp"
 #include "golden_scene.hpp"
 #include "golden_trajectories.hpp"
-#include "model.hpp"
+
+#include <plugins/views/model/model.hpp>
 
 #include <lact/train/lr_schedule.hpp>
 #include <lact/train/optimizer.hpp>

@@ -2,12 +2,12 @@
 
 #include "commands.hpp"
 #include "compare.hpp"
-#include "model.hpp"
 #include "scene_state.hpp"
 #include "sources.hpp"
 
 #include <plugins/common/media/frame_sink.hpp>
 #include <plugins/views/camera/trajectory.hpp>
+#include <plugins/views/model/model.hpp>
 #include <plugins/views/scene/frames.hpp>
 #include <plugins/views/scene/scene.hpp>
 

@@ -2,8 +2,7 @@
 // Which views a training step sees: a pure function of seed and position. Source: spec
 // views 2.6, 7.
 
-#include "rays.hpp"
-
+#include <plugins/views/model/rays.hpp>
 #include <plugins/views/scene/scene.hpp>
 
 #include <lact/train/task.hpp>

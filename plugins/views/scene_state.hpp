@@ -1,7 +1,7 @@
 #pragma once
 // A scene that was read: all that rendering it, or adding views to it, needs.
 
-#include "model.hpp"
+#include <plugins/views/model/model.hpp>
 
 #include <lact/io/state.hpp>
 

@@ -2,9 +2,8 @@
 // Where a scene's views come from, and which of them are read: options that rendering and measuring
 // share.
 
-#include "model.hpp"
-
 #include <plugins/views/capture/options.hpp>
+#include <plugins/views/model/model.hpp>
 #include <plugins/views/scene/scene.hpp>
 
 #include <lact/cli/run.hpp>

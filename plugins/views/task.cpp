@@ -1,11 +1,11 @@
 #include "task.hpp"
 
-#include "cost.hpp"
-#include "model.hpp"
-#include "model_options.hpp"
 #include "sampling.hpp"
 
 #include <plugins/common/media/quality.hpp>
+#include <plugins/views/model/cost.hpp>
+#include <plugins/views/model/model.hpp>
+#include <plugins/views/model/model_options.hpp>
 
 #include <lact/error.hpp>
 #include <lact/log.hpp>

@@ -2,7 +2,7 @@
 #include "support/test.hpp"
 
 #include <plugins/views/golden.hpp>
-#include <plugins/views/model.hpp>
+#include <plugins/views/model/model.hpp>
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>

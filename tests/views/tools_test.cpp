@@ -5,7 +5,7 @@
 
 #include <plugins/common/media/image.hpp>
 #include <plugins/common/media/video.hpp>
-#include <plugins/views/model.hpp>
+#include <plugins/views/model/model.hpp>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
