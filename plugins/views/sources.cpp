@@ -1,8 +1,7 @@
 #include "sources.hpp"
 
-#include "sampling.hpp"
-
 #include <plugins/views/camera/trajectory.hpp>
+#include <plugins/views/train/sampling.hpp>
 
 #include <lact/error.hpp>
 #include <lact/log.hpp>

@@ -2,7 +2,8 @@
 
 #include "commands.hpp"
 #include "golden.hpp"
-#include "task.hpp"
+
+#include <plugins/views/train/task.hpp>
 
 #include <vector>
 

@@ -1,8 +1,8 @@
 #include "small_scenes.hpp"
 #include "support/test.hpp"
 
-#include <plugins/views/sampling.hpp>
 #include <plugins/views/sources.hpp>
+#include <plugins/views/train/sampling.hpp>
 
 #include <lact/error.hpp>
 #include <lact/random.hpp>
