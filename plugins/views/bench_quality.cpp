@@ -1,9 +1,9 @@
 // lact-bench quality views: how near rendered views come to the truth, by number of input views.
 
 #include "commands.hpp"
-#include "score.hpp"
 #include "sources.hpp"
 
+#include <plugins/views/evaluate/score.hpp>
 #include <plugins/views/model/model.hpp>
 #include <plugins/views/scene/frames.hpp>
 

@@ -1,9 +1,8 @@
 #pragma once
 // Rendered views beside the truth and beside what needs no model.
 
-#include "sources.hpp"
-
 #include <plugins/common/media/quality.hpp>
+#include <plugins/views/sources.hpp>
 
 #include <ATen/core/Tensor.h>
 
