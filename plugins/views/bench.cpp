@@ -1,11 +1,11 @@
 // lact-bench views: how fast scenes are read and views rendered.
 
 #include "commands.hpp"
-#include "sources.hpp"
 
 #include <plugins/views/model/cost.hpp>
 #include <plugins/views/model/model.hpp>
 #include <plugins/views/model/model_options.hpp>
+#include <plugins/views/render/sources.hpp>
 
 #include <lact/cli/bench.hpp>
 #include <lact/error.hpp>

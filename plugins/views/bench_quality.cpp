@@ -1,10 +1,10 @@
 // lact-bench quality views: how near rendered views come to the truth, by number of input views.
 
 #include "commands.hpp"
-#include "sources.hpp"
 
 #include <plugins/views/evaluate/score.hpp>
 #include <plugins/views/model/model.hpp>
+#include <plugins/views/render/sources.hpp>
 #include <plugins/views/scene/frames.hpp>
 
 #include <lact/cli/bench.hpp>

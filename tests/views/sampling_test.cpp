@@ -1,7 +1,7 @@
 #include "small_scenes.hpp"
 #include "support/test.hpp"
 
-#include <plugins/views/sources.hpp>
+#include <plugins/views/render/sources.hpp>
 #include <plugins/views/train/sampling.hpp>
 
 #include <lact/error.hpp>

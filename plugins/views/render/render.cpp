@@ -1,11 +1,11 @@
 // lact-render views: photographs, packed data or a state in; new views, films and states out.
 
-#include "commands.hpp"
 #include "scene_state.hpp"
 #include "sources.hpp"
 
 #include <plugins/common/media/frame_sink.hpp>
 #include <plugins/views/camera/trajectory.hpp>
+#include <plugins/views/commands.hpp>
 #include <plugins/views/evaluate/compare.hpp>
 #include <plugins/views/model/model.hpp>
 #include <plugins/views/scene/frames.hpp>
