@@ -1,7 +1,6 @@
 // lact-bench quality views: how near rendered views come to the truth, by number of input views.
 
-#include "commands.hpp"
-
+#include <plugins/views/commands.hpp>
 #include <plugins/views/evaluate/score.hpp>
 #include <plugins/views/model/model.hpp>
 #include <plugins/views/render/sources.hpp>

@@ -1,7 +1,6 @@
 // lact-bench views: how fast scenes are read and views rendered.
 
-#include "commands.hpp"
-
+#include <plugins/views/commands.hpp>
 #include <plugins/views/model/cost.hpp>
 #include <plugins/views/model/model.hpp>
 #include <plugins/views/model/model_options.hpp>
