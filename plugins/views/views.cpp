@@ -1,9 +1,9 @@
 // The views modality: posed photographs in, new views out.
 
 #include "commands.hpp"
-#include "golden.hpp"
 
 #include <plugins/views/train/task.hpp>
+#include <plugins/views/verify/golden.hpp>
 
 #include <vector>
 

@@ -4,7 +4,7 @@
 #include <lact/io/safetensors.hpp>
 #include <plugins/common/media/image.hpp>
 #include <plugins/common/media/quality.hpp>
-#include <plugins/views/golden_metrics.hpp>
+#include <plugins/views/verify/golden_metrics.hpp>
 #include <support/golden.hpp>
 #include <support/test.hpp>
 

@@ -8,7 +8,7 @@
 #include <lact/io/safetensors.hpp>
 #include <plugins/views/camera/camera.hpp>
 #include <plugins/views/camera/trajectory.hpp>
-#include <plugins/views/golden_trajectories.hpp>
+#include <plugins/views/verify/golden_trajectories.hpp>
 
 #include <nlohmann/json.hpp>
 

@@ -1,8 +1,8 @@
 #include "support/golden.hpp"
 #include "support/test.hpp"
 
-#include <plugins/views/golden.hpp>
 #include <plugins/views/model/model.hpp>
+#include <plugins/views/verify/golden.hpp>
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>

@@ -9,7 +9,7 @@
 #include <lact/io/files.hpp>
 #include <lact/verify/golden.hpp>
 #include <plugins/views/capture/camera_files.hpp>
-#include <plugins/views/golden_scene.hpp>
+#include <plugins/views/verify/golden_scene.hpp>
 
 #include <cmath>
 

@@ -1,6 +1,6 @@
 #include "golden_scene.hpp"
 
-#include "capture/capture.hpp"
+#include <plugins/views/capture/capture.hpp>
 
 #include <lact/verify/golden.hpp>
 

@@ -1,7 +1,8 @@
 #include "golden_images.hpp"
 
-#include <lact/verify/golden.hpp>
 #include <plugins/common/media/image.hpp>
+
+#include <lact/verify/golden.hpp>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/from_blob.h>

@@ -1,7 +1,8 @@
 #include "golden_metrics.hpp"
 
-#include <lact/verify/golden.hpp>
 #include <plugins/common/media/quality.hpp>
+
+#include <lact/verify/golden.hpp>
 
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/stack.h>
