@@ -1,11 +1,12 @@
 // lact-bench video: time and memory of a chunk, however long the film, and of a training step.
 
 #include "commands.hpp"
-#include "cost.hpp"
 #include "film.hpp"
 #include "flow.hpp"
-#include "model_options.hpp"
 #include "sources.hpp"
+
+#include <plugins/video/model/cost.hpp>
+#include <plugins/video/model/model_options.hpp>
 
 #include <lact/cli/bench.hpp>
 #include <lact/error.hpp>

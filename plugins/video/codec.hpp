@@ -1,7 +1,7 @@
 #pragma once
 // Frames to latents and back. Source: spec video 2, 8.1, 10.
 
-#include "config.hpp"
+#include <plugins/video/model/config.hpp>
 
 #include <lact/io/checkpoint.hpp>
 

@@ -1,7 +1,7 @@
 #pragma once
 // What a prompt is to the model. Source: spec video 2, 8.2, 10.
 
-#include "config.hpp"
+#include <plugins/video/model/config.hpp>
 
 #include <ATen/core/Tensor.h>
 

@@ -4,8 +4,9 @@
 
 #include "codec.hpp"
 #include "condition.hpp"
-#include "model.hpp"
 #include "sampler.hpp"
+
+#include <plugins/video/model/model.hpp>
 
 #include <lact/io/state.hpp>
 

@@ -1,7 +1,7 @@
 #pragma once
 // Flow matching: times, weights, the teacher-forced batch and its loss. Source: spec video 6.
 
-#include "layout.hpp"
+#include <plugins/video/model/layout.hpp>
 
 #include <ATen/core/Tensor.h>
 

@@ -5,8 +5,9 @@
 #include "codec.hpp"
 #include "condition.hpp"
 #include "film.hpp"
-#include "model.hpp"
 #include "prompts.hpp"
+
+#include <plugins/video/model/model.hpp>
 
 #include <lact/cli/run.hpp>
 #include <lact/io/checkpoint.hpp>

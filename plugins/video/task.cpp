@@ -2,15 +2,16 @@
 #include "codec.hpp"
 #include "commands.hpp"
 #include "condition.hpp"
-#include "cost.hpp"
 #include "flow.hpp"
-#include "model.hpp"
-#include "model_options.hpp"
-#include "names.hpp"
 #include "packed_codec.hpp"
 #include "prompts.hpp"
 #include "training_options.hpp"
 #include "training_set.hpp"
+
+#include <plugins/video/model/cost.hpp>
+#include <plugins/video/model/model.hpp>
+#include <plugins/video/model/model_options.hpp>
+#include <plugins/video/model/names.hpp>
 
 #include <lact/error.hpp>
 #include <lact/log.hpp>

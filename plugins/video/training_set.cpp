@@ -1,6 +1,6 @@
 #include "training_set.hpp"
 
-#include "model_options.hpp"
+#include <plugins/video/model/model_options.hpp>
 
 #include <lact/error.hpp>
 

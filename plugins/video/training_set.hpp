@@ -3,8 +3,9 @@
 
 #include "clips.hpp"
 #include "codec.hpp"
-#include "config.hpp"
 #include "training_clips.hpp"
+
+#include <plugins/video/model/config.hpp>
 
 #include <lact/train/task.hpp>
 

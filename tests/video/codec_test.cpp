@@ -4,7 +4,7 @@
 #include <lact/error.hpp>
 #include <lact/io/safetensors.hpp>
 #include <plugins/video/codec.hpp>
-#include <plugins/video/model_options.hpp>
+#include <plugins/video/model/model_options.hpp>
 #include <tests/support/test.hpp>
 
 #include <ATen/TensorOperators.h>

@@ -1,9 +1,9 @@
 #include "support/test.hpp"
 
 #include <plugins/video/codec.hpp>
-#include <plugins/video/config.hpp>
-#include <plugins/video/model.hpp>
-#include <plugins/video/names.hpp>
+#include <plugins/video/model/config.hpp>
+#include <plugins/video/model/model.hpp>
+#include <plugins/video/model/names.hpp>
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>

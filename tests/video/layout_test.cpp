@@ -1,7 +1,7 @@
 #include "support/test.hpp"
 
-#include <plugins/video/attention.hpp>
-#include <plugins/video/layout.hpp>
+#include <plugins/video/model/attention.hpp>
+#include <plugins/video/model/layout.hpp>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>

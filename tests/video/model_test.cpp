@@ -2,7 +2,7 @@
 #include "support/test.hpp"
 
 #include <plugins/video/golden.hpp>
-#include <plugins/video/model.hpp>
+#include <plugins/video/model/model.hpp>
 
 #include <lact/error.hpp>
 

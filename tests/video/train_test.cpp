@@ -5,9 +5,9 @@
 #include <plugins/video/clips/packed_writer.hpp>
 #include <plugins/video/commands.hpp>
 #include <plugins/video/continuation.hpp>
-#include <plugins/video/cost.hpp>
-#include <plugins/video/model.hpp>
-#include <plugins/video/model_options.hpp>
+#include <plugins/video/model/cost.hpp>
+#include <plugins/video/model/model.hpp>
+#include <plugins/video/model/model_options.hpp>
 #include <plugins/video/noise.hpp>
 #include <plugins/video/packed_codec.hpp>
 #include <plugins/video/prompts.hpp>

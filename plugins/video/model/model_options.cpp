@@ -1,6 +1,6 @@
 #include "model_options.hpp"
 
-#include "codec.hpp"
+#include <plugins/video/codec.hpp>
 
 #include <lact/error.hpp>
 

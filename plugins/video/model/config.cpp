@@ -1,7 +1,7 @@
 #include "config.hpp"
 
-#include "codec.hpp"
-#include "condition.hpp"
+#include <plugins/video/codec.hpp>
+#include <plugins/video/condition.hpp>
 
 #include <lact/error.hpp>
 
