@@ -1,9 +1,9 @@
 #include "continuation.hpp"
 
-#include "packed_codec.hpp"
 #include "training_clips.hpp"
 
 #include <plugins/common/media/quality.hpp>
+#include <plugins/video/codec/packed_codec.hpp>
 
 #include <lact/error.hpp>
 #include <lact/random.hpp>

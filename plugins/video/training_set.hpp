@@ -2,9 +2,9 @@
 // The packed clips of a run, and how they and the model fit each other.
 
 #include "clips.hpp"
-#include "codec.hpp"
 #include "training_clips.hpp"
 
+#include <plugins/video/codec/codec.hpp>
 #include <plugins/video/model/config.hpp>
 
 #include <lact/train/task.hpp>

@@ -3,7 +3,7 @@
 
 #include <lact/error.hpp>
 #include <lact/io/safetensors.hpp>
-#include <plugins/video/codec.hpp>
+#include <plugins/video/codec/codec.hpp>
 #include <plugins/video/model/model_options.hpp>
 #include <tests/support/test.hpp>
 

@@ -1,6 +1,6 @@
 #include "support/test.hpp"
 
-#include <plugins/video/codec.hpp>
+#include <plugins/video/codec/codec.hpp>
 #include <plugins/video/model/config.hpp>
 #include <plugins/video/model/model.hpp>
 #include <plugins/video/model/names.hpp>

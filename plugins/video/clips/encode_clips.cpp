@@ -1,9 +1,10 @@
 #include "encode_clips.hpp"
 
+#include <plugins/video/codec/packed_codec.hpp>
+#include <plugins/video/training_clips.hpp>
+
 #include <lact/error.hpp>
 #include <lact/io/safetensors.hpp>
-#include <plugins/video/packed_codec.hpp>
-#include <plugins/video/training_clips.hpp>
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>

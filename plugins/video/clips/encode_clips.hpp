@@ -3,7 +3,7 @@
 
 #include "packed_writer.hpp"
 
-#include <plugins/video/codec.hpp>
+#include <plugins/video/codec/codec.hpp>
 
 #include <c10/core/Device.h>
 

@@ -1,6 +1,6 @@
 #include "config.hpp"
 
-#include <plugins/video/codec.hpp>
+#include <plugins/video/codec/codec.hpp>
 #include <plugins/video/condition.hpp>
 
 #include <lact/error.hpp>

@@ -1,6 +1,6 @@
 #include "model_options.hpp"
 
-#include <plugins/video/codec.hpp>
+#include <plugins/video/codec/codec.hpp>
 
 #include <lact/error.hpp>
 

@@ -2,10 +2,11 @@
 // namings; where several are there, all must give the same bits.
 
 #include "umt5.hpp"
-#include "vae.hpp"
+
+#include <plugins/video/codec/wan_vae.hpp>
+#include <plugins/video/golden.hpp>
 
 #include <lact/verify/golden.hpp>
-#include <plugins/video/golden.hpp>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/tensor.h>

@@ -10,7 +10,7 @@
 #include <plugins/common/media/image.hpp>
 #include <plugins/video/clips.hpp>
 #include <plugins/video/clips/encode_clips.hpp>
-#include <plugins/video/codec.hpp>
+#include <plugins/video/codec/codec.hpp>
 #include <plugins/video/training_clips.hpp>
 
 #include <ATen/TensorOperators.h>

@@ -1,4 +1,4 @@
-#include "vae_layers.hpp"
+#include "wan_vae_layers.hpp"
 
 #include <lact/error.hpp>
 #include <lact/nn/functional.hpp>

@@ -1,8 +1,9 @@
 #pragma once
 // The codec of clips that are packed as latents.
 
-#include "clips.hpp"
 #include "codec.hpp"
+
+#include <plugins/video/clips.hpp>
 
 #include <memory>
 #include <string>

@@ -3,7 +3,7 @@
 // sides. Source: Wan 2.1 (wan/modules/vae.py); spec video 8.1.
 
 #include <lact/io/checkpoint.hpp>
-#include <plugins/video/codec.hpp>
+#include "codec.hpp"
 
 #include <ATen/core/Tensor.h>
 

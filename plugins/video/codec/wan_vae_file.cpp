@@ -1,4 +1,4 @@
-#include "vae_file.hpp"
+#include "wan_vae_file.hpp"
 
 #include <algorithm>
 #include <array>

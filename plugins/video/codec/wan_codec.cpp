@@ -1,4 +1,4 @@
-#include "vae.hpp"
+#include "wan_vae.hpp"
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>

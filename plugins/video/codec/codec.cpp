@@ -1,6 +1,6 @@
 #include "codec.hpp"
 
-#include "wan/vae.hpp"
+#include "wan_vae.hpp"
 
 #include <lact/error.hpp>
 

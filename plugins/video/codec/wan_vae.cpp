@@ -1,6 +1,6 @@
-#include "vae.hpp"
+#include "wan_vae.hpp"
 
-#include "vae_layers.hpp"
+#include "wan_vae_layers.hpp"
 
 #include <lact/error.hpp>
 
