@@ -2,10 +2,10 @@
 // A film being made: chunk after chunk from noise, at constant cost and memory; saved and resumed
 // with the same bytes. Source: spec video 5.5, 7.3.
 
-#include "condition.hpp"
 #include "sampler.hpp"
 
 #include <plugins/video/codec/codec.hpp>
+#include <plugins/video/condition/condition.hpp>
 #include <plugins/video/model/model.hpp>
 
 #include <lact/io/state.hpp>

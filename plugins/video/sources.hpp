@@ -2,11 +2,11 @@
 // Models with what stands around them, and how chunks are sampled: options that making films and
 // measuring share.
 
-#include "condition.hpp"
 #include "film.hpp"
-#include "prompts.hpp"
 
 #include <plugins/video/codec/codec.hpp>
+#include <plugins/video/condition/condition.hpp>
+#include <plugins/video/condition/prompts.hpp>
 #include <plugins/video/model/model.hpp>
 
 #include <lact/cli/run.hpp>

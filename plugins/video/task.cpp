@@ -1,13 +1,13 @@
 // What lact-train video drives.
 #include "commands.hpp"
-#include "condition.hpp"
 #include "flow.hpp"
-#include "prompts.hpp"
 #include "training_options.hpp"
 #include "training_set.hpp"
 
 #include <plugins/video/codec/codec.hpp>
 #include <plugins/video/codec/packed_codec.hpp>
+#include <plugins/video/condition/condition.hpp>
+#include <plugins/video/condition/prompts.hpp>
 #include <plugins/video/model/cost.hpp>
 #include <plugins/video/model/model.hpp>
 #include <plugins/video/model/model_options.hpp>

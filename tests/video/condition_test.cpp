@@ -1,7 +1,7 @@
 // Prompts: classes by name and number, bytes, nothing.
 
 #include <lact/error.hpp>
-#include <plugins/video/condition.hpp>
+#include <plugins/video/condition/condition.hpp>
 #include <tests/support/test.hpp>
 
 #include <ATen/TensorOperators.h>

@@ -8,10 +8,10 @@
 #include <lact/verify/golden.hpp>
 #include <plugins/common/spm/model_file.hpp>
 #include <plugins/common/spm/tokenizer.hpp>
+#include <plugins/video/condition/clean_text.hpp>
+#include <plugins/video/condition/umt5.hpp>
+#include <plugins/video/condition/wan_text_encoder.hpp>
 #include <plugins/video/golden.hpp>
-#include <plugins/video/wan/clean_text.hpp>
-#include <plugins/video/wan/text_encoder.hpp>
-#include <plugins/video/wan/umt5.hpp>
 #include <tests/support/test.hpp>
 
 #include <ATen/TensorOperators.h>

@@ -1,7 +1,7 @@
 #include "config.hpp"
 
 #include <plugins/video/codec/codec.hpp>
-#include <plugins/video/condition.hpp>
+#include <plugins/video/condition/condition.hpp>
 
 #include <lact/error.hpp>
 

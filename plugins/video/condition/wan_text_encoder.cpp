@@ -1,11 +1,12 @@
-#include "text_encoder.hpp"
+#include "wan_text_encoder.hpp"
 
 #include "clean_text.hpp"
 #include "umt5.hpp"
 
+#include <plugins/common/spm/tokenizer.hpp>
+
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
-#include <plugins/common/spm/tokenizer.hpp>
 
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/ones_like.h>

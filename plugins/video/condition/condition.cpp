@@ -1,6 +1,6 @@
 #include "condition.hpp"
 
-#include "wan/text_encoder.hpp"
+#include "wan_text_encoder.hpp"
 
 #include <lact/cli/nearest.hpp>
 #include <lact/error.hpp>

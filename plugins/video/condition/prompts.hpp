@@ -1,8 +1,9 @@
 #pragma once
 // What clips are said to be, as the model wants it.
 
-#include "clips.hpp"
 #include "condition.hpp"
+
+#include <plugins/video/clips.hpp>
 
 #include <ATen/core/Tensor.h>
 

@@ -1,7 +1,7 @@
 #pragma once
 // Prompts as Wan sees them: cleaned, cut into SentencePiece's pieces, encoded by UMT5.
 
-#include <plugins/video/condition.hpp>
+#include "condition.hpp"
 
 #include <ATen/core/Tensor.h>
 
