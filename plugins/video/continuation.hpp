@@ -1,9 +1,10 @@
 #pragma once
 // How far a continuation stays like the real one: clips of which the first chunks are given.
 
-#include "clips.hpp"
 #include "film.hpp"
 #include "sources.hpp"
+
+#include <plugins/video/packed/packed_clips.hpp>
 
 #include <ATen/core/Tensor.h>
 

@@ -2,7 +2,7 @@
 // What a step of training sees: windows of packed clips with noise and times of their own, each a
 // pure function of its place in the run.
 
-#include "clips.hpp"
+#include <plugins/video/packed/packed_clips.hpp>
 
 #include <lact/random.hpp>
 #include <lact/train/task.hpp>

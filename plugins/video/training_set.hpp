@@ -1,11 +1,11 @@
 #pragma once
 // The packed clips of a run, and how they and the model fit each other.
 
-#include "clips.hpp"
 #include "training_clips.hpp"
 
 #include <plugins/video/codec/codec.hpp>
 #include <plugins/video/model/config.hpp>
+#include <plugins/video/packed/packed_clips.hpp>
 
 #include <lact/train/task.hpp>
 

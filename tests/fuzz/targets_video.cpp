@@ -3,9 +3,9 @@
 #include "targets.hpp"
 
 #include <lact/io/safetensors.hpp>
-#include <plugins/video/clips.hpp>
 #include <plugins/video/clips/captions.hpp>
 #include <plugins/video/clips/digit_images.hpp>
+#include <plugins/video/packed/packed_clips.hpp>
 
 #include <ATen/ops/full.h>
 

@@ -3,7 +3,7 @@
 #include <lact/io/checkpoint.hpp>
 
 #include <plugins/video/clips/made_clips.hpp>
-#include <plugins/video/clips/packed_writer.hpp>
+#include <plugins/video/packed/packed_writer.hpp>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>

@@ -2,7 +2,6 @@
 #include "support/test.hpp"
 
 #include <plugins/video/clips/encode_clips.hpp>
-#include <plugins/video/clips/packed_writer.hpp>
 #include <plugins/video/codec/packed_codec.hpp>
 #include <plugins/video/commands.hpp>
 #include <plugins/video/condition/prompts.hpp>
@@ -11,6 +10,7 @@
 #include <plugins/video/model/model.hpp>
 #include <plugins/video/model/model_options.hpp>
 #include <plugins/video/noise.hpp>
+#include <plugins/video/packed/packed_writer.hpp>
 #include <plugins/video/sources.hpp>
 #include <plugins/video/training_clips.hpp>
 #include <plugins/video/training_options.hpp>

@@ -1,9 +1,8 @@
 #pragma once
 // Clips to latents while they are packed.
 
-#include "packed_writer.hpp"
-
 #include <plugins/video/codec/codec.hpp>
+#include <plugins/video/packed/packed_writer.hpp>
 
 #include <c10/core/Device.h>
 

@@ -3,15 +3,16 @@
 #include "films.hpp"
 #include "shots.hpp"
 
+#include <plugins/common/media/sheet.hpp>
+#include <plugins/common/media/video.hpp>
+#include <plugins/common/packed/shards.hpp>
+#include <plugins/video/commands.hpp>
+#include <plugins/video/packed/packed_clips.hpp>
+
 #include <lact/cli/bench.hpp>
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
 #include <lact/log.hpp>
-#include <plugins/common/media/sheet.hpp>
-#include <plugins/common/media/video.hpp>
-#include <plugins/common/packed/shards.hpp>
-#include <plugins/video/clips.hpp>
-#include <plugins/video/commands.hpp>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/mean.h>

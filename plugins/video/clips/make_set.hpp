@@ -2,7 +2,8 @@
 // A packed set of clips that are computed, on all threads.
 
 #include "made_clips.hpp"
-#include "packed_writer.hpp"
+
+#include <plugins/video/packed/packed_writer.hpp>
 
 #include <lact/cli/run.hpp>
 

@@ -3,7 +3,7 @@
 
 #include "codec.hpp"
 
-#include <plugins/video/clips.hpp>
+#include <plugins/video/packed/packed_clips.hpp>
 
 #include <memory>
 #include <string>

@@ -3,7 +3,7 @@
 
 #include "condition.hpp"
 
-#include <plugins/video/clips.hpp>
+#include <plugins/video/packed/packed_clips.hpp>
 
 #include <ATen/core/Tensor.h>
 

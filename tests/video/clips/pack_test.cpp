@@ -8,9 +8,9 @@
 #include <lact/io/checkpoint.hpp>
 #include <lact/io/files.hpp>
 #include <plugins/common/media/image.hpp>
-#include <plugins/video/clips.hpp>
 #include <plugins/video/clips/encode_clips.hpp>
 #include <plugins/video/codec/codec.hpp>
+#include <plugins/video/packed/packed_clips.hpp>
 #include <plugins/video/training_clips.hpp>
 
 #include <ATen/TensorOperators.h>

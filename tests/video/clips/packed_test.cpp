@@ -5,7 +5,7 @@
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
 #include <lact/io/safetensors.hpp>
-#include <plugins/video/clips/packed_writer.hpp>
+#include <plugins/video/packed/packed_writer.hpp>
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>

@@ -1,8 +1,9 @@
 #include <lact/error.hpp>
 #include <lact/io/checkpoint.hpp>
 #include <lact/io/files.hpp>
+#include "packed_clips.hpp"
+
 #include <plugins/common/packed/shards.hpp>
-#include <plugins/video/clips.hpp>
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>

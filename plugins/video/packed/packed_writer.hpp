@@ -10,8 +10,9 @@
 // Checksums (see io/safetensors.hpp). Metadata: lact.kind = "clips", lact.version = "1", width,
 // height (pixels), rate (frames of films per second), split; of latents codec and factor.
 
+#include "packed_clips.hpp"
+
 #include <plugins/common/packed/shards.hpp>
-#include <plugins/video/clips.hpp>
 
 #include <cstdint>
 #include <filesystem>
