@@ -2,11 +2,11 @@
 
 #include "commands.hpp"
 #include "film.hpp"
-#include "flow.hpp"
 #include "sources.hpp"
 
 #include <plugins/video/model/cost.hpp>
 #include <plugins/video/model/model_options.hpp>
+#include <plugins/video/train/flow.hpp>
 
 #include <lact/cli/bench.hpp>
 #include <lact/error.hpp>

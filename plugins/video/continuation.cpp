@@ -1,9 +1,8 @@
 #include "continuation.hpp"
 
-#include "training_clips.hpp"
-
 #include <plugins/common/media/quality.hpp>
 #include <plugins/video/codec/packed_codec.hpp>
+#include <plugins/video/train/windows.hpp>
 
 #include <lact/error.hpp>
 #include <lact/random.hpp>

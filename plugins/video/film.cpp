@@ -1,6 +1,6 @@
 #include "film.hpp"
 
-#include "noise.hpp"
+#include <plugins/video/train/noise.hpp>
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>

@@ -1,6 +1,6 @@
 #include "given.hpp"
 
-#include "training_clips.hpp"
+#include <plugins/video/train/windows.hpp>
 
 #include <lact/error.hpp>
 #include <lact/io/checkpoint.hpp>

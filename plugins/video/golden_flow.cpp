@@ -1,7 +1,8 @@
 // Golden kinds of flow matching: tables, samplers, teacher-forced batches, averages of parameters.
-#include "flow.hpp"
 #include "golden.hpp"
 #include "sampler.hpp"
+
+#include <plugins/video/train/flow.hpp>
 
 #include <lact/train/averages.hpp>
 #include <lact/verify/golden.hpp>

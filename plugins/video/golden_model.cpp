@@ -1,11 +1,11 @@
 // Golden kinds and checks of the transformer: positions, masks, layers, training, inference.
 #include "film.hpp"
-#include "flow.hpp"
 #include "golden.hpp"
 
 #include <plugins/video/model/fast_layer.hpp>
 #include <plugins/video/model/model.hpp>
 #include <plugins/video/model/rotation.hpp>
+#include <plugins/video/train/flow.hpp>
 
 #include <lact/verify/golden.hpp>
 

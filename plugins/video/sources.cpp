@@ -1,6 +1,6 @@
 #include "sources.hpp"
 
-#include "flow.hpp"
+#include <plugins/video/train/flow.hpp>
 
 #include <lact/error.hpp>
 

@@ -9,11 +9,11 @@
 #include <plugins/video/model/cost.hpp>
 #include <plugins/video/model/model.hpp>
 #include <plugins/video/model/model_options.hpp>
-#include <plugins/video/noise.hpp>
 #include <plugins/video/packed/packed_writer.hpp>
 #include <plugins/video/sources.hpp>
-#include <plugins/video/training_clips.hpp>
-#include <plugins/video/training_options.hpp>
+#include <plugins/video/train/noise.hpp>
+#include <plugins/video/train/training_options.hpp>
+#include <plugins/video/train/windows.hpp>
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>

@@ -5,13 +5,14 @@
 #include "films.hpp"
 #include "make_set.hpp"
 
+#include <plugins/common/media/size.hpp>
+#include <plugins/video/commands.hpp>
+#include <plugins/video/train/windows.hpp>
+
 #include <lact/cli/bench.hpp>
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
 #include <lact/log.hpp>
-#include <plugins/common/media/size.hpp>
-#include <plugins/video/commands.hpp>
-#include <plugins/video/training_clips.hpp>
 
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>

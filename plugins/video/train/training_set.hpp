@@ -1,7 +1,7 @@
 #pragma once
 // The packed clips of a run, and how they and the model fit each other.
 
-#include "training_clips.hpp"
+#include "windows.hpp"
 
 #include <plugins/video/codec/codec.hpp>
 #include <plugins/video/model/config.hpp>

@@ -1,4 +1,4 @@
-#include "training_clips.hpp"
+#include "windows.hpp"
 
 #include "noise.hpp"
 
