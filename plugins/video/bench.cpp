@@ -1,9 +1,9 @@
 // lact-bench video: time and memory of a chunk, however long the film, and of a training step.
 
 #include "commands.hpp"
-#include "film.hpp"
-#include "sources.hpp"
 
+#include <plugins/video/film/film.hpp>
+#include <plugins/video/film/sources.hpp>
 #include <plugins/video/model/cost.hpp>
 #include <plugins/video/model/model_options.hpp>
 #include <plugins/video/train/flow.hpp>

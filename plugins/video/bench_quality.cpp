@@ -1,11 +1,11 @@
 // lact-bench quality video: how far continuations of real clips stay like them.
 
 #include "commands.hpp"
-#include "continuation.hpp"
-#include "frame_source.hpp"
-#include "sources.hpp"
 
 #include <plugins/common/media/sheet.hpp>
+#include <plugins/video/film/continuation.hpp>
+#include <plugins/video/film/frame_source.hpp>
+#include <plugins/video/film/sources.hpp>
 
 #include <lact/cli/bench.hpp>
 #include <lact/error.hpp>

@@ -1,7 +1,7 @@
 // Golden kinds of flow matching: tables, samplers, teacher-forced batches, averages of parameters.
 #include "golden.hpp"
-#include "sampler.hpp"
 
+#include <plugins/video/film/sampler.hpp>
 #include <plugins/video/train/flow.hpp>
 
 #include <lact/train/averages.hpp>

@@ -1,7 +1,7 @@
 // Golden kinds and checks of the transformer: positions, masks, layers, training, inference.
-#include "film.hpp"
 #include "golden.hpp"
 
+#include <plugins/video/film/film.hpp>
 #include <plugins/video/model/fast_layer.hpp>
 #include <plugins/video/model/model.hpp>
 #include <plugins/video/model/rotation.hpp>

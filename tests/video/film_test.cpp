@@ -6,11 +6,10 @@
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
 
-#include <plugins/video/continuation.hpp>
-#include <plugins/video/frame_source.hpp>
-#include <plugins/video/given.hpp>
-
 #include <plugins/common/media/video.hpp>
+#include <plugins/video/film/continuation.hpp>
+#include <plugins/video/film/frame_source.hpp>
+#include <plugins/video/film/given.hpp>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>

@@ -1,8 +1,8 @@
 #include "support/golden.hpp"
 #include "support/test.hpp"
 
+#include <plugins/video/film/sampler.hpp>
 #include <plugins/video/golden.hpp>
-#include <plugins/video/sampler.hpp>
 #include <plugins/video/train/flow.hpp>
 
 #include <lact/error.hpp>

@@ -1,8 +1,8 @@
 #pragma once
 // A small model with random parameters, and what stands around it.
 
-#include <plugins/video/film.hpp>
-#include <plugins/video/sources.hpp>
+#include <plugins/video/film/film.hpp>
+#include <plugins/video/film/sources.hpp>
 
 #include <filesystem>
 #include <string>

@@ -5,12 +5,12 @@
 #include <plugins/video/codec/packed_codec.hpp>
 #include <plugins/video/commands.hpp>
 #include <plugins/video/condition/prompts.hpp>
-#include <plugins/video/continuation.hpp>
+#include <plugins/video/film/continuation.hpp>
+#include <plugins/video/film/sources.hpp>
 #include <plugins/video/model/cost.hpp>
 #include <plugins/video/model/model.hpp>
 #include <plugins/video/model/model_options.hpp>
 #include <plugins/video/packed/packed_writer.hpp>
-#include <plugins/video/sources.hpp>
 #include <plugins/video/train/noise.hpp>
 #include <plugins/video/train/training_options.hpp>
 #include <plugins/video/train/windows.hpp>

@@ -1,13 +1,13 @@
 // lact-generate video: a prompt, a class, first frames, a state or nothing in; a film out, chunk
 // by chunk.
 
-#include "commands.hpp"
 #include "film.hpp"
 #include "frame_source.hpp"
 #include "given.hpp"
 #include "sources.hpp"
 
 #include <plugins/common/media/frame_sink.hpp>
+#include <plugins/video/commands.hpp>
 
 #include <lact/cli/inspect_state.hpp>
 #include <lact/error.hpp>
