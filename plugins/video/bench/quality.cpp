@@ -1,8 +1,7 @@
 // lact-bench quality video: how far continuations of real clips stay like them.
 
-#include "commands.hpp"
-
 #include <plugins/common/media/sheet.hpp>
+#include <plugins/video/commands.hpp>
 #include <plugins/video/film/continuation.hpp>
 #include <plugins/video/film/frame_source.hpp>
 #include <plugins/video/film/sources.hpp>

@@ -1,7 +1,6 @@
 // lact-bench video: time and memory of a chunk, however long the film, and of a training step.
 
-#include "commands.hpp"
-
+#include <plugins/video/commands.hpp>
 #include <plugins/video/film/film.hpp>
 #include <plugins/video/film/sources.hpp>
 #include <plugins/video/model/cost.hpp>
