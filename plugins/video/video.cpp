@@ -1,7 +1,8 @@
 // The video modality: films made chunk by chunk, each learned before the next.
 
 #include "commands.hpp"
-#include "golden.hpp"
+
+#include <plugins/video/verify/golden.hpp>
 
 #include <vector>
 

@@ -2,8 +2,8 @@
 #include "support/test.hpp"
 
 #include <plugins/video/film/sampler.hpp>
-#include <plugins/video/golden.hpp>
 #include <plugins/video/train/flow.hpp>
+#include <plugins/video/verify/golden.hpp>
 
 #include <lact/error.hpp>
 

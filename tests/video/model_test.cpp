@@ -1,8 +1,8 @@
 #include "support/golden.hpp"
 #include "support/test.hpp"
 
-#include <plugins/video/golden.hpp>
 #include <plugins/video/model/model.hpp>
+#include <plugins/video/verify/golden.hpp>
 
 #include <lact/error.hpp>
 

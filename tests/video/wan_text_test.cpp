@@ -11,7 +11,7 @@
 #include <plugins/video/condition/clean_text.hpp>
 #include <plugins/video/condition/umt5.hpp>
 #include <plugins/video/condition/wan_text_encoder.hpp>
-#include <plugins/video/golden.hpp>
+#include <plugins/video/verify/golden.hpp>
 #include <tests/support/test.hpp>
 
 #include <ATen/TensorOperators.h>

@@ -8,7 +8,7 @@
 #include <lact/io/safetensors.hpp>
 #include <lact/verify/golden.hpp>
 #include <plugins/video/codec/wan_vae.hpp>
-#include <plugins/video/golden.hpp>
+#include <plugins/video/verify/golden.hpp>
 #include <tests/support/test.hpp>
 
 #include <ATen/TensorOperators.h>

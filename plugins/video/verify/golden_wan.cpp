@@ -1,9 +1,10 @@
 // Golden files of what stands around Wan's transformer. Their weights lie beside them, under both
 // namings; where several are there, all must give the same bits.
 
+#include "golden.hpp"
+
 #include <plugins/video/codec/wan_vae.hpp>
 #include <plugins/video/condition/umt5.hpp>
-#include <plugins/video/golden.hpp>
 
 #include <lact/verify/golden.hpp>
 
