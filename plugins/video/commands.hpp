@@ -2,7 +2,6 @@
 // The verbs that video brings.
 
 #include <lact/plugin/modality.hpp>
-#include <lact/train/task.hpp>
 
 #include <memory>
 #include <vector>
@@ -16,6 +15,5 @@ std::unique_ptr<plugin::Command> tokenize_pan();
 std::unique_ptr<plugin::Command> generate_video();
 std::unique_ptr<plugin::Command> bench_video();
 std::unique_ptr<plugin::Command> quality_video();
-std::unique_ptr<train::Task> make_task();
 
 }  // namespace lact::video

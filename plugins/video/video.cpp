@@ -2,6 +2,7 @@
 
 #include "commands.hpp"
 
+#include <plugins/video/train/task.hpp>
 #include <plugins/video/verify/golden.hpp>
 
 #include <vector>

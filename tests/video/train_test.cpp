@@ -3,7 +3,7 @@
 
 #include <plugins/video/clips/encode_clips.hpp>
 #include <plugins/video/codec/packed_codec.hpp>
-#include <plugins/video/commands.hpp>
+#include <plugins/video/train/task.hpp>
 #include <plugins/video/condition/prompts.hpp>
 #include <plugins/video/film/continuation.hpp>
 #include <plugins/video/film/sources.hpp>

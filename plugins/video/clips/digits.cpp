@@ -2,10 +2,11 @@
 
 #include "make_set.hpp"
 
-#include <lact/cli/bench.hpp>
-#include <lact/error.hpp>
 #include <plugins/common/media/size.hpp>
 #include <plugins/video/commands.hpp>
+
+#include <lact/cli/bench.hpp>
+#include <lact/error.hpp>
 
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>

@@ -1,7 +1,7 @@
 #include "encode_clips.hpp"
 
 #include <plugins/video/codec/packed_codec.hpp>
-#include <plugins/video/train/windows.hpp>
+#include <plugins/video/packed/packed_clips.hpp>
 
 #include <lact/error.hpp>
 #include <lact/io/safetensors.hpp>

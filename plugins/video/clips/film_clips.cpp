@@ -1,7 +1,8 @@
 #include "film_clips.hpp"
 
-#include <lact/error.hpp>
 #include <plugins/common/media/video.hpp>
+
+#include <lact/error.hpp>
 
 #include <ATen/ops/empty.h>
 

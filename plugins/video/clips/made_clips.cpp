@@ -1,8 +1,9 @@
 #include "made_clips.hpp"
 
+#include <plugins/common/media/image.hpp>
+
 #include <lact/error.hpp>
 #include <lact/random.hpp>
-#include <plugins/common/media/image.hpp>
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>

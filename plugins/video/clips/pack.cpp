@@ -7,7 +7,7 @@
 
 #include <plugins/common/media/size.hpp>
 #include <plugins/video/commands.hpp>
-#include <plugins/video/train/windows.hpp>
+#include <plugins/video/packed/packed_clips.hpp>
 
 #include <lact/cli/bench.hpp>
 #include <lact/error.hpp>

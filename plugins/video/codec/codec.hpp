@@ -50,9 +50,6 @@ class Codec {
   virtual io::NamedTensors tensors() const { return {}; }
 };
 
-/// Largest `factor` of a CodecOptions.
-constexpr int64_t kMostFactor = 32;
-
 /// The codec of a model. "pca" takes its tensors from the model's checkpoint; "wan" its weights
 /// from `vae`: a directory or file under official or diffusers' names. Errors   64 if `vae` is
 /// needed and empty; 65 naming file and tensor

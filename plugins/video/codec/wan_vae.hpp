@@ -2,8 +2,9 @@
 // The causal video VAE of Wan 2.1: 1 + 4 k frames <-> 1 + k latent frames of an eighth of the
 // sides. Source: Wan 2.1 (wan/modules/vae.py); spec video 8.1.
 
-#include <lact/io/checkpoint.hpp>
 #include "codec.hpp"
+
+#include <lact/io/checkpoint.hpp>
 
 #include <ATen/core/Tensor.h>
 

@@ -20,7 +20,7 @@ namespace {
 
 using at::Tensor;
 
-constexpr int64_t kByteRows = 257, kEnd = 256;
+constexpr int64_t kEnd = 256;  // the row of a text's end
 
 Tensor indices(const std::vector<int64_t>& rows, const Tensor& table) {
   return at::tensor(rows, at::kLong).to(table.device());
@@ -99,13 +99,6 @@ class ByBytes final : public Conditioner {
 };
 
 }  // namespace
-
-std::vector<int64_t> condition_shape(const Config& config) {
-  if (config.condition == "class")
-    return {static_cast<int64_t>(config.classes.size()) + 1, config.text_len, config.text_dim};
-  if (config.condition == "bytes") return {kByteRows, config.text_dim};
-  return {};
-}
 
 std::unique_ptr<Conditioner> make_conditioner(const Config& config, const Tensor& table,
                                               const std::filesystem::path& text_encoder,

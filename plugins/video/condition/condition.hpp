@@ -33,8 +33,4 @@ std::unique_ptr<Conditioner> make_conditioner(const Config& config, const at::Te
                                               const std::filesystem::path& tokenizer = {},
                                               at::Device device = at::kCPU);
 
-/// Shape of `condition.table`: "class" [classes + 1, text_len, text_dim], the last for "no class";
-/// "bytes" [257, text_dim], a row for each byte and one for the end; empty for the others.
-std::vector<int64_t> condition_shape(const Config& config);
-
 }  // namespace lact::video

@@ -2,7 +2,7 @@
 
 #include <plugins/common/media/quality.hpp>
 #include <plugins/video/codec/packed_codec.hpp>
-#include <plugins/video/train/windows.hpp>
+#include <plugins/video/packed/packed_clips.hpp>
 
 #include <lact/error.hpp>
 #include <lact/random.hpp>

@@ -1,6 +1,6 @@
 #include "given.hpp"
 
-#include <plugins/video/train/windows.hpp>
+#include <plugins/video/packed/packed_clips.hpp>
 
 #include <lact/error.hpp>
 #include <lact/io/checkpoint.hpp>

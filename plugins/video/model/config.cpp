@@ -1,8 +1,5 @@
 #include "config.hpp"
 
-#include <plugins/video/codec/codec.hpp>
-#include <plugins/video/condition/condition.hpp>
-
 #include <lact/error.hpp>
 
 #include <algorithm>
@@ -17,6 +14,7 @@ constexpr int64_t kLargestSize = 1 << 20;
 constexpr int64_t kMostLayers = 1000;
 constexpr int64_t kNarrow = 512;
 constexpr int64_t kMostClasses = 100'000;
+constexpr int64_t kByteRows = 257;  // one for each byte, and one for the end
 
 /// Linear layer `name` of a list of shapes.
 void add_linear(Shapes& shapes, const std::string& name, int64_t out, int64_t in) {
@@ -211,6 +209,13 @@ Config Config::preset(const std::string& name) {
 
 std::string usual_dtype(const std::string& asked, const Config& config) {
   return asked == "auto" && config.dim < kNarrow ? "float32" : asked;
+}
+
+std::vector<int64_t> condition_shape(const Config& config) {
+  if (config.condition == "class")
+    return {static_cast<int64_t>(config.classes.size()) + 1, config.text_len, config.text_dim};
+  if (config.condition == "bytes") return {kByteRows, config.text_dim};
+  return {};
 }
 
 Shapes parameter_shapes(const Config& c) {

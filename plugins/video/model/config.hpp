@@ -34,6 +34,9 @@ struct FastOptions {
   bool operator==(const FastOptions&) const = default;
 };
 
+/// Largest `factor` of a CodecOptions.
+constexpr int64_t kMostFactor = 32;
+
 /// What stands between frames and latents.
 struct CodecOptions {
   std::string type = "pixels";  ///< "pixels", "unshuffle", "pca", "wan"
@@ -88,6 +91,10 @@ struct Config {
 /// What --dtype means: products of narrow models gain nothing from bfloat16 and lose digits, so
 /// that "auto" is float32 for them.
 std::string usual_dtype(const std::string& asked, const Config& config);
+
+/// Shape of `condition.table`: "class" [classes + 1, text_len, text_dim], the last for "no class";
+/// "bytes" [257, text_dim], a row for each byte and one for the end; empty for the others.
+std::vector<int64_t> condition_shape(const Config& config);
 
 /// Official names and shapes of all parameters in the order of the specification's table; with
 /// condition "class" or "bytes" also `condition.table`, with codec "pca" the buffers `codec.mean`,

@@ -1,7 +1,5 @@
 #include "model_options.hpp"
 
-#include <plugins/video/codec/codec.hpp>
-
 #include <lact/error.hpp>
 
 #include <CLI/CLI.hpp>

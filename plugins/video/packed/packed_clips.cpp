@@ -1,10 +1,12 @@
-#include <lact/error.hpp>
-#include <lact/io/checkpoint.hpp>
-#include <lact/io/files.hpp>
 #include "packed_clips.hpp"
 
 #include <plugins/common/packed/shards.hpp>
 
+#include <lact/error.hpp>
+#include <lact/io/checkpoint.hpp>
+#include <lact/io/files.hpp>
+
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <nlohmann/json.hpp>
@@ -242,6 +244,10 @@ std::vector<std::string> PackedClips::labels() const {
 
 void PackedClips::verify() const {
   for (const auto& name : impl_->file.names()) impl_->file.file_of(name).verify(name);
+}
+
+at::Tensor to_video(const at::Tensor& frames, at::Device device) {
+  return frames.to(device).to(at::kFloat).div(255).movedim(-1, 1);
 }
 
 }  // namespace lact::video

@@ -50,4 +50,7 @@ class PackedClips {
   std::shared_ptr<const Impl> impl_;
 };
 
+/// Pixels [B, F, H, W, 3] uint8 -> [B, 3, F, H, W] in [0, 1], as codecs want them.
+at::Tensor to_video(const at::Tensor& frames, at::Device device);
+
 }  // namespace lact::video

@@ -1,11 +1,11 @@
-// What lact-train video drives.
+#include "task.hpp"
+
 #include "flow.hpp"
 #include "training_options.hpp"
 #include "training_set.hpp"
 
 #include <plugins/video/codec/codec.hpp>
 #include <plugins/video/codec/packed_codec.hpp>
-#include <plugins/video/commands.hpp>
 #include <plugins/video/condition/condition.hpp>
 #include <plugins/video/condition/prompts.hpp>
 #include <plugins/video/model/cost.hpp>

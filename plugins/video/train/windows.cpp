@@ -108,8 +108,4 @@ Batch evaluation_windows(const PackedClips& clips, const WindowShape& shape, int
   return batch.stacked();
 }
 
-Tensor to_video(const Tensor& frames, at::Device device) {
-  return frames.to(device).to(at::kFloat).div(255).movedim(-1, 1);
-}
-
 }  // namespace lact::video

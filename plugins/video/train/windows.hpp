@@ -54,7 +54,4 @@ std::unique_ptr<train::Source> window_source(const PackedClips& clips, const Win
 train::Batch evaluation_windows(const PackedClips& clips, const WindowShape& shape, int64_t first,
                                 int64_t rows);
 
-/// Pixels [B, F, H, W, 3] uint8 -> [B, 3, F, H, W] in [0, 1], as codecs want them.
-at::Tensor to_video(const at::Tensor& frames, at::Device device);
-
 }  // namespace lact::video

@@ -11,7 +11,6 @@
 #include <plugins/video/clips/encode_clips.hpp>
 #include <plugins/video/codec/codec.hpp>
 #include <plugins/video/packed/packed_clips.hpp>
-#include <plugins/video/train/windows.hpp>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
