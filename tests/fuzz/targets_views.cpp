@@ -5,6 +5,7 @@
 #include <lact/io/safetensors.hpp>
 #include <plugins/views/capture/camera_files.hpp>
 #include <plugins/views/capture/colmap.hpp>
+#include <plugins/views/scene/packed_scenes.hpp>
 #include <plugins/views/scene/scene.hpp>
 
 #include <ATen/ops/eye.h>

@@ -7,6 +7,7 @@
 #include <lact/io/files.hpp>
 #include <lact/io/safetensors.hpp>
 #include <plugins/views/camera/camera.hpp>
+#include <plugins/views/camera/choose_views.hpp>
 #include <plugins/views/camera/trajectory.hpp>
 #include <plugins/views/verify/golden_trajectories.hpp>
 

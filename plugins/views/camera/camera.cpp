@@ -142,6 +142,12 @@ Normalization normalization(const std::vector<Camera>& cameras) {
   return out;
 }
 
+Normalization normalization_of(const std::vector<Camera>& inputs, const std::vector<Camera>& sample,
+                               const std::string& normalize) {
+  if (normalize == "none") return {};
+  return normalization(normalize == "all" ? sample : inputs);
+}
+
 nlohmann::ordered_json cameras_json(const std::vector<Camera>& cameras,
                                     const std::vector<std::string>& files, int64_t width,
                                     int64_t height) {

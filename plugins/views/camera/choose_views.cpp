@@ -1,7 +1,4 @@
-// K-means choice of views. Source: the evaluation of Long-LRM (arXiv:2410.12781), which the paper
-// follows: clusters over [position, viewing direction], and of each the view nearest to its centre.
-
-#include "trajectory.hpp"
+#include "choose_views.hpp"
 
 #include <lact/error.hpp>
 #include <lact/random.hpp>

@@ -67,25 +67,4 @@ Trajectory parse_camera_path(std::string_view text, const std::string& name,
 /// How reading a transforms.json turns the world (spec 2.2): rows 0 and 1 swapped, row 2 negated.
 Matrix nerfstudio_world();
 
-/// Cameras as points: position and direction. Positions are centred among some cameras and their
-/// largest coordinate is 1, so that the unit of length does not matter.
-class Viewpoints {
- public:
-  using Point = std::array<double, 6>;
-  explicit Viewpoints(const std::vector<Camera>& cameras);
-  Point operator()(const Camera& camera) const;
-  static double squared_distance(const Point& a, const Point& b);
-
- private:
-  Vector middle_{};
-  double scale_ = 1;
-};
-
-/// `count` of the cameras, ascending, that stand for all: K-means over position and direction, then
-/// of each cluster the view nearest to its centre, as the paper's evaluation chooses inputs.
-/// Positions are centred and their largest coordinate is 1, so that the unit of length does not
-/// matter. Centres begin by k-means++ from `seed`: the same seed, the same views. Errors   64 if
-/// count < 1 or more than there are cameras
-std::vector<int64_t> choose_views(const std::vector<Camera>& cameras, int64_t count, uint64_t seed);
-
 }  // namespace lact::views

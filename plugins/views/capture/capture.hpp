@@ -2,6 +2,7 @@
 // A capture: photographs or a film, and the cameras that somebody has found for them.
 
 #include "lens.hpp"
+#include "preparation.hpp"
 
 #include <plugins/views/scene/scene.hpp>
 
@@ -76,5 +77,11 @@ std::vector<Found> find_captures(const std::filesystem::path& where);
 /// Errors   as list_capture; cli::Interrupted
 void load(const Capture& capture, const Preparation& how, Faults& faults,
           const std::function<void(const Shot&, const Camera&, media::Image&&)>& take);
+
+/// Reads opencv_cameras.json, transforms.json, a COLMAP model (text or binary), or a folder that
+/// holds one of them; images beside it, or frames of a video that transforms.json-like cameras are
+/// given for. Distortion is undone.
+/// Errors   65 and 66, naming file and place
+Scene read_scene(const std::filesystem::path& where, const Preparation& how, Skipped& skipped);
 
 }  // namespace lact::views

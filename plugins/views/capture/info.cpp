@@ -5,6 +5,7 @@
 
 #include <plugins/common/packed/shards.hpp>
 #include <plugins/views/commands.hpp>
+#include <plugins/views/scene/packed_scenes.hpp>
 
 #include <lact/cli/bench.hpp>
 #include <lact/io/files.hpp>

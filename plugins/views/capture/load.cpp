@@ -1,10 +1,10 @@
 #include "capture.hpp"
 
-#include <lact/cli/run.hpp>
-#include <lact/io/files.hpp>
-
 #include <plugins/common/media/image.hpp>
 #include <plugins/common/media/video.hpp>
+
+#include <lact/cli/run.hpp>
+#include <lact/io/files.hpp>
 
 #include <ATen/Parallel.h>
 

@@ -1,7 +1,7 @@
 // lact-tokenize views pack: photographs and cameras to packed scenes.
 
 #include "capture.hpp"
-#include "options.hpp"
+#include "preparation.hpp"
 
 #include <plugins/views/commands.hpp>
 #include <plugins/views/scene/packed_writer.hpp>

@@ -2,7 +2,7 @@
 // Rendered views beside the truth and beside what needs no model.
 
 #include <plugins/common/media/quality.hpp>
-#include <plugins/views/render/sources.hpp>
+#include <plugins/views/scene/views.hpp>
 
 #include <ATen/core/Tensor.h>
 

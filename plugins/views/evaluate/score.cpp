@@ -1,6 +1,6 @@
 #include "score.hpp"
 
-#include <plugins/views/camera/trajectory.hpp>
+#include <plugins/views/camera/choose_views.hpp>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>

@@ -1,20 +1,16 @@
 #include "sources.hpp"
 
-#include <plugins/views/camera/trajectory.hpp>
-#include <plugins/views/train/sampling.hpp>
+#include <plugins/views/capture/capture.hpp>
 
 #include <lact/error.hpp>
 #include <lact/log.hpp>
 #include <lact/ops/ceiling.hpp>
-#include <lact/random.hpp>
 
-#include <ATen/core/Tensor.h>
 #include <CLI/CLI.hpp>
 
-#include <algorithm>
 #include <charconv>
-#include <cstring>
-#include <numeric>
+#include <filesystem>
+#include <string_view>
 
 namespace lact::views {
 namespace {
@@ -26,36 +22,6 @@ std::optional<int64_t> number(std::string_view text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size()) return {};
   return value;
-}
-
-template <class T>
-std::vector<T> pick(const std::vector<T>& all, const std::vector<int64_t>& which) {
-  std::vector<T> some;
-  for (const int64_t one : which) some.push_back(all.at(static_cast<size_t>(one)));
-  return some;
-}
-
-/// `count` of the candidates.
-std::vector<int64_t> chosen(const Scene& scene, const std::vector<int64_t>& candidates,
-                            int64_t count, const std::string& how, uint64_t seed) {
-  const auto all = static_cast<int64_t>(candidates.size());
-  std::vector<int64_t> places;
-  if (how == "kmeans" && count > 0 && count < all) {
-    places = choose_views(pick(scene.cameras, candidates), count, seed);
-  } else if (how == "random") {
-    std::vector<int64_t> order(candidates.size());
-    std::iota(order.begin(), order.end(), int64_t{0});
-    Random random(seed);
-    for (int64_t i = 0; i < count; ++i)
-      std::swap(order[static_cast<size_t>(i)],
-                order[static_cast<size_t>(
-                    i + static_cast<int64_t>(random.next() % static_cast<uint64_t>(all - i)))]);
-    places.assign(order.begin(), order.begin() + count);
-    std::sort(places.begin(), places.end());
-  } else {
-    for (int64_t i = 0; i < count; ++i) places.push_back(how == "even" ? i * all / count : i);
-  }
-  return pick(candidates, places);
 }
 
 }  // namespace
@@ -75,44 +41,6 @@ std::pair<std::string, std::optional<int64_t>> split_path(const std::string& pat
     throw Error(Exit::usage, "--path ", path,
                 ": expected turntable, interpolate, spiral, dataset, or a camera_path.json");
   return {path, {}};
-}
-
-std::vector<Camera> Views::input_cameras() const {
-  return pick(scene.cameras, inputs);
-}
-std::vector<Camera> Views::target_cameras() const {
-  return pick(scene.cameras, targets);
-}
-void choose(Views& views, const Choice& choice, uint64_t seed) {
-  const auto all = static_cast<int64_t>(views.scene.images.size());
-  std::vector<int64_t> candidates;
-  views.targets.clear();
-  for (int64_t i = 0; i < all; ++i)
-    (choice.holdout > 0 && i % choice.holdout == 0 ? views.targets : candidates).push_back(i);
-  const auto count = choice.inputs.value_or(static_cast<int64_t>(candidates.size()));
-  if (count < 0 || count > static_cast<int64_t>(candidates.size()))
-    throw Error(Exit::usage, "--input-views ", count, ": scene ", views.scene.name, " has ",
-                candidates.size(), " views to read",
-                choice.holdout > 0 ? " beside those held out" : "");
-  views.inputs = chosen(views.scene, candidates, count, choice.how, seed);
-  if (choice.holdout > 0) return;
-  std::set_difference(candidates.begin(), candidates.end(), views.inputs.begin(),
-                      views.inputs.end(), std::back_inserter(views.targets));
-}
-
-Views packed_views(const PackedScenes& data, int64_t scene) {
-  Views views;
-  views.scene.name = data.name(scene);
-  views.scene.files = data.files(scene);
-  views.scene.cameras = data.cameras(scene);
-  views.scene.nerfstudio = data.nerfstudio(scene);
-  const auto images = data.images(scene);
-  for (int64_t i = 0; i < images.size(0); ++i) {
-    media::Image image(data.width(), data.height());
-    std::memcpy(image.pixels.data(), images[i].const_data_ptr<uint8_t>(), image.pixels.size());
-    views.scene.images.push_back(std::move(image));
-  }
-  return views;
 }
 
 void ModelSource::declare(CLI::App& app) {

@@ -2,9 +2,9 @@
 // Where a scene's views come from, and which of them are read: options that rendering and measuring
 // share.
 
-#include <plugins/views/capture/options.hpp>
+#include <plugins/views/capture/preparation.hpp>
 #include <plugins/views/model/model.hpp>
-#include <plugins/views/scene/scene.hpp>
+#include <plugins/views/scene/views.hpp>
 
 #include <lact/cli/run.hpp>
 
@@ -23,28 +23,6 @@ namespace lact::views {
 /// "spiral:60" to a name and a number; a name with a dot in it is a file's, and stays whole.
 /// Errors   64 for an unknown name
 std::pair<std::string, std::optional<int64_t>> split_path(const std::string& path);
-
-/// Views of a scene in two parts: read, and held out.
-struct Views {
-  Scene scene;
-  std::vector<int64_t> inputs, targets;
-
-  std::vector<Camera> input_cameras() const;
-  std::vector<Camera> target_cameras() const;
-};
-
-/// Which of a scene's views are read: `inputs` of them, or all, by K-means over those that are not
-/// held out; every `holdout`-th is (0: what is not read is).
-struct Choice {
-  std::optional<int64_t> inputs;
-  int64_t holdout = 0;
-  std::string how = "kmeans";  ///< "first", "random", "even"
-};
-/// Errors   64 if there are fewer views
-void choose(Views& views, const Choice& choice, uint64_t seed);
-
-/// A scene of packed data. Images are copies. Errors: 66 if there is no such scene
-Views packed_views(const PackedScenes& data, int64_t scene);
 
 /// A trained model, and what a file of bare tensors does not say of it.
 class ModelSource {

@@ -1,10 +1,11 @@
-#include "packed_writer.hpp"
+#include "packed_scenes.hpp"
+
+#include <plugins/common/packed/shards.hpp>
 
 #include <lact/error.hpp>
 #include <lact/io/checkpoint.hpp>
 #include <lact/io/files.hpp>
 
-#include <ATen/core/Tensor.h>
 #include <ATen/ops/from_blob.h>
 #include <nlohmann/json.hpp>
 

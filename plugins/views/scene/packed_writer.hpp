@@ -1,21 +1,9 @@
 #pragma once
-// Packed scenes: what lact-tokenize views pack writes; scene.hpp declares the reader.
-//
-// SPLIT.safetensors, or SPLIT-0000i-of-0000n.safetensors with SPLIT.safetensors.index.json; each
-// scene lies in one file. Of scene S, a number of six digits:
-//   S.images      U8 [V, H, W, 3]
-//   S.intrinsics  F64 [V, 4]: fx, fy, cx, cy in pixels of these images
-//   S.c2w         F64 [V, 4, 4]: camera to world, OpenCV's axes, as the original has it
-//   S.names       U8: JSON {"name": of the scene, "files": [of the originals], "world":
-//   "nerfstudio" where
-//                 the originals' poses were turned as those of a transforms.json are}
-//   S.padding     U8, at most 7 zeros, so that numbers are aligned; to be ignored
-// Checksums (see io/safetensors.hpp). Metadata: lact.kind = "views", lact.version = "1", width,
-// height, split ("train", "validation").
+// How packed scenes are written; packed_scenes.hpp says what is in the files.
 
-#include "scene.hpp"
-
+#include <plugins/common/media/image.hpp>
 #include <plugins/common/packed/shards.hpp>
+#include <plugins/views/camera/camera.hpp>
 
 #include <cstdint>
 #include <filesystem>

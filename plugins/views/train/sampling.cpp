@@ -51,12 +51,6 @@ void check(const PackedScenes& data, const Sampling& how, const std::string& whe
                   ": pack without it, or lower --input-views and --target-views");
 }
 
-Normalization normalization_of(const std::vector<Camera>& inputs, const std::vector<Camera>& sample,
-                               const std::string& normalize) {
-  if (normalize == "none") return {};
-  return normalization(normalize == "all" ? sample : inputs);
-}
-
 train::Batch make_batch(const PackedScenes& data, const std::vector<Draw>& rows,
                         const std::string& normalize) {
   std::map<std::string, std::vector<Tensor>> parts;

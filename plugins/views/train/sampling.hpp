@@ -3,7 +3,7 @@
 // views 2.6, 7.
 
 #include <plugins/views/model/rays.hpp>
-#include <plugins/views/scene/scene.hpp>
+#include <plugins/views/scene/packed_scenes.hpp>
 
 #include <lact/train/task.hpp>
 
@@ -46,9 +46,5 @@ train::Batch make_batch(const PackedScenes& data, const std::vector<Draw>& rows,
 /// Inputs and targets of a batch on a device; images [..., 3, H, W], uint8.
 Posed inputs_of(const train::Batch& batch, at::Device device);
 Posed targets_of(const train::Batch& batch, at::Device device);
-
-/// By Config::normalize_poses: over `sample` ("all"), over `inputs`, or none.
-Normalization normalization_of(const std::vector<Camera>& inputs, const std::vector<Camera>& sample,
-                               const std::string& normalize);
 
 }  // namespace lact::views

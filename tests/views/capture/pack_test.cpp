@@ -8,6 +8,7 @@
 #include <lact/io/files.hpp>
 #include <plugins/common/media/video.hpp>
 #include <plugins/views/capture/rig.hpp>
+#include <plugins/views/scene/packed_scenes.hpp>
 #include <plugins/views/scene/packed_writer.hpp>
 
 #include <nlohmann/json.hpp>

@@ -5,6 +5,7 @@
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
 #include <lact/io/safetensors.hpp>
+#include <plugins/views/scene/packed_scenes.hpp>
 #include <plugins/views/scene/packed_writer.hpp>
 
 #include <nlohmann/json.hpp>

@@ -1,7 +1,7 @@
 #pragma once
 // One small rig of cameras, written as each of the programs that we read from writes it.
 
-#include <plugins/views/scene/scene.hpp>
+#include <plugins/views/capture/capture.hpp>
 
 #include <nlohmann/json.hpp>
 

@@ -1,4 +1,4 @@
-#include "options.hpp"
+#include "preparation.hpp"
 
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>

@@ -1,0 +1,36 @@
+#pragma once
+// The views of a scene in two parts: those that are read, and those that are held out.
+
+#include "packed_scenes.hpp"
+#include "scene.hpp"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace lact::views {
+
+/// Views of a scene in two parts: read, and held out.
+struct Views {
+  Scene scene;
+  std::vector<int64_t> inputs, targets;
+
+  std::vector<Camera> input_cameras() const;
+  std::vector<Camera> target_cameras() const;
+};
+
+/// Which of a scene's views are read: `inputs` of them, or all, by K-means over those that are not
+/// held out; every `holdout`-th is (0: what is not read is).
+struct Choice {
+  std::optional<int64_t> inputs;
+  int64_t holdout = 0;
+  std::string how = "kmeans";  ///< "first", "random", "even"
+};
+/// Errors   64 if there are fewer views
+void choose(Views& views, const Choice& choice, uint64_t seed);
+
+/// A scene of packed data. Images are copies. Errors: 66 if there is no such scene
+Views packed_views(const PackedScenes& data, int64_t scene);
+
+}  // namespace lact::views
