@@ -2,9 +2,9 @@
 
 #include "targets.hpp"
 
-#include <common/media/codecs.hpp>
-#include <common/media/image.hpp>
-#include <common/media/video.hpp>
+#include <plugins/common/media/codecs.hpp>
+#include <plugins/common/media/image.hpp>
+#include <plugins/common/media/video.hpp>
 
 #include <zlib.h>
 

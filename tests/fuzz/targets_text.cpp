@@ -3,7 +3,7 @@
 
 #include "targets.hpp"
 
-#include <common/spm/tokenizer.hpp>
+#include <plugins/common/spm/tokenizer.hpp>
 #include <lact/io/checkpoint.hpp>
 #include <lact/io/files.hpp>
 #include <plugins/text/model/config.hpp>

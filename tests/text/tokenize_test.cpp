@@ -4,7 +4,7 @@
 #include "support/process.hpp"
 #include "support/test.hpp"
 
-#include <common/spm/tokenizer.hpp>
+#include <plugins/common/spm/tokenizer.hpp>
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
 #include <plugins/text/packed/packed_tokens.hpp>

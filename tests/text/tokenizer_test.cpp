@@ -1,7 +1,7 @@
 #include "models.hpp"
 #include "support/test.hpp"
 
-#include <common/spm/tokenizer.hpp>
+#include <plugins/common/spm/tokenizer.hpp>
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
 

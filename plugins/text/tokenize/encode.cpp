@@ -2,11 +2,11 @@
 
 #include "documents.hpp"
 
+#include <plugins/common/spm/tokenizer.hpp>
+#include <plugins/common/work/ordered.hpp>
 #include <plugins/text/commands.hpp>
-#include <plugins/text/ordered.hpp>
 #include <plugins/text/packed/packed_tokens.hpp>
 
-#include <common/spm/tokenizer.hpp>
 #include <lact/io/files.hpp>
 #include <lact/log.hpp>
 
@@ -272,8 +272,9 @@ class Encode final : public plugin::Command {
   void encode(Documents& documents, Splitter& splitter, const spm::Tokenizer& tokenizer, Sink& sink,
               int threads) {
     cli::Progress progress("encoding", static_cast<double>(documents.total_bytes()) / 1e6, "MB");
-    Ordered<Batch, Results> workers(
-        threads, [&](Batch& batch) { return encode_batch(tokenizer, batch); },
+    work::Ordered<Batch, Results> workers(
+        threads,
+        [&](Batch& batch, const std::atomic<bool>&) { return encode_batch(tokenizer, batch); },
         [&](Results& results) {
           for (auto& one : results) take(tokenizer, one, sink);
         });

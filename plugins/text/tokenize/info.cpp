@@ -2,10 +2,10 @@
 
 #include "entropy.hpp"
 
+#include <plugins/common/spm/tokenizer.hpp>
 #include <plugins/text/commands.hpp>
 #include <plugins/text/packed/packed_tokens.hpp>
 
-#include <common/spm/tokenizer.hpp>
 #include <lact/error.hpp>
 
 #include <CLI/App.hpp>

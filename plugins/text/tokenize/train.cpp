@@ -2,10 +2,10 @@
 
 #include "documents.hpp"
 
+#include <plugins/common/spm/model_file.hpp>
+#include <plugins/common/spm/tokenizer.hpp>
 #include <plugins/text/commands.hpp>
 
-#include <common/spm/model_file.hpp>
-#include <common/spm/tokenizer.hpp>
 #include <lact/io/files.hpp>
 #include <lact/log.hpp>
 

@@ -2,10 +2,11 @@
 
 #include "raster.hpp"
 
+#include <plugins/common/media/image.hpp>
+
 #include <lact/cli/run.hpp>
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
-#include <plugins/common/media/image.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -83,7 +84,7 @@ void draw_into(Drawn& result, const Model& model, const DrawSettings& settings,
   std::vector<std::string> files;
   double covered = 0;
   for (const auto& camera : cameras) {
-    if (stop) throw cli::Interrupted();
+    if (stop || cli::stop_requested()) throw cli::Interrupted();
     media::Image image;
     try {
       image = renderer.draw(camera);

@@ -2,10 +2,12 @@
 
 #include "draw.hpp"
 
+#include <plugins/common/work/ordered.hpp>
+#include <plugins/views/commands.hpp>
+
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
 #include <lact/log.hpp>
-#include <plugins/views/commands.hpp>
 
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
@@ -13,72 +15,12 @@
 #include <nlohmann/json.hpp>
 
 #include <atomic>
-#include <condition_variable>
-#include <mutex>
 #include <optional>
-#include <thread>
 
 namespace lact::views::objects {
 namespace {
 
 namespace fs = std::filesystem;
-
-/// Models on all threads; results are waited for in the order of the models.
-class Workers {
- public:
-  Workers(const std::vector<Model>& models, const DrawSettings& settings, int threads)
-      : models_(models), settings_(settings), results_(models.size()) {
-    for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { serve(); });
-  }
-  ~Workers() {
-    stop_ = true;
-    for (auto& thread : threads_) thread.join();
-  }
-  Workers(const Workers&) = delete;
-  Workers& operator=(const Workers&) = delete;
-
-  /// Throws what ends the run.
-  const Drawn& result(size_t index) {
-    std::unique_lock lock(mutex_);
-    while (!results_[index].done) {
-      if (cli::stop_requested()) throw cli::Interrupted();
-      done_.wait_for(lock, std::chrono::milliseconds(100));
-    }
-    if (results_[index].error) std::rethrow_exception(results_[index].error);
-    return results_[index].drawn;
-  }
-
- private:
-  struct Result {
-    Drawn drawn;
-    std::exception_ptr error;
-    bool done = false;
-  };
-
-  void serve() {
-    for (size_t i; !stop_ && (i = next_++) < models_.size();) {
-      Result result;
-      try {
-        result.drawn = draw(models_[i], settings_, stop_);
-      } catch (...) {
-        result.error = std::current_exception();
-      }
-      result.done = true;
-      const std::lock_guard lock(mutex_);
-      results_[i] = std::move(result);
-      done_.notify_one();
-    }
-  }
-
-  const std::vector<Model>& models_;
-  const DrawSettings& settings_;
-  std::vector<Result> results_;
-  std::mutex mutex_;
-  std::condition_variable done_;
-  std::atomic<size_t> next_{0};
-  std::atomic<bool> stop_{false};
-  std::vector<std::thread> threads_;
-};
 
 class Objects final : public plugin::Command {
  public:
@@ -177,24 +119,37 @@ class Objects final : public plugin::Command {
 
   void draw_all(const std::vector<Model>& models, int threads) {
     cli::Progress progress("drawing", static_cast<double>(models.size()), "models");
-    Workers workers(models, settings_, std::max(1, threads));
-    for (size_t i = 0; i < models.size(); ++i) {
-      const auto& result = workers.result(i);
-      if (strict_ && !result.faults.empty()) throw Error(Exit::data, result.faults.front());
-      if (strict_ && !result.skipped.empty() && !result.invisible)
-        throw Error(Exit::data, result.skipped);
-      for (const auto& fault : result.faults) log::warning(fault);
-      faults_ += static_cast<int64_t>(result.faults.size());
-      if (result.skipped.empty()) {
-        scenes_.push_back(models[i].name + "/opencv_cameras.json");
-      } else if (result.invisible) {
-        log::info(result.skipped);
-        ++invisible_;
-      } else {
-        log::warning(result.skipped, "; left out");
-        ++broken_;
-      }
-      progress.set(static_cast<double>(i + 1));
+    size_t taken = 0;
+    work::Ordered<const Model*, Drawn> workers(
+        threads,
+        [&](const Model*& model, const std::atomic<bool>& stop) {
+          return draw(*model, settings_, stop);
+        },
+        [&](Drawn& drawn) {
+          take(models[taken++], drawn);
+          progress.set(static_cast<double>(taken));
+        });
+    for (const auto& model : models) {
+      if (cli::stop_requested()) throw cli::Interrupted();
+      workers.push(&model);
+    }
+    workers.finish();
+  }
+
+  void take(const Model& model, const Drawn& result) {
+    if (strict_ && !result.faults.empty()) throw Error(Exit::data, result.faults.front());
+    if (strict_ && !result.skipped.empty() && !result.invisible)
+      throw Error(Exit::data, result.skipped);
+    for (const auto& fault : result.faults) log::warning(fault);
+    faults_ += static_cast<int64_t>(result.faults.size());
+    if (result.skipped.empty()) {
+      scenes_.push_back(model.name + "/opencv_cameras.json");
+    } else if (result.invisible) {
+      log::info(result.skipped);
+      ++invisible_;
+    } else {
+      log::warning(result.skipped, "; left out");
+      ++broken_;
     }
   }
 
