@@ -15,8 +15,6 @@
 #include <ATen/ops/randint.h>
 #include <ATen/ops/stack.h>
 
-#include <CLI/CLI.hpp>
-
 #include <algorithm>
 #include <optional>
 
@@ -54,21 +52,20 @@ class Windows final : public lact::train::Source {
 
 class SeriesTask final : public lact::train::Task {
  public:
-  void declare(CLI::App& app) override {
-    const auto size = CLI::Range(int64_t{1}, int64_t{1} << 20);
-    const auto add = [&](const char* name, int64_t& value, const char* help, const char* group) {
-      app.add_option(name, value, help)->check(size)->capture_default_str()->group(group);
-    };
-    app.add_option("--data", data_, "CSV file to learn from: a row per moment, a column per sensor")
-        ->group("Data");
-    app.add_option("--validation", validation_, "CSV file to judge by")->group("Data");
-    add("--seq-len", length_, "moments of a row", "Data");
-    add("--batch-size", batch_, "rows of a step", "Data");
-    add("--width", config_.width, "of the model", "Model");
-    add("--layers", config_.layers, "of the model", "Model");
-    add("--heads", config_.heads, "of attention and fast weights", "Model");
-    add("--chunk", config_.chunk, "moments that the fast weights learn at a time", "Model");
-    add("--window", config_.window, "moments that attention looks back", "Model");
+  void declare(lact::cli::Options options) override {
+    auto data = options.group("Data");
+    data.add("--data", data_, "CSV file to train on: a row per moment, a column per sensor")
+        .value("FILE");
+    data.add("--validation", validation_, "CSV file to validate on").value("FILE");
+    data.add("--seq-len", length_, "moments per row").range(1, 1 << 20);
+    data.add("--batch-size", batch_, "rows per step").range(1, 1 << 20);
+    auto model = options.group("Model");
+    model.add("--width", config_.width, "width of the model").range(1, 1 << 20);
+    model.add("--layers", config_.layers, "number of layers").range(1, 1 << 20);
+    model.add("--heads", config_.heads, "heads of attention and of fast weights").range(1, 1 << 20);
+    model.add("--chunk", config_.chunk, "moments per chunk: moments that share one update")
+        .range(1, 1 << 20);
+    model.add("--window", config_.window, "moments that attention looks back").range(1, 1 << 20);
   }
 
   void configure() override {
@@ -167,11 +164,10 @@ class SeriesTask final : public lact::train::Task {
 
 class Generate final : public lact::plugin::Command {
  public:
-  void declare(CLI::App& app) override {
-    app.add_option("--model", model_, "model directory, or run directory")->type_name("DIR");
-    app.add_option("-f,--file", file_, "CSV file to continue; - is stdin")->type_name("FILE");
-    app.add_option("-n,--rows", rows_, "rows to write")
-        ->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
+  void declare(lact::cli::Options options) override {
+    options.add("--model", model_, "model directory, or run directory").value("DIR");
+    options.add("-f,--file", file_, "CSV file to continue; -: stdin").value("FILE");
+    options.add("-n,--rows", rows_, "rows to generate").range(int64_t{0}, int64_t{1} << 40);
   }
 
   void run(lact::cli::Context& context) override {

@@ -16,7 +16,7 @@ def main():
     values = {(row["model"], row["chunk"]): row for row in rows}
     chunks = [row["chunk"] for row in rows if row["model"] == models[0]]
     trained = [model for model in models if (model, 0) in values]
-    given = rows[0]["given_chunks"]
+    given = rows[0]["context_chunks"]
     print(f"\nClips that training never saw, continued after {given} chunks: PSNR in dB, and the squared error of the")
     print("velocity at t = 0.9 after real chunks (fast: with fast weights, window: attention alone)")
     print("  chunk  " + "".join(f"{model:>21}" for model in models) + "".join(f"{'velocity ' + m:>18}" for m in trained))

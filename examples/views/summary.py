@@ -19,7 +19,7 @@ def main():
     print("\nPSNR in dB of views that were not read, by how many were")
     print("  views   this model   nearest view   mean colour")
     for row in json.loads((folder / "quality.json").read_text()):
-        print(f"  {row['input_views']:5} {row['psnr_pooled']:12.2f} {row['nearest_view/psnr_pooled']:14.2f} "
+        print(f"  {row['context_views']:5} {row['psnr_pooled']:12.2f} {row['nearest_view/psnr_pooled']:14.2f} "
               f"{row['mean_colour/psnr_pooled']:13.2f}")
     print(f"\nCurves: {folder / 'loss.svg'}, {folder / 'psnr.svg'}")
     print(f"Inputs, truth, ours, difference: {folder / 'compare.png'}")

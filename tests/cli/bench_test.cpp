@@ -174,7 +174,7 @@ TEST_CASE("the same input gives the same picture, in a file as on stdout") {
   const TemporaryFolder folder;
   write(folder / "metrics.jsonl", kMetrics);
   const auto input = (folder / "metrics.jsonl").string(), output = (folder / "p.svg").string();
-  CHECK(run({"lact-bench", "plot", input, "-o", output}).out.empty());
+  CHECK(run({"lact-bench", "plot", input, "--out", output}).out.empty());
   std::ifstream file(output, std::ios::binary);
   const std::string written{std::istreambuf_iterator<char>(file), {}};
   CHECK(written == run({"lact-bench", "plot", input}).out);
@@ -197,8 +197,8 @@ TEST_CASE("input that cannot be drawn is refused with file, line and what there 
                          "loss_metrics/global_avg_loss, step, validation_metrics/loss") !=
         std::string::npos);
   CHECK(said(kMetrics, {"--y-min", "3", "--y-max", "2"}).exit == 64);
-  CHECK(said(kMetrics, {"-o", "/nowhere/a.svg"}).exit == 73);
-  CHECK(said(kMetrics, {"-o", "/dev/full"}).exit == 74);
+  CHECK(said(kMetrics, {"--out", "/nowhere/a.svg"}).exit == 73);
+  CHECK(said(kMetrics, {"--out", "/dev/full"}).exit == 74);
   CHECK(run({"lact-bench", "plot", "/nowhere.jsonl"}).exit == 66);
 }
 

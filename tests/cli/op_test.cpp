@@ -171,14 +171,14 @@ TEST_CASE("every combination of the axes has a row, and its figures follow from 
                  row.at("chunk").dump() + row.at("hidden").dump());
     CHECK(number("state") == Approx(number("hidden") / 16 * 1.5));
     CHECK(number("length") == 200);
-    REQUIRE(row.at("samples_ns").size() == 2);
+    REQUIRE(row.at("samples_seconds").size() == 2);
     REQUIRE(row.at("samples_ceiling").size() == 3);
     double used = 0;
     for (size_t i = 0; i < 2; ++i) {
       const double ceiling = (row.at("samples_ceiling")[i].get<double>() +
                               row.at("samples_ceiling")[i + 1].get<double>()) /
                              2;
-      used += number("flops") / row.at("samples_ns")[i].get<double>() * 1e9 / ceiling * 100 / 2;
+      used += number("flops") / row.at("samples_seconds")[i].get<double>() / ceiling * 100 / 2;
     }
     CHECK(number("utilisation_percent") == Approx(used).epsilon(1e-3));
     CHECK(number("utilisation_percent") < 100);

@@ -1,15 +1,12 @@
 // A program that ends in every way a tool can end, for run_test.cpp.
 
+#include <lact/cli/options.hpp>
 #include <lact/cli/run.hpp>
 #include <lact/io/safetensors.hpp>
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <c10/util/Exception.h>
-
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 
 #include <unistd.h>
 
@@ -64,20 +61,22 @@ void progress() {
 }
 
 void options(lact::cli::Args& args) {
-  CLI::App app("Options.");
+  lact::cli::CommandLine line("Options.");
+  auto own = line.options();
   lact::cli::Context context;
   context.program = "lact-probe options";
   std::string text = "initial";
   std::vector<std::string> list, files;
   int count = 7;
-  app.add_option("FILE", files, "files");
-  app.add_option("--text,--alias", text, "a text");
-  app.add_option("--list", list, "several");
-  app.add_option("--count", count, "a number")->check(CLI::Range(0, 100));
-  lact::cli::common_options(app, context);
+  own.add("FILE", files, "files");
+  own.add("--text,--alias", text, "a text").renamed("ancient", "modern");
+  own.add("--list", list, "several");
+  own.add("--count", count, "a number").range(0, 100);
+  own.renamed("--number", "--count");
+  own.renamed("-N", "--count");
   args.words.erase(args.words.begin());
   args.rest.insert(args.rest.begin(), args.words.begin(), args.words.end());
-  lact::cli::parse(app, args, context);
+  line.parse(args, context);
   std::string all = "text=" + text + " count=" + std::to_string(count) + " list=";
   for (const auto& one : list) all += one + ";";
   all += " files=";

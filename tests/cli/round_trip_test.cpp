@@ -1,13 +1,11 @@
 // Property: whatever the options were, resolved_config read by --config gives the same values.
 
+#include <lact/cli/options.hpp>
 #include <lact/cli/run.hpp>
 
 #include "support/process.hpp"
 #include "support/test.hpp"
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <nlohmann/json.hpp>
 
 #include <fstream>
@@ -24,7 +22,7 @@ struct Values {
   int64_t whole = 3;
   double real = 0.25;
   int level = 0;
-  bool on = false, shuffle = true;
+  bool on = false, shuffle = true, truth = false;
 
   bool operator==(const Values&) const = default;
 };
@@ -32,18 +30,19 @@ struct Values {
 /// Parses into fresh values; `config` receives the resolved text.
 Values parsed(const std::vector<std::string>& arguments, std::string* config = nullptr) {
   Values values;
-  CLI::App app;
+  cli::CommandLine line;
   cli::Context context;
-  app.add_option("--text", values.text);
-  app.add_option("--list", values.list);
-  app.add_option("--maybe", values.maybe);
-  app.add_option("--whole", values.whole);
-  app.add_option("--real", values.real);
-  app.add_flag("--level", values.level);
-  app.add_flag("--on", values.on);
-  app.add_flag("!--no-shuffle", values.shuffle);
-  cli::common_options(app, context);
-  cli::parse(app, {"test", {}, arguments}, context);
+  auto options = line.options();
+  options.add("--text", values.text, "");
+  options.add("--list", values.list, "");
+  options.add("--maybe", values.maybe, "");
+  options.add("--whole", values.whole, "");
+  options.add("--real", values.real, "");
+  options.flag("--level", values.level, "");
+  options.flag("--on", values.on, "");
+  options.flag("!--no-shuffle", values.shuffle, "");
+  options.add("--truth", values.truth, "");
+  line.parse({"test", {}, arguments}, context);
   if (config != nullptr) *config = context.resolved_config;
   return values;
 }
@@ -86,6 +85,7 @@ class Generator {
     values.level = below(4);
     values.on = below(2) == 0;
     values.shuffle = below(2) == 0;
+    values.truth = below(2) == 0;
     return values;
   }
 
@@ -103,6 +103,7 @@ std::vector<std::string> command_line(const Values& values) {
   for (int i = 0; i < values.level; ++i) line.push_back("--level");
   if (values.on) line.push_back("--on");
   if (!values.shuffle) line.push_back("--no-shuffle");
+  if (values.truth) line.insert(line.end(), {"--truth", "true"});
   return line;
 }
 
@@ -161,31 +162,48 @@ print("equal")
   CHECK(result.err.empty());
 }
 
-TEST_CASE("defaults are written as they stand after parsing, and not where digits would be lost") {
+TEST_CASE("defaults are written, but not where digits would be lost") {
   double exact = 0.0003, cut = 0.123456789;
-  int64_t preset = 64;
-  CLI::App app;
+  bool truth = true;
+  std::optional<int64_t> empty;
+  cli::CommandLine line;
   cli::Context context;
-  app.add_option("--exact", exact);
-  app.add_option("--cut", cut);
-  app.add_option("--preset", preset);
-  app.add_flag_callback("--large", [&] { preset = 512; });
-  cli::common_options(app, context);
-  cli::parse(app, {"test", {}, {"--large"}}, context);
+  auto options = line.options();
+  options.add("--exact", exact, "");
+  options.add("--cut", cut, "");
+  options.add("--truth", truth, "");
+  options.add("--empty", empty, "").initially("512");
+  line.parse({"test", {}, {}}, context);
   CHECK(context.resolved_config.find("\nexact = 0.0003\n") != std::string::npos);
   CHECK(context.resolved_config.find("\n# cut = 0.123457\n") != std::string::npos);
-  CHECK(context.resolved_config.find("\npreset = 512\n") != std::string::npos);
+  CHECK(context.resolved_config.find("\ntruth = true\n") != std::string::npos);
+  CHECK(context.resolved_config.find("\n# empty = 512\n") != std::string::npos);
 }
 
-TEST_CASE("the default of an option that excludes others is no live line") {
-  int a = 1, b = 2;
-  CLI::App app;
-  cli::Context context;
-  app.add_option("--a", a)->excludes(app.add_option("--b", b));
-  cli::common_options(app, context);
-  cli::parse(app, {"test", {}, {"--b", "5"}}, context);
-  CHECK(context.resolved_config.find("\n# a = 1\n") != std::string::npos);
-  CHECK(context.resolved_config.find("\nb = 5\n") != std::string::npos);
+TEST_CASE("a file may use names of older versions, the command line may not") {
+  const TemporaryFolder folder;
+  const auto file = folder / "old.toml";
+  write(file, "rate = 24\npreset = \"nano\"\n");
+  const auto parse = [](const std::vector<std::string>& words, double& fps, std::string& preset) {
+    cli::CommandLine line;
+    cli::Context context;
+    auto options = line.options();
+    options.add("--fps", fps, "");
+    options.add("--preset", preset, "").words({"tiny", "small"}).renamed("nano", "tiny");
+    options.renamed("--rate", "--fps");
+    options.renamed("-R", "--fps");
+    line.parse({"test", {}, words}, context);
+  };
+  double fps = 1;
+  std::string preset = "small";
+  parse({"--config", file.string()}, fps, preset);
+  CHECK(fps == 24);
+  CHECK(preset == "tiny");
+  CHECK_THROWS_WITH(parse({"--rate", "9"}, fps, preset),
+                    Catch::Contains("--rate") && Catch::Contains("is called --fps now"));
+  CHECK_THROWS_WITH(parse({"-R", "9"}, fps, preset), Catch::Contains("is called --fps now"));
+  CHECK_THROWS_WITH(parse({"--preset", "nano"}, fps, preset),
+                    Catch::Contains("nano is called tiny now"));
 }
 
 TEST_CASE("bytes that are not UTF-8 become a comment, never a broken file") {

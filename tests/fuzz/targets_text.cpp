@@ -3,9 +3,9 @@
 
 #include "targets.hpp"
 
-#include <plugins/common/spm/tokenizer.hpp>
 #include <lact/io/checkpoint.hpp>
 #include <lact/io/files.hpp>
+#include <plugins/common/spm/tokenizer.hpp>
 #include <plugins/text/model/config.hpp>
 #include <plugins/text/packed/packed_tokens.hpp>
 #include <plugins/text/tokenize/documents.hpp>

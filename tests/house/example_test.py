@@ -82,7 +82,7 @@ def half_a_target():
 
 CUBE = [f"v {x} {y} {z}" for z in (0, 1) for y in (0, 1) for x in (0, 1)] + [
     "f 1 2 4 3", "f 5 6 8 7", "f 1 2 6 5", "f 3 4 8 7", "f 1 3 7 5", "f 2 4 8 6"]
-TINY = ("--dim 32 --layers 1 --fast-head-dim 32 --attention-head-dim 16 --views 6 --input-views 3 --target-views 2 "
+TINY = ("--dim 32 --layers 1 --fast-head-dim 32 --attention-head-dim 16 --views 6 --context-views 3 --target-views 2 "
         "--batch-size 1 --threads 1 --log-every 1 --eval-every 2 --dtype float32")
 
 
@@ -99,7 +99,7 @@ def models_to_a_film():
     called = {line.split()[0] for line in commands(result)}
     expect(called == {"lact-tokenize", "lact-train", "lact-bench", "lact-render"}, called)
     rows = json.loads((FOLDER / "views/quality.json").read_text())
-    expect([row["input_views"] for row in rows] == [1, 2], rows)
+    expect([row["context_views"] for row in rows] == [1, 2], rows)
     for name in ("compare.png", "turntable.mp4", "psnr.svg", "scene.state"):
         expect((FOLDER / "views" / name).stat().st_size > 500, name)
     again = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)

@@ -212,7 +212,7 @@ TEST_CASE("a tensor that is not there is named", "[io]") {
   put(folder / "f", sound_file());
   const auto [code, words] = error_of([&] { SafeTensors::open(folder / "f").tensor("gate"); });
   CHECK(code == Exit::data);
-  CHECK(words == (folder / "f").string() + ": has no tensor gate");
+  CHECK(words == (folder / "f").string() + ": tensor gate is missing");
 }
 
 TEST_CASE("broken files reach states and models as the same errors", "[io]") {

@@ -41,8 +41,9 @@ TEST_CASE("a loaded state does not change with its file, and may be written to",
 
 TEST_CASE("what a state lacks is named", "[io]") {
   const io::State state;
-  CHECK(error_of([&] { state.tensor("fast.gate"); }).second == "state: has no tensor fast.gate");
-  CHECK(error_of([&] { state.value("model"); }).second == "state: has no model");
+  CHECK(error_of([&] { state.tensor("fast.gate"); }).second ==
+        "state: tensor fast.gate is missing");
+  CHECK(error_of([&] { state.value("model"); }).second == "state: model is missing");
   CHECK(error_of([&] { state.value("model"); }).first == Exit::data);
 }
 

@@ -2,8 +2,6 @@
 
 #include <lact/plugin/modality.hpp>
 
-#include <CLI/App.hpp>
-
 #include <stdexcept>
 
 #ifndef FAKE_ABI
@@ -28,9 +26,9 @@ using lact::plugin::Tool;
 class Echo final : public lact::plugin::Command {
  public:
   explicit Echo(std::string verb) : verb_(std::move(verb)) {}
-  void declare(CLI::App& app) override {
-    app.add_option("WORD", words_, "what to say");
-    app.add_option("--pitch", pitch_, "how high, in Hz");
+  void declare(lact::cli::Options options) override {
+    options.add("WORD", words_, "words to say");
+    options.add("--pitch", pitch_, "pitch in Hz");
   }
   void run(lact::cli::Context& context) override {
     std::string line = context.program + " [" + verb_ + "]";

@@ -143,7 +143,7 @@ def ours(options, words):
 
 def ours_seconds(row):
     """Of the last repetition, as the others have run before: memory is there.  Without the optimizer."""
-    return (row["samples_ns"][-1] - row.get("samples_optimizer_ns", [0])[-1]) / 1e9
+    return row["samples_seconds"][-1] - row.get("samples_optimizer_seconds", [0])[-1]
 
 
 def compare(options, name, function, work, words, parameters=None):

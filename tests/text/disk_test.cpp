@@ -79,7 +79,7 @@ Words encode(const fs::path& folder) {
           path("in.txt"),
           "--threads",
           "1",
-          "--validation",
+          "--validation-share",
           "0.3",
           "--document-separator",
           "\\n"};

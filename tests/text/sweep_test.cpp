@@ -36,7 +36,7 @@ struct Fixture {
 
   test::Result sweep(const std::string& experiment, std::vector<std::string> more = {}) const {
     std::vector<std::string> all = {"lact-bench",  "sweep", "text",       experiment, "--data",
-                                    data.string(), "-o",    out.string(), "--dtype",  "float32",
+                                    data.string(), "--out", out.string(), "--dtype",  "float32",
                                     "--threads",   "1",     "--seed",     "3"};
     for (const char* set : {"steps=3", "batch-size=1", "seq_len=32", "hidden_size=32",
                             "num-attn-heads=2", "num-hidden-layers=1", "lact-chunk-size=8",

@@ -4,9 +4,9 @@
 #include "support/process.hpp"
 #include "support/test.hpp"
 
-#include <plugins/common/spm/tokenizer.hpp>
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
+#include <plugins/common/spm/tokenizer.hpp>
 #include <plugins/text/packed/packed_tokens.hpp>
 
 #include <zlib.h>
@@ -183,7 +183,7 @@ TEST_CASE("the split is by document, the share is kept, and the seed decides") {
   for (const std::string seed : {"1", "2", "1"}) {
     const auto result =
         tokenize({"encode", "-m", shop.model(), "-o", shop.path("out"), "--text-key", "body",
-                  "--validation", "0.1", "--seed", seed, "--json", shop.path("a.jsonl")});
+                  "--validation-share", "0.1", "--seed", seed, "--json", shop.path("a.jsonl")});
     REQUIRE(result.exit == 0);
     const auto json = nlohmann::json::parse(result.out);
     CHECK(json["train"]["documents"] == 90);

@@ -1,9 +1,9 @@
 #include "models.hpp"
 #include "support/test.hpp"
 
-#include <plugins/common/spm/tokenizer.hpp>
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
+#include <plugins/common/spm/tokenizer.hpp>
 
 #include <sentencepiece_processor.h>
 

@@ -1,5 +1,7 @@
 #include "train/toy_task.hpp"
 
+#include <lact/error.hpp>
+
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
@@ -10,7 +12,6 @@
 #include <ATen/ops/randn_like.h>
 #include <ATen/ops/tanh.h>
 #include <ATen/ops/zeros.h>
-#include <CLI/CLI.hpp>
 
 #include <chrono>
 #include <cmath>
@@ -56,17 +57,17 @@ std::set<int64_t> numbers(const std::string& text) {
 
 }  // namespace
 
-void ToyTask::declare(CLI::App& app) {
-  app.add_option("--width", options_.width, "hidden width")->capture_default_str();
-  app.add_option("--rows", options_.rows, "examples a step")->capture_default_str();
-  app.add_option("--micro-batches", options_.micro_batches, "a step")->capture_default_str();
-  app.add_option("--ballast", options_.ballast, "unused elements")->capture_default_str();
-  app.add_option("--noise", options_.noise, "on the hidden layer")->capture_default_str();
-  app.add_option("--flops", options_.flops, "a step")->capture_default_str();
-  app.add_option("--slow", options_.slow, "seconds a step")->capture_default_str();
-  app.add_option("--nan-loss", nan_loss_, "at these steps");
-  app.add_option("--nan-gradient", nan_gradient_, "at these steps");
-  app.add_option("--explosion", explosion_, "at these steps");
+void ToyTask::declare(cli::Options options) {
+  options.add("--width", options_.width, "hidden width");
+  options.add("--rows", options_.rows, "examples per step");
+  options.add("--micro-batches", options_.micro_batches, "micro-batches per step");
+  options.add("--ballast", options_.ballast, "unused elements");
+  options.add("--noise", options_.noise, "noise on the hidden layer");
+  options.add("--flops", options_.flops, "FLOPs per step");
+  options.add("--slow", options_.slow, "seconds that a step takes longer");
+  options.add("--nan-loss", nan_loss_, "steps whose loss is NaN");
+  options.add("--nan-gradient", nan_gradient_, "steps with a gradient that is NaN");
+  options.add("--explosion", explosion_, "steps whose loss explodes");
 }
 
 void ToyTask::configure() {

@@ -28,7 +28,7 @@ class ToyTask final : public train::Task {
   ToyTask() = default;
   explicit ToyTask(ToyOptions options) : options_(std::move(options)) {}
 
-  void declare(CLI::App& app) override;
+  void declare(cli::Options options) override;
   void configure() override;
   train::Cost cost(const train::TaskSetup& setup) const override;
   void build(const train::TaskSetup& setup) override;

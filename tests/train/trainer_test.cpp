@@ -3,6 +3,7 @@
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
+#include <lact/random.hpp>
 #include <lact/train/norm_history.hpp>
 #include <lact/train/step_rule.hpp>
 #include <lact/train/trainer.hpp>
@@ -391,7 +392,7 @@ TEST_CASE("with --ema averages are saved and evaluated, and training is as witho
     CHECK(scaled_error(saved(averaged, step, "model.safetensors", tensor), average) < 1e-6);
   }
   ToyTask task(toy);
-  task.build({at::kCPU, at::kFloat, train::kDefaultSeed, false});
+  task.build({.seed = kDefaultSeed});
   task.load(io::Checkpoint::open(averaged / "checkpoints/step-8"));
   const auto published = task.evaluate(2, [] { return false; });
   const auto measured = metrics(averaged).back();

@@ -66,9 +66,9 @@ std::string refusal(const std::function<void()>& what) {
   return "";
 }
 
-/// Of a config of preset nano in which one key says something else.
+/// Of a config of preset tiny in which one key says something else.
 std::string refused(const char* key, const json& value) {
-  auto values = json(Config::preset("nano").to_json());
+  auto values = json(Config::preset("tiny").to_json());
   if (value.is_object() && values.contains(key))
     values[key].update(value);
   else
@@ -96,7 +96,7 @@ TEST_CASE("the shift of training and that of sampling are two keys", "[config]")
     CHECK(Config::preset(name).shift == 0);
     CHECK(Config::preset(name).sample_shift == 3);
   }
-  auto values = json(Config::preset("nano").to_json());
+  auto values = json(Config::preset("tiny").to_json());
   values["shift"] = 5;
   CHECK(Config::from_json(values, "a").sample_shift == 2);
   values["sample_shift"] = 0;
@@ -305,7 +305,7 @@ TEST_CASE("a plain Wan file becomes the hybrid, which at first is the model with
 
 TEST_CASE("a file that holds more or less than the model is refused in one line", "[model]") {
   test::TemporaryFolder folder;
-  auto config = Config::preset("nano");
+  auto config = Config::preset("tiny");
   auto tensors = VideoModel::fresh(config, 1, at::kCPU).parameters();
   const auto file = folder / "model.safetensors";
   const auto load = [&] {

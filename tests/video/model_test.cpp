@@ -33,7 +33,7 @@ Tensor waves(at::IntArrayRef shape, double frequency) {
 }
 
 Config small_config() {
-  auto c = Config::preset("nano");
+  auto c = Config::preset("tiny");
   c.dim = 24;
   c.ffn_dim = 40;
   c.num_heads = 2;
@@ -261,29 +261,29 @@ TEST_CASE("a memory comes back from its tensors with the same bytes, and goes on
   const auto context = model.context(film.text.to(at::kFloat));
   auto memory = model.start(kBatch);
   model.absorb(memory, clean.select(1, 0), context);
-  const auto tensors = to_tensors(memory, "prompt.");
-  auto again = memory_from(tensors, "prompt.", model, 1, kBatch);
+  const io::State state{to_tensors(memory, "prompt."), {}};
+  auto again = memory_from(state, "prompt.", model, 1, kBatch);
   const auto copied = to_tensors(again, "prompt.");
-  REQUIRE(copied.size() == tensors.size());
-  for (const auto& [name, x] : tensors) CHECK(same_bytes(x, copied.at(name)));
+  REQUIRE(copied.size() == state.tensors.size());
+  for (const auto& [name, x] : state.tensors) CHECK(same_bytes(x, copied.at(name)));
   for (auto* one : {&memory, &again}) model.absorb(*one, clean.select(1, 1), context);
   const auto x = noisy.select(1, 0).select(1, 2);
   CHECK(same_bytes(model.step(memory, x, 300, context), model.step(again, x, 300, context)));
 
-  auto bad = tensors;
-  bad.erase("prompt.layer.2.norm0");
-  bad["prompt.layer.0.w2"] = at::zeros({1, 2, 3});
+  auto bad = state;
+  bad.tensors.erase("prompt.layer.2.norm0");
+  bad.tensors["prompt.layer.0.w2"] = at::zeros({1, 2, 3});
   CHECK_THROWS_WITH(memory_from(bad, "prompt.", model, 1, kBatch),
                     "state: tensor prompt.layer.0.w2: expected [4, 24, 12] of Float, found [1, 2, "
-                    "3] of float");
-  bad = tensors;
-  bad.erase("prompt.layer.2.w1");
+                    "3] of Float");
+  bad = state;
+  bad.tensors.erase("prompt.layer.2.w1");
   CHECK_THROWS_WITH(memory_from(bad, "prompt.", model, 1, kBatch),
                     "state: tensor prompt.layer.2.w1 is missing");
-  bad = tensors;
-  bad["prompt.layer.0.keys"] = at::full(bad["prompt.layer.0.keys"].sizes(), NAN);
+  bad = state;
+  bad.tensors["prompt.layer.0.keys"] = at::full(bad.tensors["prompt.layer.0.keys"].sizes(), NAN);
   CHECK_THROWS_WITH(memory_from(bad, "prompt.", model, 1, kBatch),
-                    Catch::Contains("prompt.layer.0.keys: holds something that is not a number"));
+                    Catch::Contains("prompt.layer.0.keys: holds numbers that are not finite"));
 }
 
 TEST_CASE("blocks that are recomputed give the same gradients, whichever part learns", "[model]") {

@@ -2,7 +2,7 @@
 // A small model with random parameters, and what stands around it.
 
 #include <plugins/video/film/film.hpp>
-#include <plugins/video/film/sources.hpp>
+#include <plugins/video/film/sampling_options.hpp>
 
 #include <filesystem>
 #include <string>

@@ -154,7 +154,7 @@ TEST_CASE("a film goes on from first frames, whole chunks of them") {
       0);
   const auto later = m.make({"--state", m.path("read.state"), "-n", "2", "-o", "-"});
   CHECK((later.out == all.substr(4 * kFrame)));
-  const auto few = m.make({"--frames", m.path("first"), "--frames-limit", "1", "-o", m.path("no")});
+  const auto few = m.make({"--frames", m.path("first"), "--max-frames", "1", "-o", m.path("no")});
   CHECK(few.exit == 65);
   CHECK_THAT(few.err, Catch::Contains("1 frames do not fill a chunk of 2"));
 }
@@ -196,7 +196,7 @@ TEST_CASE("a signal while frames are read leaves a state that goes on behind tho
   }
   const auto options = [&](const char* where, std::vector<std::string> more) {
     std::vector<std::string> all = {
-        "--frames", m.path("long.mp4"), "--frames-limit", "301", "--echo", "-n", "2",
+        "--frames", m.path("long.mp4"), "--max-frames", "301", "--echo", "-n", "2",
         "-o",       m.path(where)};
     all.insert(all.end(), more.begin(), more.end());
     return all;
@@ -319,7 +319,7 @@ TEST_CASE("what cannot be done is refused in one line, before anything is made")
   refused({"-o", out, "--negative", "rain", "--guidance", "1"}, 64, "not looked at");
   refused({"-o", out, "--negative", "rain"}, 64, "takes no prompt", "free");
   refused({"-o", out, "-o", "sheet.webp", "-n", "-1"}, 64, "sheet.webp");
-  refused({"-o", out, "--width", "18"}, 64, "multiples of 4 x 4");
+  refused({"-o", out, "--size", "18x16"}, 64, "multiples of 4 x 4");
   refused({"-o", out, "--echo"}, 64, "--frames");
   refused({"-o", out, "-n", "0"}, 64, "makes nothing");
   refused({"-o", out, "--frames", m.path("nothing.mp4")}, 66, "nothing.mp4");
@@ -338,7 +338,7 @@ TEST_CASE("states of another model, damaged ones and other sizes are refused") {
   const auto negative = m.make({"--state", state, "-o", m.path("no"), "--negative", "rain"});
   CHECK(negative.exit == 64);
   CHECK_THAT(negative.err, Catch::Contains("not looked at"));
-  const auto size = m.make({"--state", state, "-o", m.path("no"), "--width", "32"});
+  const auto size = m.make({"--state", state, "-o", m.path("no"), "--size", "32x16"});
   CHECK(size.exit == 64);
   CHECK_THAT(size.err, Catch::Contains("16 x 16"));
   auto bytes = m.bytes("own.state");
@@ -380,7 +380,7 @@ TEST_CASE("a bare tensor file makes the film of its model directory") {
   test::write_small_film_model(test::small_film_model(config), m.path("wide"));
   fs::create_directories(m.folder / "bare");
   fs::copy_file(m.folder / "wide/model.safetensors", m.folder / "bare/x.safetensors");
-  const std::vector<std::string> options = {"-n", "6", "-o", "-", "--width", "8", "--height", "8"};
+  const std::vector<std::string> options = {"-n", "6", "-o", "-", "--size", "8x8"};
   const auto wide = m.make(options, "wide"), bare = m.make(options, "bare/x.safetensors");
   INFO(bare.err);
   REQUIRE(bare.exit == 0);
@@ -388,17 +388,17 @@ TEST_CASE("a bare tensor file makes the film of its model directory") {
   CHECK((bare.out == wide.out));
   const auto unsized = m.make({"-o", m.path("never")}, "bare/x.safetensors");
   CHECK(unsized.exit == 64);
-  CHECK_THAT(unsized.err, Catch::Contains("give --width and --height"));
+  CHECK_THAT(unsized.err, Catch::Contains("give --size"));
 }
 
 TEST_CASE("quality gives a row for each chunk and model, and the last frame beside them") {
   const auto& m = made();
-  const auto result = run({"lact-bench",    "quality", "video",    m.path("data"),
-                           "--model",       m.model,   "--model",  m.path("free"),
-                           "--given",       "2",       "--chunks", "4",
-                           "--seeds",       "2",       "--steps",  "2",
-                           "--json",        "-q",      "--sheet",  m.path("sheet.png"),
-                           "--sheet-clips", "2"});
+  const auto result = run({"lact-bench",       "quality", "video",    m.path("data"),
+                           "--model",          m.model,   "--model",  m.path("free"),
+                           "--context-chunks", "2",       "--chunks", "4",
+                           "--seeds",          "2",       "--steps",  "2",
+                           "--json",           "-q",      "--sheet",  m.path("sheet.png"),
+                           "--sheet-clips",    "2"});
   INFO(result.err);
   REQUIRE(result.exit == 0);
   const auto rows = nlohmann::json::parse(result.out);
@@ -413,7 +413,7 @@ TEST_CASE("quality gives a row for each chunk and model, and the last frame besi
   CHECK(rows[10]["model"] == "last frame repeated");
   CHECK(media::read_image(m.folder / "sheet.png").height > 6 * 64);
   io::write_text(m.folder / "quality.json", result.out);
-  const auto plot = run({"lact-bench", "plot", m.path("quality.json"), "-o", m.path("q.svg")});
+  const auto plot = run({"lact-bench", "plot", m.path("quality.json"), "--out", m.path("q.svg")});
   INFO(plot.err);
   REQUIRE(plot.exit == 0);
   CHECK_THAT(m.bytes("q.svg"), Catch::Contains("PSNR (dB)") && Catch::Contains("free"));
@@ -421,8 +421,8 @@ TEST_CASE("quality gives a row for each chunk and model, and the last frame besi
       {"lact-bench", "quality", "video", m.path("data"), "--model", m.model, "--negative", "rain"});
   CHECK(negative.exit == 64);
   CHECK_THAT(negative.err, Catch::Contains("not looked at"));
-  const auto all =
-      run({"lact-bench", "quality", "video", m.path("data"), "--model", m.model, "--given", "5"});
+  const auto all = run({"lact-bench", "quality", "video", m.path("data"), "--model", m.model,
+                        "--context-chunks", "5"});
   CHECK(all.exit == 64);
   CHECK_THAT(all.err, Catch::Contains("none is left"));
 }

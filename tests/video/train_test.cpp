@@ -3,15 +3,15 @@
 
 #include <plugins/video/clips/encode_clips.hpp>
 #include <plugins/video/codec/packed_codec.hpp>
-#include <plugins/video/train/task.hpp>
 #include <plugins/video/condition/prompts.hpp>
 #include <plugins/video/film/continuation.hpp>
-#include <plugins/video/film/sources.hpp>
+#include <plugins/video/film/sampling_options.hpp>
 #include <plugins/video/model/cost.hpp>
 #include <plugins/video/model/model.hpp>
 #include <plugins/video/model/model_options.hpp>
 #include <plugins/video/packed/packed_writer.hpp>
 #include <plugins/video/train/noise.hpp>
+#include <plugins/video/train/task.hpp>
 #include <plugins/video/train/training_options.hpp>
 #include <plugins/video/train/windows.hpp>
 
@@ -24,7 +24,6 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/tensor.h>
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include <cmath>
@@ -96,7 +95,7 @@ void write_components(const fs::path& folder, int64_t count, int64_t frames, int
 
 /// A small model for these clips: 3 chunks of 2 frames, 4 tokens a frame.
 Words small() {
-  return {"--preset",     "nano", "--dim",          "24", "--ffn-dim",  "32", "--num-heads", "2",
+  return {"--preset",     "tiny", "--dim",          "24", "--ffn-dim",  "32", "--num-heads", "2",
           "--num-layers", "2",    "--fw-head-dim",  "12", "--freq-dim", "16", "--text-dim",  "8",
           "--batch-size", "2",    "--warmup-steps", "2"};
 }
@@ -109,22 +108,18 @@ Words operator+(Words a, const Words& b) {
 /// A task with its options, as lact-train has them.
 struct Session {
   std::unique_ptr<train::Task> task = make_task();
-  train::TrainOptions options;
+  train::GivenOptions given;
   int64_t stop_after = -1;
   std::vector<std::string> infos, warnings;
 
   explicit Session(const Words& words) {
-    CLI::App app;
-    task->prefer(options);
-    task->declare(app);
-    train::declare(app, options);
-    auto reversed = words;
-    std::reverse(reversed.begin(), reversed.end());
-    app.parse(reversed);
+    cli::CommandLine line;
+    task->declare(line.options());
+    given.declare(line.options(), task->defaults());
+    line.parse(words);
   }
 
   train::Outcome run(const fs::path& folder) {
-    options.output = folder.string();
     cli::Context context;
     context.dtype = "float32";
     context.threads = 1;
@@ -134,6 +129,8 @@ struct Session {
                                    {},
                                    [&] { return ++seen >= stop_after && stop_after >= 0; }};
     task->configure();
+    auto options = given.resolve(task->defaults());
+    options.output = folder.string();
     return train::run(*task, options, context, observer);
   }
 };
@@ -444,7 +441,10 @@ TEST_CASE("captions are encoded before training, and a dropped one says nothing"
 }
 
 TEST_CASE("the preset sets what is not given, wherever it stands", "[options]") {
-  const auto told = [](const Words& words) { return Session(words).options; };
+  const auto told = [](const Words& words) {
+    const Session session(words);
+    return session.given.resolve(session.task->defaults());
+  };
   CHECK(told({}).learning_rate == 2e-3);
   CHECK(told({}).ema == 0.99);
   CHECK(told({"--preset", "small"}).learning_rate == 3e-4);
@@ -467,8 +467,8 @@ TEST_CASE("the preset sets what is not given, wherever it stands", "[options]") 
   }
   CHECK(told({"--init-from", "x", "--train-only", "all"}).steps == 5000);
   CHECK(told({"--train-only", "attention"}).learning_rate == 2e-3);
-  CHECK(Recipe::of_start("attention").drop_text == 0);
-  CHECK(Recipe::of_start("all").drop_text == 0.1);
+  CHECK(PresetTraining::of_start("attention").drop_text == 0);
+  CHECK(PresetTraining::of_start("all").drop_text == 0.1);
   // As published: clipped always, skipped above 10 only after 200 steps.
   const auto published = told({"--preset", "wan_1.3b"});
   CHECK(published.max_norm == 1);
@@ -488,7 +488,7 @@ TEST_CASE("clips that are too short, frames that do not fit and labels that lack
   CHECK_THAT(refusal(words + Words{"--patch-size", "3"}, folder / "b"),
              Catch::Contains("frames of 8 x 8: expected multiples of 3 and 3"));
   // Of a dry run without data it is the model that does not fit.
-  const auto odd = [] { Session({"--preset", "nano", "--patch-size", "3"}).task->configure(); };
+  const auto odd = [] { Session({"--preset", "tiny", "--patch-size", "3"}).task->configure(); };
   CHECK_THROWS_WITH(odd(),
                     "the model: frames of 16 x 16: expected multiples of 3 and 3, codec times "
                     "patch");
@@ -562,19 +562,17 @@ TEST_CASE("a plain Wan is fine-tuned on packed latents", "[wan]") {
 TEST_CASE("a shift of training leaves that of sampling, and the other way round", "[wan]") {
   // What it trains with, and what it says to lact-generate.
   const auto shifts = [](const Words& words) {
-    CLI::App app;
+    cli::CommandLine line;
     ModelOptions options;
-    options.declare(app);
-    auto reversed = words;
-    std::reverse(reversed.begin(), reversed.end());
-    app.parse(reversed);
+    options.declare(line.options());
+    line.parse(words);
     const auto config = options.resolve(nullptr);
     return std::pair(config.shift, SamplingOptions::usual(config, 4680).shift);
   };
   CHECK(shifts({"--preset", "wan_1.3b"}) == std::pair(0.0, 3.0));
   CHECK(shifts({"--preset", "wan_1.3b", "--shift", "5"}) == std::pair(5.0, 3.0));
   CHECK(shifts({"--preset", "wan_1.3b", "--sample-shift", "7"}) == std::pair(0.0, 7.0));
-  CHECK(shifts({"--preset", "nano", "--sample-shift", "7"}) == std::pair(2.0, 7.0));
+  CHECK(shifts({"--preset", "tiny", "--sample-shift", "7"}) == std::pair(2.0, 7.0));
 
   // The adjusted one of chunks of 4680 tokens; a plain Wan that becomes the hybrid has it too.
   const auto row = [](const Words& words) {
@@ -585,10 +583,8 @@ TEST_CASE("a shift of training leaves that of sampling, and the other way round"
     return std::string();
   };
   CHECK_THAT(row({"--preset", "wan_1.3b"}), Catch::StartsWith("2.113"));
-  CHECK(row({"--preset", "nano"}) == "2");
-  ModelOptions options;
-  CLI::App app;
-  options.declare(app);
+  CHECK(row({"--preset", "tiny"}) == "2");
+  const ModelOptions options;
   auto plain = Config::preset("wan_t2v_1.3b");
   const auto hybrid = options.resolve(&plain);
   CHECK(hybrid.fast.has_value());

@@ -90,25 +90,25 @@ TEST_CASE("reading a scene, then rendering view by view, equals the joint forwar
   const at::NoGradGuard no_grad;
   auto model = small_model();
   const auto all = some_views(7, 1);
-  const auto inputs = part(all, {0, 1, 2, 3}), targets = part(all, {4, 5, 6});
-  const auto want = model.forward(batch(inputs), batch(targets))[0];
+  const auto context = part(all, {0, 1, 2, 3}), targets = part(all, {4, 5, 6});
+  const auto want = model.forward(batch(context), batch(targets))[0];
   for (const int64_t tile : {1, 24, 1000}) {
     CAPTURE(tile);
     model.set_tile(tile);
-    const auto scene = model.reconstruct(inputs, model.start());
+    const auto scene = model.reconstruct(context, model.start());
     // Newton-Schulz multiplies rounding by up to 3.4445^5.
     CHECK(distance(model.render(targets, scene, 12, 16), want) < 1e-9);
   }
 }
 
-TEST_CASE("the order of the input views does not matter, and targets do not see each other") {
+TEST_CASE("the order of the context views does not matter, and targets do not see each other") {
   const at::NoGradGuard no_grad;
   const auto model = small_model();
   const auto all = some_views(7, 2);
-  const auto inputs = part(all, {0, 1, 2, 3}), turned = part(all, {2, 0, 3, 1});
-  const auto together = model.forward(batch(inputs), batch(part(all, {4, 5, 6})));
+  const auto context = part(all, {0, 1, 2, 3}), turned = part(all, {2, 0, 3, 1});
+  const auto together = model.forward(batch(context), batch(part(all, {4, 5, 6})));
   CHECK(distance(model.forward(batch(turned), batch(part(all, {4, 5, 6}))), together) < 1e-9);
-  CHECK(distance(model.forward(batch(inputs), batch(part(all, {5}))), together.slice(1, 1, 2)) <
+  CHECK(distance(model.forward(batch(context), batch(part(all, {5}))), together.slice(1, 1, 2)) <
         1e-9);
   auto other = some_views(7, 3);
   CHECK(distance(model.forward(batch(part(other, {0, 1, 2, 3})), batch(part(all, {4, 5, 6}))),
@@ -119,12 +119,12 @@ TEST_CASE("the truth of a target is not looked at") {
   const at::NoGradGuard no_grad;
   const auto model = small_model();
   const auto all = some_views(6, 5);
-  const auto inputs = part(all, {0, 1, 2}), targets = part(all, {3, 4});
+  const auto context = part(all, {0, 1, 2}), targets = part(all, {3, 4});
   const Posed cameras{{}, targets.intrinsics, targets.poses};
   const Posed alone{{}, cameras.intrinsics.unsqueeze(0), cameras.poses.unsqueeze(0)};
-  CHECK(test::same_bytes(model.forward(batch(inputs), batch(targets)),
-                         model.forward(batch(inputs), alone)));
-  const auto scene = model.reconstruct(inputs, model.start());
+  CHECK(test::same_bytes(model.forward(batch(context), batch(targets)),
+                         model.forward(batch(context), alone)));
+  const auto scene = model.reconstruct(context, model.start());
   CHECK(
       test::same_bytes(model.render(targets, scene, 12, 16), model.render(cameras, scene, 12, 16)));
 }

@@ -1,7 +1,7 @@
 #include "small_scenes.hpp"
 #include "support/test.hpp"
 
-#include <plugins/views/render/sources.hpp>
+#include <plugins/views/render/input_options.hpp>
 #include <plugins/views/train/sampling.hpp>
 
 #include <lact/error.hpp>
@@ -42,32 +42,32 @@ TEST_CASE("every epoch shows each scene once, in an order of its own") {
   CHECK(again.at(2) == first[2]);
 }
 
-TEST_CASE("inputs are the first and targets the last of the views drawn, without repeats") {
+TEST_CASE("context are the first and targets the last of the views drawn, without repeats") {
   Sampling how;  // 15 views, 8 and 8: one view is both
   for (int64_t position = 0; position < 50; ++position) {
     const auto one = draw(how, 8, 0, 40, 3, position);
-    auto all = set_of(one.inputs);
+    auto all = set_of(one.context);
     CHECK(all.size() == 8);
     CHECK(set_of(one.targets).size() == 8);
-    CHECK(one.inputs.back() == one.targets.front());
+    CHECK(one.context.back() == one.targets.front());
     all.insert(one.targets.begin(), one.targets.end());
     CHECK(all.size() == 15);
     CHECK(*all.rbegin() < 40);
   }
-  CHECK(draw(how, 8, 0, 40, 3, 7).inputs == draw(how, 8, 0, 40, 3, 7).inputs);
-  CHECK(draw(how, 8, 0, 40, 3, 7).inputs != draw(how, 8, 0, 40, 4, 7).inputs);
-  CHECK(draw(how, 8, 0, 40, 3, 7).inputs != draw(how, 8, 0, 40, 3, 8).inputs);
+  CHECK(draw(how, 8, 0, 40, 3, 7).context == draw(how, 8, 0, 40, 3, 7).context);
+  CHECK(draw(how, 8, 0, 40, 3, 7).context != draw(how, 8, 0, 40, 4, 7).context);
+  CHECK(draw(how, 8, 0, 40, 3, 7).context != draw(how, 8, 0, 40, 3, 8).context);
 }
 
-TEST_CASE("the number of inputs of a step covers its range, and is the same again") {
+TEST_CASE("the number of context of a step covers its range, and is the same again") {
   Sampling how;
-  how.inputs = 6;
-  CHECK(input_count(how, 1, 9) == 6);
-  how.least = 3;
+  how.context = 6;
+  CHECK(context_count(how, 1, 9) == 6);
+  how.min_context = 3;
   std::set<int64_t> seen;
   for (int64_t step = 0; step < 100; ++step) {
-    seen.insert(input_count(how, 1, step));
-    CHECK(input_count(how, 1, step) == input_count(how, 1, step));
+    seen.insert(context_count(how, 1, step));
+    CHECK(context_count(how, 1, step) == context_count(how, 1, step));
   }
   CHECK(seen == std::set<int64_t>{3, 4, 5, 6});
 }
@@ -94,10 +94,10 @@ TEST_CASE("normalised, the largest coordinate of those that count is 1") {
     return batch.at(name).slice(-1, 3).slice(-2, 0, 3).abs().max().item<float>();
   };
   const Draw row{0, {0, 1, 2}, {3, 4, 5}, {0, 1, 2, 3, 4, 5}};
-  const auto all = make_batch(data, {row}, "all"), inputs = make_batch(data, {row}, "inputs");
+  const auto all = make_batch(data, {row}, "all"), context = make_batch(data, {row}, "context");
   CHECK(std::max(largest(all, "poses"), largest(all, "target_poses")) == Approx(1));
-  CHECK(largest(inputs, "poses") == Approx(1));
-  CHECK(largest(inputs, "target_poses") != Approx(1));
+  CHECK(largest(context, "poses") == Approx(1));
+  CHECK(largest(context, "target_poses") != Approx(1));
 }
 
 TEST_CASE("a scene with fewer views than a step takes is refused by its name") {
@@ -112,16 +112,16 @@ TEST_CASE("views that are held out are not read, and what is not read is held ou
   auto views = views_of(20);
   choose(views, {4, 5, "kmeans"}, 1);
   CHECK(views.targets == std::vector<int64_t>{0, 5, 10, 15});
-  CHECK(set_of(views.inputs).size() == 4);
-  for (const auto one : views.inputs) CHECK(one % 5 != 0);
+  CHECK(set_of(views.context).size() == 4);
+  for (const auto one : views.context) CHECK(one % 5 != 0);
   choose(views, {3, 0, "even"}, 1);
-  CHECK(views.inputs == std::vector<int64_t>{0, 6, 13});
+  CHECK(views.context == std::vector<int64_t>{0, 6, 13});
   CHECK(views.targets.size() == 17);
   choose(views, {std::nullopt, 0, "kmeans"}, 1);
-  CHECK(views.inputs.size() == 20);
+  CHECK(views.context.size() == 20);
   CHECK(views.targets.empty());
   CHECK_THROWS_WITH(choose(views, {18, 5, "first"}, 1),
-                    Catch::Contains("--input-views 18") && Catch::Contains("16 views to read"));
+                    Catch::Contains("--context-views 18") && Catch::Contains("16 views to read"));
 }
 
 TEST_CASE("sizes and paths are read as they are written, and refused by name") {

@@ -61,7 +61,7 @@ struct Made {
                                      "32",
                                      "--views",
                                      "8",
-                                     "--input-views",
+                                     "--context-views",
                                      "4",
                                      "--target-views",
                                      "3",
@@ -213,9 +213,9 @@ TEST_CASE("views that a state has read are neither read again nor its targets") 
     more.insert(more.begin(), source.begin(), source.end());
     return m.render(more);
   };
-  REQUIRE(with({"--input-views", "6", "--save-state", state}).exit == 0);
+  REQUIRE(with({"--context-views", "6", "--save-state", state}).exit == 0);
   const auto scored =
-      with({"--state", state, "--input-views", "0", "--path", "dataset", "--metrics", "--json"});
+      with({"--state", state, "--context-views", "0", "--path", "dataset", "--metrics", "--json"});
   INFO(scored.err);
   REQUIRE(scored.exit == 0);
   CHECK(nlohmann::json::parse(scored.out)["targets"].size() == 3);
@@ -252,7 +252,7 @@ TEST_CASE("frames go to folders, pictures, films and pipes") {
                                            "1",      "--path", "interpolate:1"};
   const auto to = [&](const std::string& output) {
     auto line = source;
-    line.insert(line.end(), {"--input-views", "3", "-o", output});
+    line.insert(line.end(), {"--context-views", "3", "-o", output});
     return m.render(line);
   };
   REQUIRE(to(place("frames")).exit == 0);
@@ -279,12 +279,12 @@ TEST_CASE("frames go to folders, pictures, films and pipes") {
 TEST_CASE("views that were held out are compared with the truth and with two baselines") {
   const auto& m = made();
   const auto result =
-      m.render({"--images", m.photos, "--size", "16", "--holdout", "3", "--path", "dataset",
+      m.render({"--images", m.photos, "--size", "16", "--target-every", "3", "--path", "dataset",
                 "--metrics", "--json", "--sheet", (m.folder / "compare.png").string()});
   INFO(result.err);
   REQUIRE(result.exit == 0);
   const auto json = nlohmann::json::parse(result.out);
-  CHECK(json["inputs"] == 6);
+  CHECK(json["context"] == 6);
   CHECK(json["targets"].size() == 3);
   CHECK(json["targets"][1]["file"] == "images/3.png");
   CHECK(json["model"]["views"] == 3);
@@ -316,12 +316,12 @@ TEST_CASE("a photograph is rendered from a bare tensor file as from its model di
 TEST_CASE("quality gives one line for each number of views, and the baselines beside it") {
   const auto& m = made();
   const auto result = run({"lact-bench", "quality", "views", "--model", m.model, m.data,
-                           "--input-views", "1,4", "--holdout", "5", "--json", "-q"});
+                           "--context-views", "1,4", "--target-every", "5", "--json", "-q"});
   INFO(result.err);
   REQUIRE(result.exit == 0);
   const auto rows = nlohmann::json::parse(result.out);
   REQUIRE(rows.size() == 2);
-  CHECK(rows[0]["input_views"] == 1);
+  CHECK(rows[0]["context_views"] == 1);
   CHECK(rows[1]["target_views"] == 4);  // two of each of two scenes
   CHECK(rows[1]["nearest_view/psnr_pooled"].get<double>() >
         rows[1]["mean_colour/psnr_pooled"].get<double>() - 20);
@@ -338,13 +338,13 @@ TEST_CASE("bench reads and renders at each number of views") {
                            "32",
                            "--attention-head-dim",
                            "16",
-                           "--input-views",
+                           "--context-views",
                            "2,3",
                            "--size",
                            "32x16",
                            "-r",
                            "1",
-                           "--render-views",
+                           "--target-views",
                            "2",
                            "--json",
                            "--threads",

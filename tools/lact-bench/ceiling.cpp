@@ -4,7 +4,6 @@
 
 #include <c10/core/ScalarType.h>
 
-#include <CLI/App.hpp>
 #include <nlohmann/json.hpp>
 
 #include <cstdio>
@@ -46,17 +45,16 @@ std::string as_markdown(const Ceilings& rates, const cli::Context& context) {
 
 class Ceiling final : public plugin::Command {
  public:
-  void declare(CLI::App& app) override {
-    app.footer(
-        "Rates are the best of repeated runs on --device with --threads: what nothing else on "
-        "this\n"
-        "machine can pass. A multiply-add counts as 2 FLOP, a copied byte as 2 bytes.");
-    app.add_option("--seconds", seconds_, "time for each of the three measurements, 0.01 to 600")
-        ->check(CLI::Range(0.01, 600.0))
-        ->type_name("S");
-    app.add_option("--size", size_, "rows of the square matrices, 16 to 32768; 0: grow to the best")
-        ->check(CLI::Range(0, 32768))
-        ->type_name("N");
+  void declare(cli::Options options) override {
+    options.footer(
+        "Rates are the best of repeated runs on --device with --threads: nothing else on this\n"
+        "machine can exceed them. A multiply-add counts as 2 FLOPs, a copied byte as 2 bytes.");
+    options.add("--seconds", seconds_, "duration of each of the three measurements")
+        .range(0.01, 600.0)
+        .value("S");
+    options.add("--size", size_, "rows of the square matrices, from 16; 0: grow to the best")
+        .range(0, 32768)
+        .value("N");
   }
 
   void run(cli::Context& context) override {

@@ -2,11 +2,11 @@
 
 #include <lact/cli/bench.hpp>
 #include <lact/ops/ceiling.hpp>
+#include <lact/random.hpp>
 
 #include "commands.hpp"
 #include "op_case.hpp"
 
-#include <CLI/App.hpp>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -71,8 +71,8 @@ Json as_json(const OpSetup& setup, const OpRow& row) {
            {"state", row.of.state()},
            {"chunk", row.of.chunk},
            {"length", row.of.length},
-           {"avg_ns", std::llround(time.mean * 1e9)},
-           {"stddev_ns", std::llround(time.deviation * 1e9)},
+           {"avg_seconds", time.mean},
+           {"stddev_seconds", time.deviation},
            {"avg_ts", speed.mean},
            {"stddev_ts", speed.deviation},
            {"flops", row.flops.products},
@@ -86,7 +86,7 @@ Json as_json(const OpSetup& setup, const OpRow& row) {
             cli::spread(row.used(row.flops.products + row.flops.newton_schulz)).mean},
            {"extra_bytes", nullptr}};
   if (row.extra_bytes) all["extra_bytes"] = *row.extra_bytes;
-  all["samples_ns"] = row.each([&](size_t i) { return std::round(row.seconds[i] * 1e9); });
+  all["samples_seconds"] = row.seconds;
   all["samples_ceiling"] = row.ceilings;
   return all;
 }
@@ -184,53 +184,47 @@ class OpPrinter {
 
 class Op final : public plugin::Command {
  public:
-  void declare(CLI::App& app) override {
-    app.footer(
-        "LIST is N, A-B, A-B+STEP, A-B*FACTOR, or a list of these; K, M and G multiply by 1024. "
-        "Every\n"
-        "combination is a row. '% of max' is the part of this machine's matrix-product rate, "
-        "measured\n"
-        "before and after each run; a multiply-add counts as 2, forward and backward as three "
-        "forwards,\n"
-        "a chunk that is not learned as not learned, what is recomputed once. Newton-Schulz (Muon) "
-        "is\n"
-        "counted apart.\n"
-        "'extra' is the largest memory beyond inputs, output, final state and gradients.");
-    const char* axes = "Axes";
+  void declare(cli::Options options) override {
+    options.footer(
+        "LIST is N, A-B, A-B+STEP, A-B*FACTOR, or a list of these; K, M and G multiply by 1024.\n"
+        "Every combination is a row. '% of max' is the share of this machine's matrix product\n"
+        "rate, measured before and after each run; a multiply-add counts as 2, forward and\n"
+        "backward as three forwards, an untrained chunk not, what is recomputed once;\n"
+        "Newton-Schulz (Muon) is counted separately. 'extra' is the peak of memory beyond inputs,\n"
+        "output, final state and gradients.");
+    auto axes = options.group("Axes");
     const auto list = [&](const char* name, std::vector<std::string>& values, const char* help) {
-      app.add_option(name, values, help)->type_name("LIST")->group(axes);
+      return axes.add(name, values, help).value("LIST");
     };
     const auto words = [&](const char* name, std::vector<std::string>& values, const char* help,
-                           std::vector<std::string> known) {
-      app.add_option(name, values, help)
-          ->delimiter(',')
-          ->check(CLI::IsMember(std::move(known)))
-          ->group(axes);
+                           const std::vector<std::string>& known) {
+      return axes.add(name, values, help).separated().words(known);
     };
-    list("--chunk", chunks_, "tokens that share one update (default: 2048)");
+    list("--chunk", chunks_, "tokens per chunk: tokens that share one update").initially("2048");
     list("--state", states_,
-         "size of the fast weights, in squares of the model's width, heads * D: it gives F "
+         "size of the fast weights in squares of the model's width, heads * D; determines F "
          "(default: F = D, which is 3 / heads)");
-    list("--heads", heads_, "fast-weight heads, all sequences' together (default: 4)");
-    list("--width", widths_, "width D of a head's keys and values (default: 384)");
+    list("--heads", heads_, "heads of fast weights, of all sequences together").initially("4");
+    list("--width", widths_, "width D of a head's keys and values").initially("384");
     list("--length", lengths_,
          "tokens of the sequence (default: 4 chunks, at least 1024; bidirectional: the chunk)");
-    words("--rule", rules_, "update rules (default: momentum)", ops::Rule::names());
-    words("--function", functions_, "what fast weights compute (default: swiglu)",
-          {"swiglu", "linear"});
-    words("--learn", learns_, "which matrices learn: all, or only the last, down (default: all)",
-          {"all", "last"});
+    words("--rule", rules_, "update rule", ops::Rule::names()).initially("momentum");
+    words("--function", functions_, "function of the fast weights", {"swiglu", "linear"})
+        .initially("swiglu");
+    words("--learn", learns_, "matrices that an update changes: all, or only the last (down)",
+          {"all", "last"})
+        .initially("all");
     words("--schedule", schedules_,
-          "who reads what: apply, then learn each chunk but the last; learn all, then apply; "
-          "learn, then apply each chunk (default: shifted)",
-          {"shifted", "bidirectional", "chunk-causal"});
-    words("--pass", passes_, "forward, or forward and backward (default: both)",
-          {"forward", "both"});
-    words("--mode", modes_,
-          "what the backward pass finds: keep what each token computed, or recompute it (default: "
-          "keep)",
-          {"keep", "recompute"});
-    common_.declare(app, "Runs");
+          "shifted: apply, then update with each chunk but the last; bidirectional: update with "
+          "all, then apply; chunk-causal: update, then apply each chunk",
+          {"shifted", "bidirectional", "chunk-causal"})
+        .initially("shifted");
+    words("--pass", passes_, "forward, or forward and backward", {"forward", "both"})
+        .initially("both");
+    words("--mode", modes_, "keep what the backward pass needs of each token, or recompute it",
+          {"keep", "recompute"})
+        .initially("keep");
+    common_.declare(options.group("Runs"));
   }
 
   void run(cli::Context& context) override {
@@ -286,7 +280,7 @@ class Op final : public plugin::Command {
 
   OpRow measure(const OpCase& one, const cli::Context& context, at::ScalarType dtype) const {
     stop_if_asked();
-    OpInputs inputs(one, context.device, dtype, context.seed.value_or(1));
+    OpInputs inputs(one, context.device, dtype, context.seed.value_or(kDefaultSeed));
     OpRow row{one, flops_of(one), {}, {}, {}};
     if (!common_.no_warmup) row.extra_bytes = inputs.run(/*count_memory=*/true).extra_bytes;
     const auto ceiling = [&] {

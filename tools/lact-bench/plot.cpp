@@ -4,7 +4,6 @@
 #include "commands.hpp"
 #include "svg.hpp"
 
-#include <CLI/App.hpp>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -200,7 +199,7 @@ std::string axis_title(const std::string& key) {
       {"n_prompt", "prompt (tokens)"},
       {"n_gen", "generated (tokens)"},
       {"avg_ts", "speed (tokens/s)"},
-      {"avg_ns", "time (ns)"},
+      {"avg_seconds", "time (s)"},
       {"chunk", "chunk (tokens)"},
       {"length", "sequence (tokens)"},
       {"psnr", "PSNR (dB)"},
@@ -287,27 +286,29 @@ std::vector<Curve> all_curves(const std::vector<Input>& inputs, const Choice& ch
 
 class Plot final : public plugin::Command {
  public:
-  void declare(CLI::App& app) override {
-    app.footer(
+  void declare(cli::Options options) override {
+    options.footer(
         "FILE is a run directory, its metrics.jsonl, or what lact-bench prints with -o json or\n"
         "jsonl; - is stdin. Several files are drawn over each other. Without --x and --y: "
         "training\n"
-        "and validation loss by step; of lact-bench op utilisation by what was varied most, of "
-        "quality\n"
-        "and sweep loss by position, of other benchmarks speed by depth of context.");
-    app.add_option("FILE", files_, "what to draw")->required();
-    app.add_option("-o,--output", output_, "the picture, SVG; - is stdout")->type_name("FILE");
-    app.add_option("--x", x_, "key of the horizontal axis")->type_name("KEY");
-    app.add_option("--y", y_, "key of a curve")->type_name("KEY");
-    app.add_option("--by", by_, "one curve for each value of this key; can be repeated")
-        ->type_name("KEY");
-    app.add_option("--title", title_, "line above the picture");
-    app.add_option("--x-label", chart_.x_label, "text below the horizontal axis, with its unit");
-    app.add_option("--y-label", chart_.y_label, "text beside the vertical axis, with its unit");
-    app.add_flag("--log-x", chart_.log_x, "logarithmic horizontal axis");
-    app.add_flag("--log-y", chart_.log_y, "logarithmic vertical axis");
-    app.add_option("--y-min", chart_.y_min, "lower end of the vertical axis")->type_name("N");
-    app.add_option("--y-max", chart_.y_max, "upper end of the vertical axis")->type_name("N");
+        "and validation loss by step; for lact-bench op utilisation by what was varied most, for\n"
+        "quality and sweep loss by position, for other benchmarks speed by depth of context.");
+    options.add("FILE", files_, "what to draw").required();
+    options.add("--out", output_, "SVG file to write; -: stdout").value("FILE");
+    options.add("--x", x_, "key of the horizontal axis").value("KEY");
+    options.add("--y", y_, "key of a curve").value("KEY");
+    options.add("--by", by_, "draw one curve for each value of this key").value("KEY");
+    options.add("--title", title_, "title of the picture").value("TEXT");
+    options.add("--x-label", chart_.x_label, "label of the horizontal axis, with its unit")
+        .value("TEXT");
+    options.add("--y-label", chart_.y_label, "label of the vertical axis, with its unit")
+        .value("TEXT");
+    options.flag("--log-x", chart_.log_x, "make the horizontal axis logarithmic");
+    options.flag("--log-y", chart_.log_y, "make the vertical axis logarithmic");
+    options.add("--y-min", chart_.y_min, "lower end of the vertical axis");
+    options.add("--y-max", chart_.y_max, "upper end of the vertical axis");
+    options.renamed("-o", "--out");
+    options.renamed("--output", "--out");
   }
 
   void run(cli::Context&) override {

@@ -2,7 +2,6 @@
 
 #include "commands.hpp"
 
-#include <CLI/App.hpp>
 #include <nlohmann/json.hpp>
 
 namespace lact::bench {
@@ -36,16 +35,12 @@ std::string as_text(const std::vector<plugin::Found>& all) {
 
 class Plugins final : public plugin::Command {
  public:
-  void declare(CLI::App& app) override { app_ = &app; }
+  void declare(cli::Options) override {}
 
   void run(cli::Context& context) override {
-    const auto* folder = app_->get_option("--plugin-dir");
-    const auto all = plugin::list(folder->count() > 0 ? folder->results().back() : std::string());
+    const auto all = plugin::list(context.plugin_dir);
     cli::out(context.json ? as_json(all) : as_text(all));
   }
-
- private:
-  CLI::App* app_ = nullptr;
 };
 
 }  // namespace

@@ -8,7 +8,6 @@
 
 #include "commands.hpp"
 
-#include <CLI/App.hpp>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -82,30 +81,28 @@ Json number(double value) {
 
 class Verify final : public plugin::Command {
  public:
-  void declare(CLI::App& app) override {
-    app_ = &app;
-    app.footer(
-        "Golden files hold inputs and results of another program. Each line is a file with the\n"
-        "tensor that is worst, by its error as a part of its tolerance. Without files, what must\n"
-        "hold on every machine is checked. Exit 1: something is off by more than it may be.");
-    app.add_option("FILE", places_, "golden files, and folders of them; none: built-in checks");
-    app.add_option("--dtype", dtype_,
-                   "arithmetic of the replay; float64 is held to the tolerances of float32")
-        ->check(CLI::IsMember({"float32", "float64", "bfloat16"}));
-    app.add_option("--data", data_, "folder with the scenes that golden files name")
-        ->check(CLI::ExistingDirectory)
-        ->type_name("DIR");
-    app.add_flag("--all", all_, "a line for every tensor, not only for the worst of a file");
-    app.add_option("-o,--output", format_, "form of the results")
-        ->check(CLI::IsMember({"md", "csv", "json", "jsonl"}));
+  void declare(cli::Options options) override {
+    options.footer(
+        "Golden files hold inputs and results of another program. Each row is a file with its\n"
+        "worst tensor, by its error as a fraction of its tolerance. Without files, built-in "
+        "checks\n"
+        "of what must hold on every machine are run. Exit 1: an error exceeds its tolerance.");
+    options.add("FILE", places_, "golden files, and folders of them (default: built-in checks)");
+    options
+        .add("--dtype", dtype_,
+             "number type of the replay; float64 is held to the tolerances of float32")
+        .words({"float32", "float64", "bfloat16"});
+    options.add("--data", data_, "folder with the scenes that golden files name").value("DIR");
+    options.flag("--all", all_, "print a row for every tensor, not only the worst of each file");
+    cli::declare_form(options, format_);
   }
 
   void run(cli::Context& context) override {
     if (context.json) format_ = "json";
     settings_ = {context.device, ops::resolve_dtype(dtype_, context.device), data_};
-    const auto* folder = app_->get_option("--plugin-dir");
-    known_ =
-        std::make_unique<Known>(folder->count() > 0 ? folder->results().back() : std::string());
+    if (!data_.empty() && !std::filesystem::is_directory(data_))
+      throw Error(Exit::no_input, "--data ", data_, ": no such folder");
+    known_ = std::make_unique<Known>(context.plugin_dir);
     if (places_.empty())
       run_checks();
     else
@@ -253,7 +250,6 @@ class Verify final : public plugin::Command {
     tally.end();
   }
 
-  CLI::App* app_ = nullptr;
   std::unique_ptr<Known> known_;
   std::vector<std::string> places_;
   std::string dtype_ = "float32", data_, format_ = "md";

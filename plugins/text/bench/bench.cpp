@@ -12,13 +12,13 @@
 
 #include <lact/error.hpp>
 #include <lact/ops/ceiling.hpp>
+#include <lact/random.hpp>
 #include <lact/train/optimizer.hpp>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <c10/core/InferenceMode.h>
-#include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <map>
@@ -149,21 +149,18 @@ class TrainRunner {
 
 class BenchText final : public plugin::Command {
  public:
-  void declare(CLI::App& app) override {
-    app.footer(
-        "Tests are named as llama-bench names them: pp512 reads 512 tokens, tg128 writes 128 one\n"
-        "by one, pp512 @ d4096 reads them after 4096 others; tr4x512 is a training step on 4 rows "
-        "of\n"
-        "512: forward, backward, AdamW. 'of max' is the part of this machine's matrix-product "
-        "rate,\n"
-        "measured before and after each row. A model learns at the end of each chunk: writing "
-        "fewer tokens than\n"
-        "that may not meet an update, -n CHUNK meets exactly one.");
-    declare_tests(app);
-    app.add_option("--model", model_, "model directory, or run directory; else --preset")
-        ->type_name("DIR")
-        ->group("Model");
-    config_.declare(app);
+  void declare(cli::Options options) override {
+    options.footer(
+        "Tests have llama-bench's names: pp512 reads 512 tokens, tg128 generates 128 one by one,\n"
+        "pp512 @ d4096 reads them after 4096 others; tr4x512 is a training step on 4 rows of 512:\n"
+        "forward, backward, AdamW. '% of max' is the share of this machine's matrix product rate,\n"
+        "measured before and after each row. Fast weights are updated at the end of a chunk:\n"
+        "generating fewer tokens may meet no update, -n CHUNK meets exactly one.");
+    declare_tests(options.group("Tests"));
+    options.group("Model")
+        .add("--model", model_, "model directory, or run directory (default: a new --preset)")
+        .value("DIR");
+    config_.declare(options);
   }
 
   void run(cli::Context& context) override {
@@ -190,33 +187,26 @@ class BenchText final : public plugin::Command {
   }
 
  private:
-  void declare_tests(CLI::App& app) {
-    const char* group = "Tests";
-    app.add_option("-p,--n-prompt", prompts_,
-                   "tokens to read: N, A-B, A-B+STEP, A-B*FACTOR, or a list of these; 0: none "
-                   "(default: 512)")
-        ->type_name("LIST")
-        ->group(group);
-    app.add_option("-n,--n-gen", generated_, "tokens to write, as -p (default: 128)")
-        ->type_name("LIST")
-        ->group(group);
-    app.add_option("--pg", pairs_, "read PP tokens, then write TG, in one time")
-        ->type_name("PP,TG")
-        ->group(group);
-    app.add_option("-d,--n-depth", depths_,
-                   "tokens of context before the test, not timed, as -p (default: 0)")
-        ->type_name("LIST")
-        ->group(group);
-    app.add_option("-b,--batch-size", batch_, "tokens that are read at a time")
-        ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
-        ->group(group);
-    app.add_option("--n-train", trained_, "tokens of a row to train on, as -p (default: 0)")
-        ->type_name("LIST")
-        ->group(group);
-    app.add_option("--train-rows", train_rows_, "rows of a training step")
-        ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
-        ->group(group);
-    common_.declare(app, group);
+  void declare_tests(cli::Options options) {
+    options
+        .add("-p,--n-prompt", prompts_,
+             "tokens to read: N, A-B, A-B+STEP, A-B*FACTOR, or a list of these; 0: none")
+        .value("LIST")
+        .initially("512");
+    options.add("-n,--n-gen", generated_, "tokens to generate; a list as for -p")
+        .value("LIST")
+        .initially("128");
+    options.add("--pg", pairs_, "read PP tokens, then generate TG, timed together").value("PP,TG");
+    options
+        .add("-d,--n-depth", depths_, "untimed tokens of context before a test; a list as for -p")
+        .value("LIST")
+        .initially("0");
+    options.add("-b,--batch-size", batch_, "tokens that are read at a time").range(1, 1 << 20);
+    options.add("--n-train", trained_, "tokens per row of a training step; a list as for -p")
+        .value("LIST")
+        .initially("0");
+    options.add("--train-rows", train_rows_, "rows of a training step").range(1, 1 << 20);
+    common_.declare(options);
   }
 
   std::vector<BenchTest> all_tests() const {
@@ -244,7 +234,7 @@ class BenchText final : public plugin::Command {
     return tests;
   }
 
-  static uint64_t seed(const cli::Context& context) { return context.seed.value_or(1); }
+  static uint64_t seed(const cli::Context& context) { return context.seed.value_or(kDefaultSeed); }
 
   static double ceiling(const cli::Context& context, at::ScalarType dtype) {
     return ops::product_rate(context.device, dtype, /*seconds=*/0.2);
@@ -325,7 +315,7 @@ class BenchText final : public plugin::Command {
   std::string model_;
   int64_t batch_ = 2048, train_rows_ = 1;
   cli::BenchOptions common_;
-  ConfigOptions config_;
+  ModelOptions config_;
   Config model_config_;
 };
 

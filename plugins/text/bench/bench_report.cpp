@@ -27,13 +27,8 @@ double utilisation(const BenchRow& row) {
   return 100 * row.flops / spread(row.seconds).mean / row.ceiling;
 }
 
-std::vector<int64_t> nanoseconds(const std::vector<double>& seconds) {
-  std::vector<int64_t> result;
-  for (const double one : seconds) result.push_back(std::llround(one * 1e9));
-  return result;
-}
-
-/// llama-bench's keys, so that what reads its files reads ours.
+/// llama-bench's keys, so that what reads its files reads ours; but times are in seconds, as
+/// everywhere in lact.
 Json as_json(const BenchSetup& setup, const BenchRow& row) {
   const auto time = spread(row.seconds), speed = spread(rates(row));
   Json all{{"model", setup.model},
@@ -50,21 +45,20 @@ Json as_json(const BenchSetup& setup, const BenchRow& row) {
            {"n_depth", row.test.depth},
            {"n_train", row.test.trained},
            {"n_rows", row.test.trained > 0 ? row.test.rows : 1},
-           {"avg_ns", std::llround(time.mean * 1e9)},
-           {"stddev_ns", std::llround(time.deviation * 1e9)},
-           {"avg_optimizer_ns", nullptr},
+           {"avg_seconds", time.mean},
+           {"stddev_seconds", time.deviation},
+           {"avg_optimizer_seconds", nullptr},
            {"avg_ts", speed.mean},
            {"stddev_ts", speed.deviation},
            {"utilisation_percent", nullptr},
            {"flops", nullptr},
            {"ceiling_flops_per_second", row.ceiling}};
   if (setup.window > 0) all["window_size"] = setup.window;
-  if (!row.optimizer.empty())
-    all["avg_optimizer_ns"] = std::llround(spread(row.optimizer).mean * 1e9);
+  if (!row.optimizer.empty()) all["avg_optimizer_seconds"] = spread(row.optimizer).mean;
   if (row.flops > 0) all["flops"] = row.flops;
   if (utilisation(row) > 0) all["utilisation_percent"] = utilisation(row);
-  all["samples_ns"] = nanoseconds(row.seconds);
-  if (!row.optimizer.empty()) all["samples_optimizer_ns"] = nanoseconds(row.optimizer);
+  all["samples_seconds"] = row.seconds;
+  if (!row.optimizer.empty()) all["samples_optimizer_seconds"] = row.optimizer;
   all["samples_ts"] = rates(row);
   return all;
 }

@@ -6,8 +6,7 @@
 #include <lact/cli/bench.hpp>
 #include <lact/error.hpp>
 #include <lact/ops/ceiling.hpp>
-
-#include <CLI/CLI.hpp>
+#include <lact/random.hpp>
 
 #include <algorithm>
 #include <set>
@@ -31,38 +30,36 @@ std::string name_of(const QualityRow& row) {
 
 class QualityText final : public plugin::Command {
  public:
-  void declare(CLI::App& app) override {
-    app.footer(
-        "Texts give loss, perplexity and accuracy, whole and by position: a model that learns from "
-        "its\n"
-        "context does better where it has read more. Needles are sentences hidden in the text of\n"
-        "--needle, 'The secret word of KEY is ANSWER.', and asked for at the end. Words are "
-        "compared by\n"
-        "what the text adds to their log-probability: 'first' is how often the answer gains the "
-        "most of\n"
-        "--candidates words (chance: 1 of them), 'gain' by how many nats more than the others, "
-        "'exact'\n"
-        "how often greedy decoding writes it. LIST is N, A-B, A-B+STEP, A-B*FACTOR, or a list of "
-        "these.");
-    app.add_option("--model", model_, "model directory, or run directory (its latest checkpoint)")
-        ->type_name("DIR")
-        ->required();
-    app.add_option("--tokenizer", tokenizer_,
-                   "SentencePiece model (default: tokenizer.model beside the model)")
-        ->type_name("FILE");
-    app.add_option("FILE", options_.files,
-                   "texts, or packed data (*.safetensors), whose loss is measured");
-    app.add_option("--bucket", options_.bucket,
-                   "positions averaged for the loss by position; 0: 1, 2-3, 4-7, 8-15, ...")
-        ->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
-    app.add_option("--chunk", chunks_,
-                   "read in chunks of these sizes, whatever the model was trained with")
-        ->type_name("LIST");
-    app.add_option("-b,--batch-size", options_.group, "tokens that are read at a time")
-        ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
-    app.add_option("-o,--output", format_, "form of the results")
-        ->check(CLI::IsMember({"md", "csv", "json", "jsonl"}));
-    declare_needles(app);
+  void declare(cli::Options options) override {
+    options.footer(
+        "Texts give loss, perplexity and accuracy, whole and by position: a model that learns "
+        "from\n"
+        "its context does better the more it has read. Needles are sentences hidden in the text "
+        "of\n"
+        "--needle, 'The secret word of KEY is ANSWER.', which a question at the end asks for. "
+        "Words\n"
+        "are compared by what the text adds to their log-probability: 'first' is how often the\n"
+        "answer gains most among --candidates words (chance: 1 in that many), 'gain' by how many\n"
+        "nats more than the others, 'exact' how often greedy decoding writes it. LIST is N, A-B,\n"
+        "A-B+STEP, A-B*FACTOR, or a list of these.");
+    options.add("--model", model_, "model directory, or run directory (its newest checkpoint)")
+        .value("DIR")
+        .required();
+    options
+        .add("--tokenizer", tokenizer_,
+             "SentencePiece model (default: tokenizer.model beside the model)")
+        .value("FILE");
+    options.add("FILE", options_.files, "texts, or packed data (*.safetensors), to measure");
+    options
+        .add("--bucket", options_.bucket,
+             "positions that are averaged for the loss by position; 0: 1, 2-3, 4-7, 8-15, ...")
+        .range(int64_t{0}, int64_t{1} << 40);
+    options.add("--chunk", chunks_, "tokens per chunk, instead of those the model was trained with")
+        .value("LIST");
+    options.add("-b,--batch-size", options_.group, "tokens that are read at a time")
+        .range(1, 1 << 20);
+    cli::declare_form(options, format_);
+    declare_needles(options.group("Needles"));
   }
 
   void run(cli::Context& context) override {
@@ -95,27 +92,21 @@ class QualityText final : public plugin::Command {
   }
 
  private:
-  void declare_needles(CLI::App& app) {
-    const char* group = "Needles";
-    app.add_option("--needle", options_.haystack,
-                   "text or packed data to hide needles in; without it there are none")
-        ->type_name("FILE")
-        ->group(group);
-    app.add_option("--needle-length", lengths_,
-                   "tokens of text, needle and question together (default: 1024)")
-        ->type_name("LIST")
-        ->group(group);
-    app.add_option("--needle-depth", depths_,
-                   "where the needle is, 0 (the beginning) to 1 (the end) (default: 0-1+0.25)")
-        ->type_name("LIST")
-        ->group(group);
-    app.add_option("--needles", options_.needles.trials, "needles at each length and depth")
-        ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
-        ->group(group);
-    app.add_option("--candidates", options_.needles.candidates,
-                   "words that the answer is ranked among, itself included")
-        ->check(CLI::Range(int64_t{2}, int64_t{1000}))
-        ->group(group);
+  void declare_needles(cli::Options options) {
+    options.add("--needle", options_.haystack, "text or packed data to hide needles in")
+        .value("FILE");
+    options.add("--needle-length", lengths_, "tokens of text, needle and question together")
+        .value("LIST")
+        .initially("1024");
+    options.add("--needle-depth", depths_, "position of the needle, 0 (beginning) to 1 (end)")
+        .value("LIST")
+        .initially("0-1+0.25");
+    options.add("--needles", options_.needles.trials, "needles for each length and depth")
+        .range(1, 1 << 20);
+    options
+        .add("--candidates", options_.needles.candidates,
+             "words that the answer is ranked among, itself included")
+        .range(2, 1000);
   }
 
   void complete(const cli::Context& context) {
@@ -128,7 +119,7 @@ class QualityText final : public plugin::Command {
       throw Error(Exit::usage, "--chunk: a chunk has at least 1 token");
     for (const double depth : options_.depths)
       if (depth > 1) throw Error(Exit::usage, "--needle-depth ", depth, ": expected 0 to 1");
-    options_.needles.seed = context.seed.value_or(1);
+    options_.needles.seed = context.seed.value_or(kDefaultSeed);
     options_.needles.group = options_.group;
   }
 

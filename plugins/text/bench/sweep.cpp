@@ -14,8 +14,7 @@
 #include <lact/log.hpp>
 #include <lact/ops/ceiling.hpp>
 #include <lact/plugin/train_command.hpp>
-
-#include <CLI/CLI.hpp>
+#include <lact/random.hpp>
 
 #include <algorithm>
 #include <filesystem>
@@ -60,41 +59,41 @@ struct Measured {
 
 class SweepText final : public plugin::Command {
  public:
-  void declare(CLI::App& app) override {
-    app.footer(
-        "EXPERIMENT is one of: state (fast weights of 0.75, 1.5, 3, 6 squares of the model's "
-        "width),\n"
-        "rule, function (linear or swiglu), learn (all or the last matrix), fast-weights (on or "
-        "off),\n"
-        "chunk (at evaluation). Each member is trained in DIR/MEMBER as lact-train text does it, "
-        "with\n"
-        "the same data in the same order, then evaluated by position. DIR/EXPERIMENT.json has all\n"
-        "curves; lact-bench plot draws them. The same command goes on where it was stopped.");
-    app.add_option("EXPERIMENT", experiment_, "what is compared")
-        ->required()
-        ->check(CLI::IsMember(sweep_names()));
-    app.add_option("--data", data_,
-                   "folder of lact-tokenize text encode: train.safetensors, "
-                   "validation.safetensors, tokenizer.model")
-        ->type_name("DIR")
-        ->required();
-    app.add_option("-o,--output", output_, "folder of the run directories and of EXPERIMENT.json")
-        ->type_name("DIR")
-        ->required();
-    app.add_option("--set", sets_,
-                   "an option of lact-train text for all members, as KEY=VALUE: steps=500")
-        ->type_name("KEY=VALUE");
-    app.add_option("--members", members_, "only these members, separated by commas")
-        ->delimiter(',')
-        ->type_name("NAMES");
-    app.add_option("--score", options_.files,
-                   "texts or packed data to evaluate with (default: the data's validation split)")
-        ->type_name("FILE");
-    app.add_option("--bucket", options_.bucket,
-                   "positions averaged for the loss by position; 0: 1, 2-3, 4-7, 8-15, ...")
-        ->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
-    app.add_option("--needle", options_.haystack, "text or packed data to hide needles in, too")
-        ->type_name("FILE");
+  void declare(cli::Options options) override {
+    options.footer(
+        "EXPERIMENT is one of: state (fast weights of 0.75, 1.5, 3, 6 squares of the model's\n"
+        "width), rule, function (linear or swiglu), learn (all or the last matrix), fast-weights\n"
+        "(on or off), chunk (at evaluation). Each member is trained in DIR/MEMBER as lact-train\n"
+        "text does it, with the same data in the same order, then evaluated by position.\n"
+        "DIR/EXPERIMENT.json holds all curves; lact-bench plot draws them. The same command\n"
+        "continues a sweep that was stopped.");
+    options.add("EXPERIMENT", experiment_, "what to compare").words(sweep_names()).required();
+    options
+        .add("--data", data_,
+             "folder of lact-tokenize text encode: train.safetensors, validation.safetensors, "
+             "tokenizer.model")
+        .value("DIR")
+        .required();
+    options.add("--out", output_, "folder for the run directories and EXPERIMENT.json")
+        .value("DIR")
+        .required();
+    options
+        .add("--set", sets_, "option of lact-train text for all members, as KEY=VALUE: steps=500")
+        .value("KEY=VALUE");
+    options.add("--members", members_, "train only these members, separated by commas")
+        .separated()
+        .value("NAMES");
+    options
+        .add("--score", options_.files,
+             "texts or packed data to evaluate on (default: the validation split of --data)")
+        .value("FILE");
+    options
+        .add("--bucket", options_.bucket,
+             "positions that are averaged for the loss by position; 0: 1, 2-3, 4-7, 8-15, ...")
+        .range(int64_t{0}, int64_t{1} << 40);
+    options.add("--needle", options_.haystack, "text or packed data to hide needles in")
+        .value("FILE");
+    cli::declare_form(options, format_);
   }
 
   void run(cli::Context& context) override {
@@ -102,12 +101,12 @@ class SweepText final : public plugin::Command {
     options_.chunks = experiment.chunks;
     if (options_.files.empty())
       options_.files = {(fs::path(data_) / "validation.safetensors").string()};
-    cli::Table table(context.json ? "json" : "md", {{"member", 16},
-                                                    {"chunk", 7, true},
-                                                    {"parameters", 10, true},
-                                                    {"tokens", 9, true},
-                                                    {"loss", 8, true},
-                                                    {"perplexity", 10, true}});
+    cli::Table table(context.json ? "json" : format_, {{"member", 16},
+                                                       {"chunk", 7, true},
+                                                       {"parameters", 10, true},
+                                                       {"tokens", 9, true},
+                                                       {"loss", 8, true},
+                                                       {"perplexity", 10, true}});
     auto curves = nlohmann::ordered_json::array();
     for (const auto& member : experiment.members) {
       if (cli::stop_requested()) throw cli::Interrupted();
@@ -158,22 +157,14 @@ class SweepText final : public plugin::Command {
 
   /// The model that members are changes of.
   Config base_config() const {
-    CLI::App app;
-    ConfigOptions config;
-    config.declare(app);
-    std::vector<std::string> known;
-    for (const auto& word : set_flags()) {
-      auto* option = app.get_option_no_throw(word.substr(0, word.find('=')));
-      if (option == nullptr) continue;
-      option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);  // as cli::parse has it
-      known.push_back(word);
-    }
-    std::reverse(known.begin(), known.end());  // as CLI11 takes vectors
-    try {
-      app.parse(known);
-    } catch (const CLI::ParseError& error) {
-      throw Error(Exit::usage, "--set: ", error.what());
-    }
+    cli::CommandLine line;
+    ModelOptions config;
+    config.declare(line.options());
+    auto flags = set_flags();
+    std::erase_if(flags, [&](const std::string& word) {
+      return !line.knows(word.substr(0, word.find('=')));
+    });
+    line.parse(flags);
     return config.resolve();
   }
 
@@ -188,14 +179,13 @@ class SweepText final : public plugin::Command {
     for (const auto& word : set_flags()) add(word);
     for (const auto& [key, value] : member.overrides) add(flag(key) + "=" + value);
     log::info(member.name, ": ", folder.string());
-    CLI::App app;
+    cli::CommandLine line;
     cli::Context training;
     training.program = "lact-train text";
     plugin::TrainCommand command(make_task());
-    command.declare(app);
-    cli::common_options(app, training);
+    command.declare(line.options());
     fs::create_directories(output_);
-    cli::parse(app, args, training);
+    line.parse(args, training);
     command.run(training);
   }
 
@@ -203,7 +193,7 @@ class SweepText final : public plugin::Command {
     const auto dtype = ops::resolve_dtype(context.dtype, context.device);
     auto loaded = load_model({folder, {}, context.device, dtype, /*hash=*/true});
     auto options = options_;
-    options.needles.seed = context.seed.value_or(1);
+    options.needles.seed = context.seed.value_or(kDefaultSeed);
     Measured measured{{{"model", loaded.hash},
                        {"dtype", ops::dtype_name(dtype)},
                        {"files", options.files},
@@ -235,7 +225,7 @@ class SweepText final : public plugin::Command {
             number("perplexity", "%.2f")};
   }
 
-  std::string experiment_, data_, output_;
+  std::string experiment_, data_, output_, format_ = "md";
   std::vector<std::string> sets_, members_;
   QualityOptions options_;
 };

@@ -7,10 +7,10 @@
 #include <lact/error.hpp>
 #include <lact/io/checkpoint.hpp>
 #include <lact/log.hpp>
+#include <lact/stopwatch.hpp>
 
 #include <nlohmann/json.hpp>
 
-#include <chrono>
 #include <cstdio>
 #include <list>
 #include <map>
@@ -96,8 +96,7 @@ class Batch {
       : loaded_(loaded), options_(options), begin_(begin), prompts_(options) {}
 
   void run() {
-    using Clock = std::chrono::steady_clock;
-    const auto start = Clock::now();
+    const Stopwatch watch;
     for (;;) {
       admit();
       print();
@@ -105,7 +104,7 @@ class Batch {
       write_one();
       retire();
     }
-    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    const double seconds = watch.seconds();
     log::debug("wrote ", tokens_, " tokens for ", next_, " prompts in ", seconds, " s, ",
                static_cast<double>(tokens_) / seconds, " tokens/s");
     if (failed_ > 0)
@@ -138,7 +137,7 @@ class Batch {
 
   void begin_row(const Prompt& prompt) {
     decoding_.reset();
-    rows_.push_back({prompt.index, prompt.id, begin_(prompt.seed)});
+    rows_.push_back({prompt.index, prompt.id, begin_(prompt.seed, prompt.index)});
     auto& row = rows_.back();
     try {
       read(prompt, row);

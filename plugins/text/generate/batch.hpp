@@ -19,8 +19,9 @@ struct BatchOptions {
   ReadOptions read;
 };
 
-/// The session that a prompt goes on from, with that seed, or if none is given with the run's.
-using Begin = std::function<Session(std::optional<uint64_t> seed)>;
+/// The session that a prompt goes on from, with that seed; if it gives none, with one that follows
+/// from the run's and the prompt's number, from 0.
+using Begin = std::function<Session(std::optional<uint64_t> seed, int64_t prompt)>;
 
 /// Prints a line of JSON for each prompt, in their order. Prompts are read alone, as they would be
 /// without the others, and written together: a text differs from the one written alone only where

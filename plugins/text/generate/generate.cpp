@@ -2,41 +2,27 @@
 
 #include "batch.hpp"
 
+#include <plugins/common/commands/state_options.hpp>
 #include <plugins/text/commands.hpp>
 #include <plugins/text/evaluate/score.hpp>
 #include <plugins/text/session/decoding_threads.hpp>
 #include <plugins/text/session/prompt.hpp>
 #include <plugins/text/session/session.hpp>
 
-#include <lact/cli/inspect_state.hpp>
 #include <lact/error.hpp>
 #include <lact/log.hpp>
 #include <lact/ops/ceiling.hpp>
-
-#include <CLI/CLI.hpp>
+#include <lact/random.hpp>
+#include <lact/stopwatch.hpp>
 
 #include <unistd.h>
 
-#include <cerrno>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <cstring>
 #include <limits>
-#include <random>
 
 namespace lact::text {
 namespace {
-
-class Stopwatch {
- public:
-  double seconds() const {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  }
-
- private:
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
 
 std::string rate(const char* what, int64_t tokens, double seconds) {
   char text[96];
@@ -48,18 +34,21 @@ std::string rate(const char* what, int64_t tokens, double seconds) {
 
 class Generate final : public plugin::Command {
  public:
-  void declare(CLI::App& app) override {
-    declare_input(app);
-    declare_sampling(app);
-    declare_state(app);
-    declare_scoring(app);
+  void declare(cli::Options options) override {
+    declare_input(options.group("Input"));
+    declare_sampling(options.group("Sampling, in this order"));
+    state_options_.declare(options.group("States"),
+                           "continue from this state as if never interrupted; --prompt or --seed "
+                           "make it a branch",
+                           "write everything that the next token depends on, at the end");
+    declare_scoring(options);
   }
 
   void run(cli::Context& context) override {
-    if (!inspect_.empty()) return cli::out(cli::inspect_state(inspect_, context.json));
+    if (state_options_.inspect(context)) return;
     check_options();
     score_.files.insert(score_.files.end(), more_files_.begin(), more_files_.end());
-    if (!state_file_.empty()) state_ = io::load_state(state_file_);
+    state_ = state_options_.load();
     const auto loaded = load(context);
     complete_sampler(loaded);
     const auto begin = [&] { return make_session(loaded, context.seed); };
@@ -77,120 +66,95 @@ class Generate final : public plugin::Command {
  private:
   // --- options ---------------------------------------------------------------------------------
 
-  void declare_input(CLI::App& app) {
-    const char* group = "Input";
-    app.add_option("--model", model_, "model directory, or run directory (its latest checkpoint)")
-        ->type_name("DIR")
-        ->group(group);
-    app.add_option("--tokenizer", tokenizer_,
-                   "SentencePiece model (default: tokenizer.model beside the model)")
-        ->type_name("FILE")
-        ->group(group);
-    app.add_option("-p,--prompt", prompt_, "text to continue")->type_name("TEXT")->group(group);
-    app.add_option("-f,--file,--prompt-file", prompt_file_,
-                   "file to continue, of any length; - is stdin, which is also read without a "
-                   "prompt or a state, unless it is a terminal")
-        ->type_name("FILE")
-        ->group(group);
-    app.add_option(
-           "--batch", prompts_.file,
-           "continue many prompts, each as if alone: lines of text, or JSONL of {\"prompt\": "
-           "TEXT}, also \"id\", \"seed\"; - is stdin. Prints a line of JSON for each")
-        ->type_name("FILE")
-        ->group(group);
-    app.add_option("--parallel", prompts_.parallel,
-                   "prompts of --batch that are continued at a time")
-        ->check(CLI::Range(int64_t{1}, int64_t{1} << 16))
-        ->group(group);
-    app.add_flag("-e,--escape", escape_,
-                 "in --prompt and in lines of --batch, \\n, \\t, \\r, \\\\ mean what they do in C")
-        ->group(group);
-    app.add_flag("--no-bos", no_bos_, "do not begin a text with the BOS token")->group(group);
-    app.add_option("-b,--batch-size", batch_, "tokens of the prompt that are read at a time")
-        ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
-        ->group(group);
-    app.add_option("-n,--predict,--n-predict", predict_,
-                   "tokens to write; 0: only read; -1: until the end of the text, or forever")
-        ->check(CLI::Range(int64_t{-1}, std::numeric_limits<int64_t>::max()))
-        ->type_name("N")
-        ->group(group);
-    app.add_flag("--echo", echo_, "print the prompt too, before what is written")->group(group);
+  void declare_input(cli::Options options) {
+    options.add("--model", model_, "model directory, or run directory (its newest checkpoint)")
+        .value("DIR");
+    options
+        .add("--tokenizer", tokenizer_,
+             "SentencePiece model (default: tokenizer.model beside the model)")
+        .value("FILE");
+    options.add("-p,--prompt", prompt_, "text to continue").value("TEXT");
+    options
+        .add("-f,--file,--prompt-file", prompt_file_,
+             "file to continue, of any length; -: stdin, which is also read where no prompt or "
+             "state is given, unless it is a terminal")
+        .value("FILE");
+    options
+        .add("--batch", prompts_.file,
+             "continue many prompts independently: lines of text, or JSONL of {\"prompt\": TEXT} "
+             "with optional \"id\" and \"seed\"; -: stdin. Prints one line of JSON per prompt")
+        .value("FILE");
+    options.add("--parallel", prompts_.parallel, "prompts of --batch that are continued at a time")
+        .range(1, 1 << 16);
+    options.flag("-e,--escape", escape_,
+                 "interpret \\n, \\t, \\r and \\\\ in --prompt and in lines of --batch as C does");
+    options.flag("--no-bos", no_bos_, "do not begin the text with the BOS token");
+    options.add("-b,--batch-size", batch_, "tokens of the prompt that are read at a time")
+        .range(1, 1 << 20);
+    options
+        .add("-n,--predict,--n-predict", predict_,
+             "tokens to generate; 0: only read; -1: until the end of the text, or forever")
+        .at_least(-1)
+        .value("N");
+    options.flag("--echo", echo_, "print the prompt before its continuation");
   }
 
-  void declare_sampling(CLI::App& app) {
-    const char* group = "Sampling, in this order";
-    const auto part = CLI::Range(0.0, 1.0);
-    app.add_option("-l,--logit-bias", biases_,
-                   "add to a token's logit: ID+BIAS or ID-BIAS; ID-inf rules it out")
-        ->type_name("ID(+|-)BIAS")
-        ->group(group);
-    app.add_flag("--ignore-eos", ignore_eos_, "go on after the end of the text")->group(group);
-    app.add_option("--repeat-penalty", sampler_.repeat_penalty,
-                   "divide the logits of the last tokens; 1: off")
-        ->check(CLI::Range(1e-3, 1e3))
-        ->group(group);
-    app.add_option("--repeat-last-n", sampler_.repeat_last_n,
-                   "tokens that the penalty looks back; 0: off, -1: all")
-        ->check(CLI::Range(int64_t{-1}, int64_t{1} << 20))
-        ->group(group);
-    app.add_option("--top-k", sampler_.top_k, "keep the K likeliest tokens; 0: all")
-        ->check(CLI::Range(int64_t{0}, int64_t{1} << 31))
-        ->type_name("K")
-        ->group(group);
-    app.add_option("--typical", sampler_.typical,
-                   "keep tokens of typical surprise that hold P together; 1: all")
-        ->check(part)
-        ->type_name("P")
-        ->group(group);
-    app.add_option("--top-p", sampler_.top_p, "keep the likeliest that hold P together; 1: all")
-        ->check(part)
-        ->type_name("P")
-        ->group(group);
-    app.add_option("--min-p", sampler_.min_p,
-                   "keep tokens with P times the likeliest one's probability; 0: all")
-        ->check(part)
-        ->type_name("P")
-        ->group(group);
-    app.add_option("--temp", sampler_.temp, "temperature; 0: always the likeliest token")
-        ->check(CLI::Range(0.0, 1e6))
-        ->type_name("T")
-        ->group(group);
+  void declare_sampling(cli::Options options) {
+    options
+        .add("-l,--logit-bias", biases_,
+             "add to a token's logit: ID+BIAS or ID-BIAS; ID-inf rules it out")
+        .value("ID(+|-)BIAS");
+    options.flag("--ignore-eos", ignore_eos_, "continue after the end-of-text token");
+    options
+        .add("--repeat-penalty", sampler_.repeat_penalty,
+             "divide the logits of the last tokens; 1: off")
+        .range(1e-3, 1e3);
+    options
+        .add("--repeat-last-n", sampler_.repeat_last_n,
+             "number of last tokens that the penalty applies to; 0: off, -1: all")
+        .range(-1, 1 << 20);
+    options.add("--top-k", sampler_.top_k, "keep the K most likely tokens; 0: all")
+        .range(int64_t{0}, int64_t{1} << 31)
+        .value("K");
+    options
+        .add("--typical", sampler_.typical,
+             "keep tokens of typical surprise with total probability P; 1: all")
+        .range(0.0, 1.0)
+        .value("P");
+    options
+        .add("--top-p", sampler_.top_p,
+             "keep the most likely tokens with total probability P; 1: all")
+        .range(0.0, 1.0)
+        .value("P");
+    options
+        .add("--min-p", sampler_.min_p,
+             "keep tokens with at least P times the probability of the most likely one; 0: all")
+        .range(0.0, 1.0)
+        .value("P");
+    options.add("--temp", sampler_.temp, "temperature; 0: always the most likely token")
+        .range(0.0, 1e6)
+        .value("T");
   }
 
-  void declare_state(CLI::App& app) {
-    const char* group = "States";
-    app.add_option("--state", state_file_,
-                   "go on from this state, as if nobody had stopped; --prompt or --seed branch off")
-        ->type_name("FILE")
-        ->group(group);
-    app.add_option("--save-state", save_state_, "write all that the next token needs, at the end")
-        ->type_name("FILE")
-        ->group(group);
-    app.add_option("--inspect-state", inspect_, "print what a state holds, and end")
-        ->type_name("FILE")
-        ->group(group);
-  }
-
-  void declare_scoring(CLI::App& app) {
-    const char* group = "Scoring";
-    app.add_option("--score", score_.files,
-                   "how likely a text is: loss, perplexity, loss by position; - is stdin. Packed "
-                   "data (*.safetensors): by document. Pairs (*.jsonl): a line of JSON for each. "
-                   "Several files: a table")
-        ->type_name("FILE")
-        ->group(group);
-    app.add_option("FILE", more_files_, "further files to score, as --score *.txt gives them");
-    app.add_flag("--pairs", score_.pairs,
-                 "the file to score is JSONL of {\"context\": TEXT, \"continuation\": TEXT}")
-        ->group(group);
-    app.add_flag("--per-token", score_.per_token,
-                 "CSV of every token: position, id, piece, log-probability")
-        ->group(group);
-    app.add_flag("--by-position", score_.by_position, "CSV of the loss by position")->group(group);
-    app.add_option("--bucket", score_.bucket,
-                   "positions averaged for the loss by position; 0: 1, 2-3, 4-7, 8-15, ...")
-        ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
-        ->group(group);
+  void declare_scoring(cli::Options all) {
+    all.add("FILE", more_files_, "further files to score, as --score *.txt passes them");
+    auto options = all.group("Scoring");
+    options
+        .add(
+            "--score", score_.files,
+            "measure how likely a text is: loss, perplexity, loss by position; -: stdin. Packed "
+            "data (*.safetensors) by document, pairs (*.jsonl) with one line of JSON each, several "
+            "files in a table")
+        .value("FILE");
+    options.flag("--pairs", score_.pairs,
+                 "read the file to score as JSONL of {\"context\": TEXT, \"continuation\": TEXT}");
+    options.flag("--per-token", score_.per_token,
+                 "print CSV of every token: position, id, piece, log-probability");
+    options.flag("--by-position", score_.by_position, "print CSV of the loss by position");
+    options
+        .add("--bucket", score_.bucket,
+             "positions that are averaged for the loss by position; 0: 1, 2-3, 4-7, 8-15, ...")
+        .range(int64_t{0}, int64_t{1} << 40);
   }
 
   void check_options() const {
@@ -202,44 +166,27 @@ class Generate final : public plugin::Command {
     if (prompt_ && !prompt_file_.empty())
       throw Error(Exit::usage, "--prompt and --prompt-file exclude each other");
     const bool batch = !prompts_.file.empty();
-    if (batch && (prompted || !score_.files.empty() || !save_state_.empty()))
+    if (batch && (prompted || !score_.files.empty() || state_options_.saves()))
       throw Error(Exit::usage, "--batch takes no other prompt, scores nothing and saves no state");
-    if (!score_.files.empty() && (prompted || !save_state_.empty()))
+    if (!score_.files.empty() && (prompted || state_options_.saves()))
       throw Error(Exit::usage, "--score takes no prompt and saves no state");
     if (score_.files.empty() && (score_.per_token || score_.by_position || score_.pairs))
       throw Error(Exit::usage, "--per-token, --by-position and --pairs need --score");
     if (score_.per_token && score_.by_position)
       throw Error(Exit::usage, "--per-token and --by-position exclude each other");
-    check_folder();
-    if (score_.files.empty() && !prompted && !batch && state_file_.empty() &&
+    state_options_.check_folder();
+    if (score_.files.empty() && !prompted && !batch && !state_options_.loads() &&
         ::isatty(STDIN_FILENO) == 1)
       throw Error(Exit::usage, "nothing to continue: give --prompt, --prompt-file or --state");
   }
 
-  /// Better said now than after a book was read.
-  void check_folder() const {
-    auto folder = std::filesystem::path(save_state_).parent_path();
-    if (folder.empty()) folder = ".";
-    if (!save_state_.empty() && ::access(folder.c_str(), W_OK | X_OK) != 0)
-      throw Error(Exit::cannot_create, save_state_, ": ", std::strerror(errno));
-  }
-
   // --- making ready ----------------------------------------------------------------------------
-
-  at::ScalarType dtype(const cli::Context& context) const {
-    // A state goes on in the type it was computed in.
-    const bool follow = state_ && context.dtype == "auto";
-    if (!follow) return ops::resolve_dtype(context.dtype, context.device);
-    const auto name = state_dtype(*state_, state_file_);
-    for (const auto type : {at::kFloat, at::kBFloat16})
-      if (name == ops::dtype_name(type)) return type;
-    throw Error(Exit::data, state_file_, ": computed in ", name, ", which this program cannot");
-  }
 
   LoadedModel load(const cli::Context& context) const {
     const Stopwatch watch;
-    LoadOptions options{model_, tokenizer_, context.device, dtype(context),
-                        state_.has_value() || !save_state_.empty()};
+    LoadOptions options{model_, tokenizer_, context.device,
+                        commands::product_type(context, context.dtype, state_),
+                        state_.has_value() || state_options_.saves()};
     auto loaded = load_model(options);
     log::debug(loaded.where, ": loaded in ", watch.seconds(), " s, ",
                ops::dtype_name(options.dtype), " on ", context.device.str());
@@ -253,10 +200,8 @@ class Generate final : public plugin::Command {
   }
 
   Session make_session(const LoadedModel& loaded, std::optional<uint64_t> given) const {
-    if (state_) return {loaded, sampler_, *state_, state_file_, given};
-    const uint64_t seed = given.value_or(std::random_device()());
-    log::debug("seed ", seed);
-    return {loaded, sampler_, seed};
+    if (state_) return {loaded, sampler_, *state_, given};
+    return {loaded, sampler_, given.value_or(kDefaultSeed)};
   }
 
   // --- the work --------------------------------------------------------------------------------
@@ -269,15 +214,17 @@ class Generate final : public plugin::Command {
     prompts_.echo = echo_;
     prompts_.ignore_eos = ignore_eos_;
     prompts_.read = read_options();
-    generate_batch(loaded, prompts_, [&](std::optional<uint64_t> seed) {
-      return make_session(loaded, seed ? seed : context.seed);
+    generate_batch(loaded, prompts_, [&](std::optional<uint64_t> seed, int64_t prompt) {
+      if (!seed) seed = context.seed;
+      if (!seed && !state_) seed = kDefaultSeed + static_cast<uint64_t>(prompt);
+      return make_session(loaded, seed);
     });
   }
 
   void write_on(const LoadedModel& loaded, Session& session) const {
     const bool finished = read_prompt(loaded, session) && write(loaded, session);
-    if (!save_state_.empty())
-      io::save_state(save_state_, session.save());  // what waits goes into it
+    if (state_options_.saves())
+      state_options_.save(session.save());  // what waits goes into it
     else
       cli::out(session.held_back());
     if (!finished) throw cli::Interrupted();
@@ -337,14 +284,14 @@ class Generate final : public plugin::Command {
       cli::out(session.say(id));
       ++written;
       // What nobody goes on from need not be read.
-      if (written == predict_ && save_state_.empty()) break;
+      if (written == predict_ && !state_options_.saves()) break;
       session.read({id});
     }
     if (predict_ != 0) log::debug(rate("wrote", written, watch.seconds()));
     return !stopped;
   }
 
-  std::string model_, tokenizer_, prompt_file_, state_file_, save_state_, inspect_;
+  std::string model_, tokenizer_, prompt_file_;
   std::optional<std::string> prompt_;
   bool escape_ = false, no_bos_ = false, echo_ = false, ignore_eos_ = false;
   int64_t batch_ = 2048, predict_ = -1;
@@ -353,6 +300,7 @@ class Generate final : public plugin::Command {
   ScoreOptions score_;
   std::vector<std::string> more_files_;
   BatchOptions prompts_;
+  commands::StateOptions state_options_;
   std::optional<io::State> state_;
 };
 

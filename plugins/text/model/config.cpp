@@ -1,9 +1,9 @@
 #include "config.hpp"
 
 #include <lact/error.hpp>
+#include <lact/io/json.hpp>
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <utility>
 #include <variant>
@@ -91,37 +91,22 @@ constexpr double kLargestRatio = 1e4;
 
 /// A value in a message: ASCII, and not all of a long one.
 std::string shown(const json& value) {
-  constexpr size_t kMost = 100;
-  const auto text = value.dump(-1, ' ', /*ensure_ascii=*/true);
-  return text.size() <= kMost ? text : text.substr(0, kMost) + "...";
+  return value.dump(-1, ' ', /*ensure_ascii=*/true).substr(0, 80);
 }
 
-void read(const json& value, bool& into) {
-  into = value.get<bool>();
-}
-void read(const json& value, double& into) {
-  // The library takes true for 1.
-  if (!value.is_number()) throw json::type_error::create(302, "not a number", &value);
-  into = value.get<double>();
-}
-void read(const json& value, std::string& into) {
-  into = value.get<std::string>();
-}
-void read(const json& value, int64_t& into) {
-  // 16.0 is how some writers spell 16; 16.5 is a mistake.
-  double number = 0;
-  read(value, number);
-  if (number != std::floor(number) || std::abs(number) > 1e15)
-    throw json::type_error::create(302, "not a whole number", &value);
-  into = static_cast<int64_t>(number);
+/// A key that may be null, which means that there is none.
+template <class T>
+void read(io::JsonObject& values, const std::string& key, std::optional<T>& into) {
+  into.reset();
+  T value{};
+  if (values.find(key) == nullptr) return;
+  values.read(key, value);
+  into = value;
 }
 template <class T>
-void read(const json& value, std::optional<T>& into) {
-  if (value.is_null()) {
-    into.reset();
-  } else {
-    read(value, into.emplace());
-  }
+void read(io::JsonObject& values, const std::string& key, T& into) {
+  if (values.find(key) == nullptr) values.refuse(key, "a value");
+  values.read(key, into);
 }
 
 template <class T>
@@ -143,17 +128,12 @@ int64_t Config::mlp_hidden() const {
 }
 
 Config Config::from_json(const json& values, const std::string& what) {
-  if (!values.is_object()) throw Error(Exit::data, what, ": expected a JSON object");
+  io::JsonObject object(values, what);
   Config config;
   config.other = values;
   for (const auto& [key, member] : fields()) {
-    const auto found = values.find(key);
-    if (found == values.end()) continue;
-    try {
-      std::visit([&](auto field) { read(*found, config.*field); }, member);
-    } catch (const json::exception&) {
-      throw Error(Exit::data, what, ": ", key, ": cannot be ", shown(*found));
-    }
+    if (!object.has(key)) continue;
+    std::visit([&, &key = key](auto field) { read(object, key, config.*field); }, member);
     config.other.erase(key);
   }
   config.check(what);

@@ -294,7 +294,7 @@ void visit_open(Chunk& open, const Visit& visit) {
 }  // namespace
 
 void LanguageModel::save(const Stream& stream, io::State& state) const {
-  state.metadata["tokens"] = std::to_string(stream.position);
+  state.set_count("tokens", stream.position);
   for (size_t i = 0; i < stream.layers.size(); ++i) {
     const auto& layer = stream.layers[i];
     const auto prefix = concat("layers.", i, ".");
@@ -321,15 +321,7 @@ LanguageModel::Stream LanguageModel::restore(const io::State& state) const {
   const at::NoGradGuard no_grad;
   Stream stream = start(1);
   const auto options = layer_options(config_, compute_);
-  const auto& tokens = state.value("tokens");
-  int64_t position = -1;
-  try {
-    size_t used = 0;
-    position = std::stoll(tokens, &used);
-    if (used != tokens.size()) position = -1;
-  } catch (const std::exception&) {
-  }
-  if (position < 0) throw Error(Exit::data, "state: tokens: not a count: ", tokens);
+  const int64_t position = state.count("tokens");
   stream.position = position;
 
   const auto device = embeddings_.device();
@@ -340,17 +332,15 @@ LanguageModel::Stream LanguageModel::restore(const io::State& state) const {
   for (size_t i = 0; i < stream.layers.size(); ++i) {
     auto& layer = stream.layers[i];
     const auto prefix = concat("layers.", i, ".");
-    const auto take = [&](const std::string& name, at::IntArrayRef shape) {
-      const auto& x = state.tensor(prefix + name);
-      if (x.sizes() != shape)
-        throw Error(Exit::data, "state: tensor ", prefix, name, ": expected ", shape, ", found ",
-                    x.sizes());
-      return x.to(device);
+    const auto take = [&](const std::string& name, at::IntArrayRef shape,
+                          std::optional<at::ScalarType> type = {}) {
+      return state.tensor(prefix + name, shape, type).to(device);
     };
     layer.position = position;
     if (held > 0)
-      layer.window.append(take("window.keys", {1, heads, held, width}),
-                          take("window.values", {1, heads, held, width}), config_.window_size);
+      layer.window.append(take("window.keys", {1, heads, held, width}, compute_),
+                          take("window.values", {1, heads, held, width}, compute_),
+                          config_.window_size);
     if (!config_.use_fast_weights) continue;
     visit_layer(layer, [&](const std::string& name, Tensor& x) {
       if (x.defined() && (config_.ttt_prenorm || name.rfind("main", 0) != 0))

@@ -3,19 +3,17 @@
 
 #include "config.hpp"
 
+#include <lact/cli/options.hpp>
+
 #include <map>
 #include <string>
-
-namespace CLI {
-class App;
-}
 
 namespace lact::text {
 
 /// --preset and one flag for every key of config.json ("--hidden-size"). Flags stand on top.
-class ConfigOptions {
+class ModelOptions {
  public:
-  void declare(CLI::App& app);
+  void declare(cli::Options options);
   /// The configuration asked for; `base` stands in for the preset if given (--init-from).
   /// Errors   64 naming the flag, 78 if it cannot work
   Config resolve(const Config* base = nullptr) const;

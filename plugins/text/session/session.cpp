@@ -17,8 +17,6 @@
 namespace lact::text {
 namespace {
 
-constexpr const char* kModality = "modality";
-constexpr const char* kModel = "model";
 constexpr const char* kTokenizer = "tokenizer";
 constexpr const char* kDtype = "dtype";
 constexpr const char* kRandom = "sampler.random";
@@ -38,13 +36,10 @@ at::Tensor to_tensor(const T* data, size_t count, at::ScalarType type) {
   return at::from_blob(const_cast<T*>(data), {static_cast<int64_t>(count)}, type).clone();
 }
 
-/// The values of a one-dimensional tensor that must have that dtype.
+/// The values of a state's one-dimensional tensor.
 template <class T>
-std::vector<T> to_vector(const at::Tensor& x, at::ScalarType type, const std::string& name) {
-  if (x.scalar_type() != type || x.dim() != 1)
-    throw Error(Exit::data, "tensor ", name, ": expected one dimension of ", type, ", found ",
-                x.sizes(), " of ", x.scalar_type());
-  const auto values = x.contiguous();
+std::vector<T> values_of(const io::State& state, const char* name, at::ScalarType type) {
+  const auto values = state.tensor(name, {-1}, type).contiguous();
   const T* begin = static_cast<const T*>(values.const_data_ptr());
   return {begin, begin + values.numel()};
 }
@@ -53,64 +48,28 @@ at::Tensor to_cpu_float(const at::Tensor& logits) {
   return logits.to(at::kCPU, at::kFloat).contiguous();
 }
 
-/// restore() compares shapes; what a tensor holds must also be numbers of a kind it can use.
-void check_layers(const io::State& state, at::ScalarType compute) {
-  for (const auto& [name, x] : state.tensors) {
-    if (name.rfind("layers.", 0) != 0) continue;
-    const bool window = name.find(".window.") != std::string::npos;
-    if (!x.is_floating_point() || (window && x.scalar_type() != compute))
-      throw Error(Exit::data, "tensor ", name, ": expected ",
-                  window ? ops::dtype_name(compute) : "a floating dtype", ", found ",
-                  x.scalar_type());
+LanguageModel::Stream restore_stream(const LoadedModel& loaded, const io::State& state) {
+  state.check_owner("text", loaded.hash);
+  if (const auto& is = state.value(kTokenizer); is != loaded.tokenizer.hash())
+    throw Error(Exit::data, state.name, ": a state of another tokenizer: it was made with ",
+                brief(is), ", this one is ", brief(loaded.tokenizer.hash()));
+  const auto compute = loaded.model.compute_dtype();
+  if (state.value(kDtype) != ops::dtype_name(compute))
+    throw Error(Exit::data, state.name, ": computed in ", state.value(kDtype), ", cannot go on in ",
+                ops::dtype_name(compute), "; see --dtype");
+  return loaded.model.restore(state);
+}
+
+spm::Tokenizer::Stream restore_decoder(const LoadedModel& loaded, const io::State& state) {
+  const auto& at_start = state.value(kAtStart);
+  if (at_start != "0" && at_start != "1")
+    throw Error(Exit::data, state.name, ": ", kAtStart, ": expected 0 or 1, found ", at_start);
+  std::string pending;
+  if (state.tensors.count(kPending) > 0) {
+    const auto bytes = values_of<uint8_t>(state, kPending, at::kByte);
+    pending.assign(bytes.begin(), bytes.end());
   }
-}
-
-void check_belongs(const io::State& state, const std::string& key, const std::string& want,
-                   const std::string& what) {
-  const auto& found = state.value(key);
-  if (found != want)
-    throw Error(Exit::data, "a state of another ", what, ": it was made with ", brief(found),
-                ", this one is ", brief(want));
-}
-
-template <class Work>
-auto naming(const std::string& file, const Work& work) {
-  try {
-    return work();
-  } catch (const Error& error) {
-    throw Error(error.code(), file, ": ", error.what());
-  }
-}
-
-LanguageModel::Stream restore_stream(const LoadedModel& loaded, const io::State& state,
-                                     const std::string& name) {
-  return naming(name, [&] {
-    if (state.value(kModality) != "text")
-      throw Error(Exit::data, "a state of modality '", state.value(kModality), "', not text");
-    check_belongs(state, kModel, loaded.hash, "model");
-    check_belongs(state, kTokenizer, loaded.tokenizer.hash(), "tokenizer");
-    const auto compute = loaded.model.compute_dtype();
-    if (state.value(kDtype) != ops::dtype_name(compute))
-      throw Error(Exit::data, "computed in ", state.value(kDtype), ", cannot go on in ",
-                  ops::dtype_name(compute), "; see --dtype");
-    check_layers(state, compute);
-    return loaded.model.restore(state);
-  });
-}
-
-spm::Tokenizer::Stream restore_decoder(const LoadedModel& loaded, const io::State& state,
-                                       const std::string& name) {
-  return naming(name, [&] {
-    const auto& at_start = state.value(kAtStart);
-    if (at_start != "0" && at_start != "1")
-      throw Error(Exit::data, kAtStart, ": expected 0 or 1, found ", at_start);
-    std::string pending;
-    if (state.tensors.count(kPending) > 0) {
-      const auto bytes = to_vector<uint8_t>(state.tensor(kPending), at::kByte, kPending);
-      pending.assign(bytes.begin(), bytes.end());
-    }
-    return spm::Tokenizer::Stream(loaded.tokenizer, pending, at_start == "1");
-  });
+  return spm::Tokenizer::Stream(loaded.tokenizer, pending, at_start == "1");
 }
 
 }  // namespace
@@ -159,13 +118,13 @@ Session::Session(const LoadedModel& loaded, const SamplerOptions& sampler, uint6
       before_(seed) {}
 
 Session::Session(const LoadedModel& loaded, const SamplerOptions& sampler, const io::State& state,
-                 const std::string& name, std::optional<uint64_t> seed)
+                 std::optional<uint64_t> seed)
     : loaded_(&loaded),
-      stream_(restore_stream(loaded, state, name)),
-      decoder_(restore_decoder(loaded, state, name)),
+      stream_(restore_stream(loaded, state)),
+      decoder_(restore_decoder(loaded, state)),
       sampler_(sampler, loaded.tokenizer.vocab_size(), 0),
       before_(0) {
-  naming(name, [&] { restore_sampler(state, seed); });
+  restore_sampler(state, seed);
 }
 
 void Session::restore_sampler(const io::State& state, std::optional<uint64_t> seed) {
@@ -173,18 +132,18 @@ void Session::restore_sampler(const io::State& state, std::optional<uint64_t> se
   uint64_t random = 0;
   const auto parsed = std::from_chars(text.data(), text.data() + text.size(), random);
   if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size())
-    throw Error(Exit::data, kRandom, ": expected a number, found ", text);
+    throw Error(Exit::data, state.name, ": ", kRandom, ": expected a number, found ", text);
   sampler_.random() = Random(seed.value_or(random));
   before_ = sampler_.random();
-  sampler_.history().restore(to_vector<int32_t>(state.tensor(kRecent), at::kInt, kRecent),
-                             to_vector<uint8_t>(state.tensor(kEver), at::kByte, kEver));
+  const auto recent = values_of<int32_t>(state, kRecent, at::kInt);
+  const auto ever = values_of<uint8_t>(state, kEver, at::kByte);
+  try {
+    sampler_.history().restore(recent, ever);
+  } catch (const Error& error) {
+    throw Error(error.code(), state.name, ": ", error.what());
+  }
   if (tokens() == 0) return;
-  logits_ = state.tensor(kLogits);
-  const auto count = to_vector<float>(logits_, at::kFloat, kLogits).size();
-  if (static_cast<int64_t>(count) != loaded_->model.config().vocab_size)
-    throw Error(Exit::data, "tensor logits: expected ", loaded_->model.config().vocab_size,
-                " numbers, found ", count);
-  logits_ = logits_.contiguous();
+  logits_ = state.tensor(kLogits, {loaded_->model.config().vocab_size}, at::kFloat).contiguous();
 }
 
 at::Tensor Session::ids_tensor(const std::vector<int32_t>& ids) const {
@@ -269,8 +228,7 @@ io::State Session::save() const {
   if (loaded_->hash.empty()) throw Error(Exit::internal, "a state needs the model's hash");
   io::State state;
   loaded_->model.save(stream_, state);
-  state.metadata[kModality] = "text";
-  state.metadata[kModel] = loaded_->hash;
+  state.set_owner("text", loaded_->hash);
   state.metadata[kTokenizer] = loaded_->tokenizer.hash();
   state.metadata[kDtype] = ops::dtype_name(loaded_->model.compute_dtype());
   state.metadata[kRandom] = std::to_string(sampler_.random().state());
@@ -284,10 +242,6 @@ io::State Session::save() const {
   state.tensors[kEver] = to_tensor(ever.data(), ever.size(), at::kByte);
   if (ready()) state.tensors[kLogits] = logits_;
   return state;
-}
-
-std::string state_dtype(const io::State& state, const std::string& name) {
-  return naming(name, [&] { return state.value(kDtype); });
 }
 
 }  // namespace lact::text

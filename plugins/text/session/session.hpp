@@ -56,9 +56,9 @@ class Session {
   Session(const LoadedModel& loaded, const SamplerOptions& sampler, uint64_t seed);
   /// Goes on from a state; with `seed`, with other random numbers than if nobody had stopped.
   /// Errors   65 if the state is of another model or tokenizer (with both hashes), was computed in
-  ///          another dtype, or is malformed; `name` says which file
+  ///          another dtype, or is malformed
   Session(const LoadedModel& loaded, const SamplerOptions& sampler, const io::State& state,
-          const std::string& name, std::optional<uint64_t> seed = {});
+          std::optional<uint64_t> seed = {});
 
   /// Tokens read and written.
   int64_t tokens() const { return stream_.position; }
@@ -102,8 +102,5 @@ class Session {
   Random before_;      // the generator before the last choose()
   at::Tensor logits_;  // [vocab_size] float32 on the CPU; undefined before the first token
 };
-
-/// The number type a state was computed in ("float32", "bfloat16"). Errors: 65 if it says none.
-std::string state_dtype(const io::State& state, const std::string& name);
 
 }  // namespace lact::text

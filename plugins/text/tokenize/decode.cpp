@@ -8,10 +8,6 @@
 
 #include <lact/error.hpp>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
-
 #include <charconv>
 #include <filesystem>
 
@@ -50,19 +46,23 @@ class Writer {
 
 class Decode final : public plugin::Command {
  public:
-  void declare(CLI::App& app) override {
-    app.add_option("FILE", input_,
-                   "ids as text, a document a line (- or none: stdin), or packed data "
-                   "(*.safetensors)");
-    app.add_option("-m,--model", model_,
-                   "SentencePiece model; of packed data by default tokenizer.model beside it")
-        ->type_name("FILE");
-    app.add_option("--document", document_, "of packed data this document alone, from 0")
-        ->check(CLI::NonNegativeNumber)
-        ->type_name("N");
-    app.add_option("--document-separator", separator_,
-                   "written after each document, with \\n, \\t, \\0, \\xHH")
-        ->type_name("TEXT");
+  void declare(cli::Options options) override {
+    options
+        .add("FILE", input_,
+             "ids as text, a document per line (- or nothing: stdin), or packed data "
+             "(*.safetensors)")
+        .value("FILE");
+    options
+        .add("-m,--model", model_,
+             "SentencePiece model (default for packed data: tokenizer.model beside it)")
+        .value("FILE");
+    options.add("--document", document_, "decode only this document of packed data, counted from 0")
+        .at_least(0)
+        .value("N");
+    options
+        .add("--document-separator", separator_,
+             "text to write after each document, with \\n, \\t, \\0, \\xHH")
+        .value("TEXT");
   }
 
   void run(cli::Context&) override {

@@ -1,11 +1,9 @@
 #include "documents.hpp"
 
+#include <lact/cli/options.hpp>
 #include <lact/error.hpp>
 #include <lact/io/checkpoint.hpp>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <nlohmann/json.hpp>
 
 #include <fcntl.h>
@@ -219,22 +217,19 @@ std::string unescape(const std::string& text) {
   return out;
 }
 
-void DocumentOptions::declare(CLI::App& app) {
-  const char* group = "Input";
-  app.add_option("FILE", inputs,
-                 "files, folders with all files in them, or - for stdin (also if none is given); "
-                 ".gz and .zst are decompressed");
-  app.add_option("--input-format", format, "what files hold; auto: jsonl if so named, else text")
-      ->check(CLI::IsMember({"auto", "text", "jsonl"}))
-      ->group(group);
-  app.add_option("--text-key", text_key, "key of the text in a line of JSON")
-      ->type_name("KEY")
-      ->group(group);
-  app.add_option("--document-separator", separator,
-                 "what ends a document inside a text file, with \\n, \\t, \\0, \\xHH; none: a file "
-                 "is a document")
-      ->type_name("TEXT")
-      ->group(group);
+void DocumentOptions::declare(cli::Options options) {
+  options.add("FILE", inputs,
+              "files, folders with everything below them, or - for stdin, which is also read if "
+              "nothing is given; .gz and .zst are decompressed");
+  auto group = options.group("Input");
+  group.add("--input-format", format, "format of the files; auto: JSONL by the name, else text")
+      .words({"auto", "text", "jsonl"});
+  group.add("--text-key", text_key, "key of the text in each JSON line").value("KEY");
+  group
+      .add("--document-separator", separator,
+           "text that ends a document within a file, with \\n, \\t, \\0, \\xHH (default: each "
+           "file is one document)")
+      .value("TEXT");
 }
 
 Documents::Documents(DocumentOptions options) : options_(std::move(options)) {

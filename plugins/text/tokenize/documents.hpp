@@ -7,8 +7,8 @@
 #include <string_view>
 #include <vector>
 
-namespace CLI {
-class App;
+namespace lact::cli {
+class Options;
 }
 
 namespace lact::text {
@@ -35,7 +35,7 @@ struct DocumentOptions {
   std::string separator;  ///< with C escapes; empty: a file is a document
 
   /// Positionals FILE..., --input-format, --text-key, --document-separator.
-  void declare(CLI::App& app);
+  void declare(cli::Options options);
 };
 
 /// "\n" and "\x00" to the bytes they mean. Errors: 64 for other escapes.

@@ -9,10 +9,8 @@
 
 #include <lact/io/files.hpp>
 #include <lact/log.hpp>
+#include <lact/random.hpp>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <nlohmann/json.hpp>
 
 #include <fnmatch.h>
@@ -188,35 +186,33 @@ class Splitter {
 
 class Encode final : public plugin::Command {
  public:
-  void declare(CLI::App& app) override {
-    input_.declare(app);
-    const char* group = "Tokenizer and output";
-    app.add_option("-m,--model", model_, "SentencePiece model (tokenizer.model)")
-        ->type_name("FILE")
-        ->required()
-        ->group(group);
-    app.add_option("-o,--output", output_,
-                   "folder for train.safetensors, validation.safetensors and tokenizer.model; with "
-                   "--ids a file (default: stdout)")
-        ->type_name("PATH")
-        ->group(group);
-    app.add_flag("--ids", ids_, "write ids as text, a document a line")->group(group);
-    app.add_flag("--bos,!--no-bos", bos_,
-                 "begin each document with the BOS piece (default: yes in packed data, no with "
-                 "--ids)")
-        ->group(group);
-    app.add_flag("--eos,!--no-eos", eos_,
-                 "end each document with the EOS piece (default: as for --bos)")
-        ->group(group);
-    app.add_option("--validation", validation_, "share of documents kept for validation, 0 to 1")
-        ->check(CLI::Range(0.0, 1.0))
-        ->type_name("FRACTION")
-        ->group(group);
-    app.add_option("--validation-files", globs_,
-                   "files whose documents are all for validation; the pattern is matched with the "
-                   "path and with the name alone")
-        ->type_name("GLOB")
-        ->group(group);
+  void declare(cli::Options options) override {
+    input_.declare(options);
+    auto group = options.group("Tokenizer and output");
+    group.add("-m,--model", model_, "SentencePiece model (tokenizer.model)")
+        .value("FILE")
+        .required();
+    group
+        .add("-o,--output", output_,
+             "folder for train.safetensors, validation.safetensors and tokenizer.model; with --ids "
+             "a file (default: stdout)")
+        .value("PATH");
+    group.flag("--ids", ids_, "write ids as text, a document per line");
+    group.flag("--bos,!--no-bos", bos_,
+               "begin each document with the BOS piece (default: yes for packed data, no with "
+               "--ids)");
+    group.flag("--eos,!--no-eos", eos_,
+               "end each document with the EOS piece (default: as for --bos)");
+    group
+        .add("--validation-share", validation_share_,
+             "fraction of documents held out for validation")
+        .range(0.0, 1.0)
+        .value("FRACTION");
+    group
+        .add("--validation-files", globs_,
+             "hold out the documents of files whose path or name matches")
+        .value("GLOB");
+    options.renamed("--validation", "--validation-share");
   }
 
   void run(cli::Context& context) override {
@@ -224,7 +220,7 @@ class Encode final : public plugin::Command {
     const auto tokenizer = spm::Tokenizer::open(model_);
     find_marks(tokenizer);
     Documents documents(input_);
-    Splitter splitter(validation_, globs_, context.seed.value_or(0));
+    Splitter splitter(validation_share_, globs_, context.seed.value_or(kDefaultSeed));
     if (!globs_.empty() && std::none_of(documents.files().begin(), documents.files().end(),
                                         [&](const auto& file) { return splitter.matches(file); }))
       throw Error(Exit::usage, "--validation-files: no input file matches ", globs_[0]);
@@ -246,7 +242,7 @@ class Encode final : public plugin::Command {
       ids_ = true;
     }
     if (ids_ && output_.empty()) output_ = "-";
-    if (ids_ && (validation_ > 0 || !globs_.empty()))
+    if (ids_ && (validation_share_ > 0 || !globs_.empty()))
       throw Error(Exit::usage, "--ids writes all documents; it has no validation split");
     if (ids_ && output_ == "-" && context.json)
       throw Error(Exit::usage, "--json and --ids both want stdout; give -o FILE");
@@ -371,7 +367,7 @@ class Encode final : public plugin::Command {
     }
     json["lost_bytes"] = lost_;
     if (splitter.validates() && counts_[1].documents == 0)
-      log::warning("too few documents for --validation ", validation_,
+      log::warning("too few documents for --validation-share ", validation_share_,
                    ": none was taken; name some by --validation-files");
     if (lost_ > 0)
       log::warning(lost_, " bytes cannot be decoded again: ", model_,
@@ -383,7 +379,7 @@ class Encode final : public plugin::Command {
   std::string model_, output_;
   bool ids_ = false;
   int bos_ = 0, eos_ = 0;  // above 0: asked for; below: not wanted
-  double validation_ = 0;
+  double validation_share_ = 0;
   std::vector<std::string> globs_;
 
   std::vector<int32_t> begin_, end_, pending_;

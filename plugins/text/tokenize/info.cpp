@@ -8,9 +8,6 @@
 
 #include <lact/error.hpp>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -64,11 +61,12 @@ std::string table(const std::vector<std::pair<std::string, Json>>& columns) {
 
 class Info final : public plugin::Command {
  public:
-  void declare(CLI::App& app) override {
-    app.add_option("FILE", inputs_,
-                   "tokenizers (*.model), packed data (*.safetensors), or folders with both")
-        ->required();
-    app.add_flag("--no-entropy", no_entropy_, "do not read, check and count the tokens");
+  void declare(cli::Options options) override {
+    options
+        .add("FILE", inputs_,
+             "tokenizers (*.model), packed data (*.safetensors), or folders that hold them")
+        .required();
+    options.flag("--no-entropy", no_entropy_, "do not read, check and count the tokens");
   }
 
   void run(cli::Context& context) override {

@@ -8,10 +8,8 @@
 
 #include <lact/io/files.hpp>
 #include <lact/log.hpp>
+#include <lact/random.hpp>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <nlohmann/json.hpp>
 
 #include <sentencepiece_processor.h>
@@ -140,55 +138,54 @@ std::string reason(std::string text) {
 
 class Train final : public plugin::Command {
  public:
-  void declare(CLI::App& app) override {
-    input_.declare(app);
-    const char* group = "Tokenizer";
-    const auto option = [&](const char* name, auto& value, const char* text) {
-      return app.add_option(name, value, text)->group(group);
-    };
-    const auto flag = [&](const char* name, bool& value, const char* text) {
-      app.add_flag(name, value, text)->group(group);
-    };
-    option("-o,--output", output_, "the model to write; - is stdout")->type_name("FILE");
-    option("--model-type", model_type_, "how pieces are chosen")
-        ->check(CLI::IsMember({"unigram", "bpe", "char", "word"}));
-    option("--vocab-size", vocab_size_, "pieces, with control and byte pieces")
-        ->check(CLI::Range(2, 1 << 24));
-    option("--character-coverage", character_coverage_,
-           "share of the text's characters that become pieces")
-        ->check(CLI::Range(0.0, 1.0));
-    flag("--byte-fallback,!--no-byte-fallback", byte_fallback_,
-         "256 byte pieces for all that has no piece, so that any bytes can be encoded (default: "
-         "yes)");
-    option("--normalization-rule-name", normalization_, "what is done to the text first")
-        ->check(CLI::IsMember({"identity", "nfkc", "nfkc_cf", "nmt_nfkc", "nmt_nfkc_cf"}));
-    flag("--remove-extra-whitespaces", remove_extra_whitespaces_,
-         "drop spaces at the ends and repeated ones");
-    flag("--add-dummy-prefix,!--no-add-dummy-prefix", add_dummy_prefix_,
-         "treat the text as if a space stood before it (default: yes)");
-    option("--user-defined-symbols", user_symbols_, "text that is always one piece")
-        ->type_name("TEXT");
-    option("--control-symbols", control_symbols_, "pieces that no text is encoded to")
-        ->type_name("TEXT");
-    flag("--split-digits", split_digits_, "every digit is a piece of its own");
-    flag("--split-by-whitespace,!--no-split-by-whitespace", split_by_whitespace_,
-         "no piece reaches across a space (default: yes)");
-    flag("--allow-whitespace-only-pieces", whitespace_pieces_, "runs of spaces may be pieces");
-    option("--max-sentencepiece-length", max_piece_length_, "characters of the longest piece")
-        ->check(CLI::Range(1, 512));
-    option("--input-sentence-size", input_sentences_,
-           "train on this many lines, chosen at random; 0: on all");
-    option("--max-sentence-length", max_sentence_, "longer lines are cut, bytes")
-        ->check(CLI::Range(64, 1 << 20));
-    flag("--hard-vocab-limit,!--no-hard-vocab-limit", hard_vocab_limit_,
-         "it is an error if the text has too few pieces (default: yes)");
-    option("--unk-id", unk_id_, "id of the unknown piece");
-    option("--bos-id", bos_id_, "id of <s>; -1: none");
-    option("--eos-id", eos_id_, "id of </s>; -1: none");
-    option("--pad-id", pad_id_, "id of <pad>; -1: none");
-    option("--num-threads", num_threads_,
-           "shares the sums are split into: part of the result, so not the machine's")
-        ->check(CLI::Range(1, 1024));
+  void declare(cli::Options options) override {
+    input_.declare(options);
+    auto group = options.group("Tokenizer");
+    group.add("-o,--output", output_, "model file to write; -: stdout").value("FILE");
+    group.add("--model-type", model_type_, "how pieces are chosen")
+        .words({"unigram", "bpe", "char", "word"});
+    group.add("--vocab-size", vocab_size_, "number of pieces, control and byte pieces included")
+        .range(2, 1 << 24);
+    group
+        .add("--character-coverage", character_coverage_,
+             "fraction of the text's characters that become pieces")
+        .range(0.0, 1.0);
+    group.flag("--byte-fallback,!--no-byte-fallback", byte_fallback_,
+               "add 256 byte pieces, so that any bytes can be encoded (default: yes)");
+    group.add("--normalization-rule-name", normalization_, "normalization of the text")
+        .words({"identity", "nfkc", "nfkc_cf", "nmt_nfkc", "nmt_nfkc_cf"});
+    group.flag("--remove-extra-whitespaces", remove_extra_whitespaces_,
+               "remove leading, trailing and repeated spaces");
+    group.flag("--add-dummy-prefix,!--no-add-dummy-prefix", add_dummy_prefix_,
+               "treat the text as if it began with a space (default: yes)");
+    group.add("--user-defined-symbols", user_symbols_, "text that is always one piece")
+        .value("TEXT");
+    group.add("--control-symbols", control_symbols_, "piece that no text is encoded to")
+        .value("TEXT");
+    group.flag("--split-digits", split_digits_, "make every digit a piece of its own");
+    group.flag("--split-by-whitespace,!--no-split-by-whitespace", split_by_whitespace_,
+               "let no piece reach across a space (default: yes)");
+    group.flag("--allow-whitespace-only-pieces", whitespace_pieces_,
+               "allow pieces that are runs of spaces");
+    group.add("--max-sentencepiece-length", max_piece_length_, "characters of the longest piece")
+        .range(1, 512);
+    group
+        .add("--input-sentence-size", input_sentences_,
+             "number of lines to train on, chosen at random; 0: all")
+        .at_least(0);
+    group.add("--max-sentence-length", max_sentence_, "bytes after which a line is cut")
+        .range(64, 1 << 20);
+    group.flag("--hard-vocab-limit,!--no-hard-vocab-limit", hard_vocab_limit_,
+               "fail if the text has fewer pieces than --vocab-size (default: yes)");
+    group.add("--unk-id", unk_id_, "id of the unknown piece");
+    group.add("--bos-id", bos_id_, "id of <s>; -1: none");
+    group.add("--eos-id", eos_id_, "id of </s>; -1: none");
+    group.add("--pad-id", pad_id_, "id of <pad>; -1: none");
+    group
+        .add("--num-threads", num_threads_,
+             "number of parts that sums are split into, which the result depends on; not the "
+             "machine's threads")
+        .range(1, 1024);
   }
 
   void run(cli::Context& context) override {
@@ -199,7 +196,8 @@ class Train final : public plugin::Command {
     Sentences sentences(documents, static_cast<size_t>(max_sentence_));
     sentences.rethrow();
     if (sentences.done()) throw Error(Exit::data, "the input holds no text");
-    sentencepiece::SetRandomGeneratorSeed(static_cast<unsigned>(context.seed.value_or(0)));
+    sentencepiece::SetRandomGeneratorSeed(
+        static_cast<unsigned>(context.seed.value_or(kDefaultSeed)));
     log::status("training the tokenizer");
     std::string model;
     const auto status = sentencepiece::SentencePieceTrainer::Train(

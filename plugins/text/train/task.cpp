@@ -9,13 +9,12 @@
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
+#include <lact/units.hpp>
 
 #include <ATen/core/grad_mode.h>
-#include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <map>
 #include <optional>
 
@@ -25,15 +24,6 @@ namespace {
 namespace fs = std::filesystem;
 using train::Batch;
 using train::Split;
-
-std::string count_text(double value) {
-  const char* const units[] = {"", " K", " M", " G", " T", " P"};
-  size_t unit = 0;
-  for (; value >= 1000 && unit < 5; ++unit) value /= 1000;
-  char text[32];
-  std::snprintf(text, sizeof text, unit == 0 ? "%.0f%s" : "%.2f%s", value, units[unit]);
-  return text;
-}
 
 /// Rows of one split, in the order of the run.
 class RowSource final : public train::Source {
@@ -48,10 +38,10 @@ class RowSource final : public train::Source {
   Batch at(uint64_t seed, int64_t step, int micro, train::Rank rank) override {
     if (!order_ || seed != seed_) order_.emplace(seed, data_.tokens(), length_);
     seed_ = seed;
-    const int64_t group = (step * micro_batches_ + micro) * rank.world + rank.rank;
+    const int64_t place = train::place_of(step, micro, micro_batches_, rank);
     std::vector<int64_t> begins;
     for (int64_t row = 0; row < batch_; ++row)
-      begins.push_back(order_->begin(group * batch_ + row));
+      begins.push_back(order_->begin(place * batch_ + row));
     return make_batch(data_, begins, length_, mask_);
   }
 
@@ -67,33 +57,26 @@ class RowSource final : public train::Source {
 
 class TextTask final : public train::Task {
  public:
-  void declare(CLI::App& app) override {
-    config_options_.declare(app);
-    const auto data = "Data";
-    app.add_option("--data", data_folder_,
-                   "folder of lact-tokenize text encode: train.safetensors, "
-                   "validation.safetensors, tokenizer.model")
-        ->group(data);
-    app.add_option("--init-from", init_from_, "model directory to start from (one or many shards)")
-        ->group("Model");
-    app.add_option("--seq-len", seq_len_, "tokens of a row")
-        ->check(CLI::Range(2, 1 << 30))
-        ->capture_default_str()
-        ->group(data);
-    app.add_option("--batch-size", batch_size_, "rows of a micro-batch")
-        ->check(CLI::Range(1, 1 << 20))
-        ->capture_default_str()
-        ->group(data);
-    app.add_option("--grad-accum", micro_batches_, "micro-batches of a step")
-        ->check(CLI::Range(1, 1 << 20))
-        ->capture_default_str()
-        ->group(data);
-    app.add_option("--reset", reset_,
-                   "what starts anew at a document boundary: all (fast weights, window, "
-                   "positions), attention (as the published code), none")
-        ->check(CLI::IsMember({"none", "attention", "all"}))
-        ->capture_default_str()
-        ->group(data);
+  void declare(cli::Options options) override {
+    model_options_.declare(options);
+    options.group("Model")
+        .add("--init-from", init_from_,
+             "model directory to take initial weights from, sharded or not")
+        .value("DIR");
+    auto group = options.group("Data");
+    group
+        .add("--data", data_folder_,
+             "folder of lact-tokenize text encode: train.safetensors, validation.safetensors, "
+             "tokenizer.model")
+        .value("DIR");
+    group.add("--seq-len", seq_len_, "tokens per row").range(2, 1 << 30);
+    group.add("--batch-size", batch_size_, "rows per micro-batch").range(1, 1 << 20);
+    group.add("--grad-accum", micro_batches_, "micro-batches per step").range(1, 1 << 20);
+    group
+        .add("--reset", reset_,
+             "state that a document boundary within a row resets: all (fast weights, window, "
+             "positions), attention (window and positions, as the published code), none")
+        .words({"none", "attention", "all"});
   }
 
   void configure() override {
@@ -102,13 +85,13 @@ class TextTask final : public train::Task {
       const auto checkpoint = io::Checkpoint::open(init_from_);
       base = Config::from_json(checkpoint.config(), (checkpoint.folder() / "config.json").string());
     }
-    config_ = config_options_.resolve(base ? &*base : nullptr);
+    config_ = model_options_.resolve(base ? &*base : nullptr);
     if (data_folder_.empty()) return;
     data_.emplace(Split::train, PackedTokens::open(fs::path(data_folder_) / "train.safetensors"));
     const auto validation = fs::path(data_folder_) / "validation.safetensors";
     if (fs::exists(validation)) data_.emplace(Split::validation, PackedTokens::open(validation));
     const int64_t vocabulary = data_.at(Split::train).vocab_size();
-    if (!base && !config_options_.given("vocab_size")) config_.vocab_size = vocabulary;
+    if (!base && !model_options_.given("vocab_size")) config_.vocab_size = vocabulary;
     if (config_.vocab_size < vocabulary)
       throw Error(Exit::config, "vocab_size ", config_.vocab_size, " is smaller than the ",
                   vocabulary, " pieces of the tokenizer in ", data_folder_);
@@ -137,10 +120,9 @@ class TextTask final : public train::Task {
         {"rows a step",
          concat(micro_batches_, " x ", batch_size_, " rows of ", seq_len_, " tokens")},
         {"FLOPs a token, forward", count_text(forward / static_cast<double>(seq_len_))},
-        {"weights, gradients, moments", count_text(weights) + "B"},
-        {"activations (estimate)", count_text(activations) + "B"},
-        {"state of one sequence",
-         count_text(static_cast<double>(state_bytes(config_, number))) + "B"},
+        {"weights, gradients, moments", bytes_text(weights)},
+        {"activations (estimate)", bytes_text(activations)},
+        {"state of one sequence", bytes_text(static_cast<double>(state_bytes(config_, number)))},
     };
     return cost;
   }
@@ -225,7 +207,7 @@ class TextTask final : public train::Task {
     return model_->loss(there("ids"), there("labels"), batch.at("documents"), reset());
   }
 
-  ConfigOptions config_options_;
+  ModelOptions model_options_;
   std::string data_folder_, init_from_, reset_ = "all";
   int64_t seq_len_ = 1024, batch_size_ = 4;
   int micro_batches_ = 1;

@@ -1,8 +1,9 @@
 // lact-bench video: time and memory of a chunk, however long the film, and of a training step.
 
+#include <plugins/common/media/size.hpp>
 #include <plugins/video/commands.hpp>
 #include <plugins/video/film/film.hpp>
-#include <plugins/video/film/sources.hpp>
+#include <plugins/video/film/sampling_options.hpp>
 #include <plugins/video/model/cost.hpp>
 #include <plugins/video/model/model_options.hpp>
 #include <plugins/video/train/flow.hpp>
@@ -11,14 +12,12 @@
 #include <lact/error.hpp>
 #include <lact/ops/ceiling.hpp>
 #include <lact/ops/peak_memory.hpp>
+#include <lact/random.hpp>
 #include <lact/train/optimizer.hpp>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/zeros.h>
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
-
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <functional>
@@ -29,13 +28,6 @@ namespace {
 
 using at::Tensor;
 using cli::number_text;
-
-/// The most memory that this process has held so far.
-double process_bytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<double>(usage.ru_maxrss) * 1024;
-}
 
 /// Noise as a chunk's latents [rows, frames, c, h, w].
 Tensor latents(const Config& config, int64_t rows, int64_t frames, int64_t h, int64_t w,
@@ -57,37 +49,31 @@ struct Test {
 
 class BenchVideo final : public plugin::Command {
  public:
-  void declare(CLI::App& app) override {
-    app.footer(
-        "A film of random latents: chunk N is made after N - 1 others were learned, each by\n"
-        "learning the one before it and all steps of the sampler. Time and memory must not depend "
-        "on\nN. Encoders and decoders are not measured. train: a training step, forward, backward "
-        "and\nAdamW. LIST is N, A-B, A-B+STEP, A-B*FACTOR, or a list of these.");
-    app.add_option("--model", model_, "model to measure; default: fresh parameters of --preset")
-        ->type_name("DIR|FILE");
-    const auto before = app.get_options().size();
-    options_.declare(app);
-    shape_ = app.get_options();
-    shape_.erase(shape_.begin(), shape_.begin() + static_cast<std::ptrdiff_t>(before));
-    app.add_option("--steps", steps_, "of the sampler; default: 20, of Wan's models 50")
-        ->check(CLI::Range(int64_t{1}, int64_t{1000}));
-    app.add_option("--guidance", guidance_,
-                   "anything but 1 doubles the work; default: 1, of Wan's models 5")
-        ->check(CLI::Range(-1000.0, 1000.0));
-    const auto side = CLI::Range(int64_t{1}, int64_t{1} << 16);
-    app.add_option("--width", width_, "of a frame; default: as the model was trained, else 64")
-        ->check(side);
-    app.add_option("--height", height_, "of a frame; default: as the model was trained, else 64")
-        ->check(side);
-    app.add_option("--chunks", chunks_, "which chunks of the film, from 1 (default: 1,10,50)")
-        ->type_name("LIST");
-    app.add_option("--train-rows", rows_, "films of a training step; 0: none")
-        ->check(CLI::Range(int64_t{0}, int64_t{1} << 20))
-        ->capture_default_str();
-    app.add_option("--train-chunks", train_chunks_, "chunks of a film in training")
-        ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
-        ->capture_default_str();
-    bench_.declare(app, "Measuring");
+  void declare(cli::Options options) override {
+    options.footer(
+        "A film of random latents: chunk N is generated after N - 1 others, each time by learning\n"
+        "the preceding chunk and taking all sampler steps. Time and memory must not depend on N.\n"
+        "Encoders and decoders are not measured. train: a training step, forward, backward and\n"
+        "AdamW. LIST is N, A-B, A-B+STEP, A-B*FACTOR, or a list of these.");
+    options.add("--model", model_, "model to measure (default: a new --preset)").value("DIR|FILE");
+    options_.declare(options);
+    options.add("--steps", steps_, "sampler steps per chunk (default: 20; Wan: 50)").range(1, 1000);
+    options
+        .add("--guidance", guidance_,
+             "guidance scale; any but 1 doubles the work (default: 1; Wan: 5)")
+        .range(-1000.0, 1000.0);
+    options.add("--size", size_, "size of the frames (default: as the model was trained, else 64)")
+        .value("WxH|N");
+    options.add("--chunks", chunks_, "chunks of the film to measure, counted from 1")
+        .value("LIST")
+        .initially("1,10,50");
+    options.add("--train-rows", rows_, "films in a training step; 0: no training")
+        .range(0, 1 << 20);
+    options.add("--train-chunks", train_chunks_, "chunks per film in a training step")
+        .range(1, 1 << 20);
+    bench_.declare(options.group("Measuring"));
+    options.renamed("--width", "--size");
+    options.renamed("--height", "--size");
   }
 
   void run(cli::Context& context) override {
@@ -99,11 +85,15 @@ class BenchVideo final : public plugin::Command {
     auto model = load();
     const auto& config = model.config();
     const int64_t factor = config.codec.factor;
-    h_ = height_.value_or(config.height > 0 ? config.height : 64) / factor;
-    w_ = width_.value_or(config.width > 0 ? config.width : 64) / factor;
+    std::pair<int64_t, int64_t> size{config.width > 0 ? config.width : 64,
+                                     config.height > 0 ? config.height : 64};
+    if (!size_.empty()) size = media::parse_size(size_, "--size");
+    w_ = size.first / factor;
+    h_ = size.second / factor;
     if (h_ < 1 || w_ < 1 || h_ % config.patch_size[1] != 0 || w_ % config.patch_size[2] != 0)
-      throw Error(Exit::usage, "--width, --height: this model takes multiples of ",
-                  factor * config.patch_size[2], " x ", factor * config.patch_size[1]);
+      throw Error(Exit::usage, "--size ", size.first, "x", size.second,
+                  ": this model takes multiples of ", factor * config.patch_size[2], " x ",
+                  factor * config.patch_size[1]);
     tokens_ = model.chunk_tokens(h_, w_);
     ceiling_ = ops::product_rate(context.device, model.compute_dtype());
     cli::Table table(context.json ? "json" : bench_.format, {{"test", 14},
@@ -121,24 +111,23 @@ class BenchVideo final : public plugin::Command {
 
  private:
   VideoModel load() {
-    const auto settle = [this](const Config& config) {
+    const auto resolve = [this](const Config& config) {
       const auto dtype = ops::resolve_dtype(usual_dtype(context_->dtype, config), context_->device);
       dtype_ = ops::dtype_name(dtype);
       return dtype;
     };
     if (model_.empty()) {
       const auto config = options_.resolve(nullptr);
-      auto model = VideoModel::fresh(config, context_->seed.value_or(42), context_->device);
-      model.set_compute_dtype(settle(config));
+      auto model =
+          VideoModel::fresh(config, context_->seed.value_or(kDefaultSeed), context_->device);
+      model.set_compute_dtype(resolve(config));
       return model;
     }
-    for (const auto* option : shape_)
-      if (option->count() > 0)
-        throw Error(Exit::usage, "--model says what the model is: ", option->get_name(),
-                    " does not go with it");
+    if (options_.given())
+      throw Error(Exit::usage, "--model excludes --preset and the other options of the model");
     const auto checkpoint = io::Checkpoint::open(model_);
     const auto config = Config::of(checkpoint);
-    return VideoModel::load(config, checkpoint, context_->device, settle(config));
+    return VideoModel::load(config, checkpoint, context_->device, resolve(config));
   }
 
   static void poll() {
@@ -249,7 +238,7 @@ class BenchVideo final : public plugin::Command {
     const auto time = cli::spread(sample.seconds);
     const auto tokens = static_cast<double>(test.tokens);
     const double used = 100 * test.flops / time.mean / ceiling_;
-    const double process = process_bytes();
+    const auto process = static_cast<double>(ops::process_peak_bytes());
     nlohmann::ordered_json values = {{"test", test.kind},
                                      {"chunk", test.chunk},
                                      {"model_n_params", parameter_count(config)},
@@ -275,13 +264,11 @@ class BenchVideo final : public plugin::Command {
                        mebibytes(process)});
   }
 
-  std::string model_, dtype_;
+  std::string model_, size_, dtype_;
   ModelOptions options_;
-  std::vector<CLI::Option*> shape_;  // what options_ declared
   std::optional<int64_t> steps_;
   std::optional<double> guidance_;
   std::vector<std::string> chunks_;
-  std::optional<int64_t> width_, height_;
   int64_t rows_ = 1, train_chunks_ = 8;
   cli::BenchOptions bench_;
   const cli::Context* context_ = nullptr;

@@ -4,15 +4,15 @@
 #include <plugins/video/commands.hpp>
 #include <plugins/video/film/continuation.hpp>
 #include <plugins/video/film/frame_source.hpp>
-#include <plugins/video/film/sources.hpp>
+#include <plugins/video/film/sampling_options.hpp>
 
 #include <lact/cli/bench.hpp>
 #include <lact/error.hpp>
 #include <lact/ops/ceiling.hpp>
+#include <lact/random.hpp>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/tensor.h>
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -30,7 +30,6 @@ using cli::number_text;
 
 constexpr int64_t kColumns = 12;      // of a sheet
 constexpr int64_t kLeastHeight = 64;  // of a picture on it
-constexpr uint64_t kUsualSeed = 95;
 const char* const kBaseline = "last frame repeated";
 
 struct BaselineRow {
@@ -48,47 +47,36 @@ media::Image enlarged(const Tensor& picture) {
 
 class QualityVideo final : public plugin::Command {
  public:
-  void declare(CLI::App& app) override {
-    app.footer(
-        "The first --given chunks of each clip are read, the rest is made anew and compared with "
-        "the\nreal frames, chunk by chunk, as is the last given frame, repeated. "
-        "velocity: the\nsquared error of the velocity at t = 0.9 after real chunks (teacher "
-        "forced).");
-    app.add_option("DATA", data_, "packed clips of lact-tokenize video: a folder, or a file")
-        ->type_name("DIR|FILE")
-        ->required();
-    app.add_option("--model", models_, "model, run or tensor file; can be repeated")
-        ->type_name("DIR|FILE")
-        ->group("Model");
-    surroundings_.declare(app);
-    sampling_.declare(app);
-    app.add_option("--negative", negative_, "what is not to be seen, under guidance")
-        ->type_name("TEXT")
-        ->group("Sampling");
-    app.add_option("--split", split_, "of a folder of packed clips")->capture_default_str();
-    app.add_option("--given", given_, "chunks of a clip that are read")
-        ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
-        ->capture_default_str();
-    app.add_option("--chunks", chunks_, "of a clip, given ones included; 0: all that it has")
-        ->check(CLI::Range(int64_t{0}, int64_t{1} << 20))
-        ->capture_default_str();
-    app.add_option("--clips", most_, "measure the first so many; 0: all")
-        ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
-        ->capture_default_str();
-    app.add_option("--seeds", seeds_, "continuations of each clip, which are averaged")
-        ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
-        ->capture_default_str();
-    app.add_option("--at-once", at_once_, "clips continued together")
-        ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
-        ->capture_default_str();
-    app.add_option("--sheet", sheet_,
-                   "a picture: real frames above, ours below, --sheet-clips clips")
-        ->type_name("FILE");
-    app.add_option("--sheet-clips", sheet_clips_, "clips on the sheet")
-        ->check(CLI::Range(int64_t{1}, int64_t{100}))
-        ->capture_default_str();
-    app.add_option("-o,--output", format_, "form of the results")
-        ->check(CLI::IsMember({"md", "csv", "json", "jsonl"}));
+  void declare(cli::Options options) override {
+    options.footer(
+        "The first --context-chunks of each clip are read, the others are generated and compared\n"
+        "with the real frames chunk by chunk, as is a repetition of the last context frame.\n"
+        "velocity: squared error of the velocity at t = 0.9 after real chunks (teacher forced).");
+    options.add("DATA", data_, "packed clips of lact-tokenize video: a folder, or a file")
+        .value("DIR|FILE")
+        .required();
+    auto model = options.group("Model");
+    model.add("--model", models_, "model directory, run directory, or a tensor file")
+        .value("DIR|FILE");
+    extras_.declare(model);
+    auto sampling = options.group("Sampling");
+    sampling_.declare(sampling);
+    sampling.add("--negative", negative_, "what guidance moves away from").value("TEXT");
+    options.add("--split", split_, "split to read from a folder of packed clips");
+    options.add("--context-chunks", context_chunks_, "chunks of each clip that are read")
+        .range(1, 1 << 20);
+    options.add("--chunks", chunks_, "chunks of each clip, context included; 0: all")
+        .range(0, 1 << 20);
+    options.add("--clips", most_, "measure the first N clips; 0: all")
+        .range(int64_t{0}, int64_t{1} << 40)
+        .value("N");
+    options.add("--seeds", seeds_, "continuations of each clip, averaged").range(1, 1 << 20);
+    options.add("--at-once", at_once_, "clips that are continued together").range(1, 1 << 20);
+    options.add("--sheet", sheet_, "draw real frames above generated ones into this file")
+        .value("FILE");
+    options.add("--sheet-clips", sheet_clips_, "clips on the sheet").range(1, 100);
+    cli::declare_form(options, format_);
+    options.renamed("--given", "--context-chunks");
   }
 
   void run(cli::Context& context) override {
@@ -137,9 +125,9 @@ class QualityVideo final : public plugin::Command {
     std::vector<std::vector<int64_t>> all;
     for (const int64_t clip : clips_) {
       const int64_t length = chunks(data, clip, loaded);
-      if (length <= given_)
-        throw Error(Exit::usage, "--given ", given_, ": clip ", clip, " has ", length,
-                    " chunks, of which none is left to be continued");
+      if (length <= context_chunks_)
+        throw Error(Exit::usage, "--context-chunks ", context_chunks_, ": clip ", clip, " has ",
+                    length, " chunks, of which none is left to be continued");
       const bool joins = !all.empty() && static_cast<int64_t>(all.back().size()) < at_once_ &&
                          chunks(data, all.back().front(), loaded) == length;
       if (!joins) all.emplace_back();
@@ -153,22 +141,22 @@ class QualityVideo final : public plugin::Command {
     const auto checkpoint = io::Checkpoint::open(place);
     const auto config = Config::of(checkpoint);
     const auto dtype = ops::resolve_dtype(usual_dtype(context.dtype, config), context.device);
-    const auto loaded = surroundings_.load(checkpoint, config, context.device, dtype);
+    const auto loaded = extras_.load(checkpoint, config, context.device, dtype);
     const int64_t tokens = chunk_tokens(loaded, data.width(), data.height());
     ContinuationOptions options;
     options.film = sampling_.over(SamplingOptions::usual(config, tokens), config, tokens);
     check_negative(!negative_.empty(), options.film.guidance);
-    options.given = given_;
+    options.context = context_chunks_;
     options.seeds.clear();
     for (int64_t i = 0; i < seeds_; ++i)
-      options.seeds.push_back(context.seed.value_or(kUsualSeed) + static_cast<uint64_t>(i));
-    auto prompts = surroundings_.prompts(config, context.device);
+      options.seeds.push_back(context.seed.value_or(kDefaultSeed) + static_cast<uint64_t>(i));
+    auto prompts = extras_.prompts(config, context.device);
     prompts.prepare(data);
-    const auto negative = surroundings_.embed(config, &loaded.model, {negative_}, context.device);
+    const auto negative = extras_.embed(config, &loaded.model, {negative_}, context.device);
     const auto all = groups(data, loaded);
     double steps = 0, done = 0;
     for (const auto& group : all)
-      steps += static_cast<double>((chunks(data, group[0], loaded) - given_) * seeds_ *
+      steps += static_cast<double>((chunks(data, group[0], loaded) - context_chunks_) * seeds_ *
                                    options.film.steps);
     std::vector<ChunkScore> scores;
     cli::Progress progress("continuing", steps, "steps");
@@ -200,23 +188,23 @@ class QualityVideo final : public plugin::Command {
       };
       return concat(first(from), "-", first(to) - 1);
     };
-    const auto given = static_cast<size_t>(given_);
+    const auto context = static_cast<size_t>(context_chunks_);
     ChunkScore sum;
     for (size_t c = 0; c < scores.size(); ++c) {
       row(table, name, static_cast<int64_t>(c), frames(c, c + 1), scores[c].ours, scores[c]);
-      if (c >= given) sum.add(scores[c]);
+      if (c >= context) sum.add(scores[c]);
     }
-    row(table, name, "mean", frames(given, scores.size()), sum.ours, sum);
+    row(table, name, "mean", frames(context, scores.size()), sum.ours, sum);
     if (!baseline_.empty()) return;
-    for (size_t c = given; c < scores.size(); ++c)
+    for (size_t c = context; c < scores.size(); ++c)
       baseline_.push_back({static_cast<int64_t>(c), frames(c, c + 1), scores[c].repeated});
-    baseline_.push_back({"mean", frames(given, scores.size()), sum.repeated});
+    baseline_.push_back({"mean", frames(context, scores.size()), sum.repeated});
   }
 
   void row(cli::Table& table, const std::string& name, const nlohmann::ordered_json& chunk,
            const std::string& frames, const Likeness& likeness, const ChunkScore& score) const {
     nlohmann::ordered_json values = {{"model", name},          {"chunk", chunk},
-                                     {"frames", frames},       {"given_chunks", given_},
+                                     {"frames", frames},       {"context_chunks", context_chunks_},
                                      {"clips", clips_.size()}, {"seeds", seeds_}};
     std::vector<std::string> cells = {
         name.substr(0, 20), chunk.is_string() ? chunk.get<std::string>() : chunk.dump(), frames};
@@ -267,8 +255,8 @@ class QualityVideo final : public plugin::Command {
 
   std::vector<std::string> models_;
   std::string data_, split_ = "validation", format_ = "md", sheet_, negative_;
-  int64_t given_ = 2, chunks_ = 0, most_ = 0, seeds_ = 1, at_once_ = 8, sheet_clips_ = 4;
-  Surroundings surroundings_;
+  int64_t context_chunks_ = 2, chunks_ = 0, most_ = 0, seeds_ = 1, at_once_ = 8, sheet_clips_ = 4;
+  ModelExtras extras_;
   SamplingOptions sampling_;
   std::vector<BaselineRow> baseline_;  // of the first model's chunks
   std::vector<int64_t> clips_;

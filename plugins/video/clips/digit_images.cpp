@@ -1,5 +1,7 @@
 #include "digit_images.hpp"
 
+#include <plugins/video/packed/random_purposes.hpp>
+
 #include <lact/error.hpp>
 #include <lact/random.hpp>
 
@@ -21,7 +23,6 @@ constexpr int64_t kLargestSide = 512;
 constexpr size_t kMostBytes = size_t{1} << 30;
 constexpr int64_t kCsvSide = 8, kCsvLevels = 16;
 constexpr uint32_t kIdxImages = 0x803, kIdxLabels = 0x801;
-constexpr uint64_t kSplitPurpose = 21;
 
 struct Closed {
   void operator()(gzFile file) const { gzclose(file); }
@@ -188,7 +189,7 @@ std::pair<DigitImages, DigitImages> split_digits(const DigitImages& all, uint64_
                   "needs another");
     const auto kept = std::max<int64_t>(count / 10, 1);
     const auto order =
-        shuffled(count, count, random_stream(seed, kSplitPurpose, static_cast<int64_t>(label)));
+        shuffled(count, count, random_stream(seed, kDigitSplit, static_cast<int64_t>(label)));
     for (int64_t i = 0; i < count; ++i) {
       const auto& digit = all.digits[pictures[static_cast<size_t>(order[static_cast<size_t>(i)])]];
       (i < kept ? parts.second : parts.first).digits.push_back(digit);

@@ -7,10 +7,7 @@
 
 #include <lact/cli/bench.hpp>
 #include <lact/error.hpp>
-
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
+#include <lact/random.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -18,49 +15,31 @@
 namespace lact::video {
 namespace {
 
-constexpr uint64_t kSeed = 42;
-
 class Digits final : public plugin::Command {
  public:
-  void declare(CLI::App& app) override {
-    const char* group = "Digits";
-    app.add_option(
-           "PATH", where_,
-           "pictures of digits: train-images-idx3-ubyte with train-labels-idx1-ubyte beside "
-           "it (MNIST), digits.csv (scikit-learn), compressed by gzip or not, or their "
-           "folder")
-        ->required();
-    app.add_option("--size", size_, "pixels of the frames, N for squares")
-        ->type_name("WxH")
-        ->capture_default_str()
-        ->group(group);
-    app.add_option("--frames", how_.frames, "frames of a clip")
-        ->type_name("N")
-        ->check(CLI::Range(int64_t{1}, int64_t{1} << 16))
-        ->capture_default_str()
-        ->group(group);
-    app.add_option("--digits", how_.digits, "digits in a clip")
-        ->type_name("N")
-        ->check(CLI::Range(int64_t{1}, int64_t{100}))
-        ->capture_default_str()
-        ->group(group);
-    app.add_option("--digit-size", digit_size_,
-                   "pixels of a digit's side; 0: 28 of 64 of the frame's shorter side")
-        ->type_name("N")
-        ->check(CLI::Range(int64_t{0}, int64_t{512}))
-        ->capture_default_str()
-        ->group(group);
-    app.add_option("--speed", speed_,
-                   "pixels per frame, a list to choose from (2,3.5 or 1-4+0.5); without it a tenth "
-                   "of the shorter way that is free")
-        ->type_name("LIST")
-        ->group(group);
-    app.add_option("--overlap", overlap_, "brightness where digits overlap: the larger, or the sum")
-        ->type_name("HOW")
-        ->check(CLI::IsMember({"max", "add"}))
-        ->capture_default_str()
-        ->group(group);
-    set_.declare(app);
+  void declare(cli::Options options) override {
+    options
+        .add("PATH", where_,
+             "pictures of digits: train-images-idx3-ubyte with train-labels-idx1-ubyte beside it "
+             "(MNIST), or digits.csv (scikit-learn), gzipped or not, or a folder with either")
+        .required();
+    auto group = options.group("Digits");
+    group.add("--size", size_, "size of the frames in pixels").value("WxH|N");
+    group.add("--frames", how_.frames, "frames per clip").range(1, 1 << 16).value("N");
+    group.add("--digits", how_.digits, "digits per clip").range(1, 100).value("N");
+    group
+        .add("--digit-size", digit_size_,
+             "side of a digit in pixels; 0: 28/64 of the frame's shorter side")
+        .range(0, 512)
+        .value("N");
+    group
+        .add("--speed", speed_,
+             "pixels per frame, a list to choose from (2,3.5 or 1-4+0.5) (default: a tenth of the "
+             "shorter free path)")
+        .value("LIST");
+    group.add("--overlap", overlap_, "brightness where digits overlap: the larger one, or the sum")
+        .words({"max", "add"});
+    set_.declare(options.group("Output"));
   }
 
   void run(cli::Context& context) override {
@@ -73,7 +52,7 @@ class Digits final : public plugin::Command {
     for (const double speed : how_.speeds)
       if (!(speed >= 0 && speed <= 1e4))
         throw Error(Exit::usage, "--speed ", speed_, ": expected speeds from 0 to 10000");
-    const auto seed = context.seed.value_or(kSeed);
+    const auto seed = context.seed.value_or(kDefaultSeed);
     const auto all = resized(read_digits(where_), digit);
     // Pictures that validation shows are never seen in training.
     const bool split = set_.validation > 0;
@@ -95,30 +74,23 @@ class Digits final : public plugin::Command {
 
 class Pan final : public plugin::Command {
  public:
-  void declare(CLI::App& app) override {
-    const char* group = "Texture and way";
-    const auto number = [&](const char* name, int64_t& value, const char* words) {
-      app.add_option(name, value, words)
-          ->type_name("N")
-          ->check(CLI::Range(int64_t{1}, int64_t{1} << 12))
-          ->capture_default_str()
-          ->group(group);
-    };
-    number("--size", how_.size, "pixels of the frames' sides");
-    number("--block", how_.block, "pixels of the sides of a block of one colour");
-    number("--frames", how_.frames, "frames of a clip");
-    number("--step", how_.step, "pixels that the camera moves from frame to frame");
-    app.add_option("--way", way_, "steps before it returns; 0: half of the frames")
-        ->type_name("N")
-        ->check(CLI::Range(int64_t{0}, int64_t{1} << 12))
-        ->capture_default_str()
-        ->group(group);
-    set_.declare(app);
+  void declare(cli::Options options) override {
+    auto group = options.group("Texture and path");
+    group.add("--size", size_, "size of the frames in pixels; they are square").value("WxH|N");
+    group.add("--block", how_.block, "side of a block of one colour in pixels").range(1, 1 << 12);
+    group.add("--frames", how_.frames, "frames per clip").range(1, 1 << 12);
+    group.add("--step", how_.step, "pixels that the camera moves per frame").range(1, 1 << 12);
+    group.add("--way", way_, "steps before the camera returns; 0: half of the frames")
+        .range(0, 1 << 12);
+    set_.declare(options.group("Output"));
   }
 
   void run(cli::Context& context) override {
+    const auto [width, height] = media::parse_size(size_, "--size");
+    if (width != height) throw Error(Exit::usage, "--size ", size_, ": frames of a pan are square");
+    how_.size = width;
     how_.way = way_ > 0 ? way_ : std::max<int64_t>(how_.frames / 2, 1);
-    const auto seed = context.seed.value_or(kSeed);
+    const auto seed = context.seed.value_or(kDefaultSeed);
     const auto make = [&](uint64_t purpose, int64_t number) {
       return make_pan(how_, seed, purpose, number);
     };
@@ -126,6 +98,7 @@ class Pan final : public plugin::Command {
   }
 
  private:
+  std::string size_ = "16";
   int64_t way_ = 0;
   PanSettings how_;
   MadeSetOptions set_;

@@ -8,9 +8,6 @@
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 
 #include <system_error>
 
@@ -18,29 +15,23 @@ namespace lact::video {
 
 namespace fs = std::filesystem;
 
-void EncodeOptions::declare(CLI::App& app) {
-  const char* group = "Latents";
-  app.add_option(
-         "--encode", type,
-         "what to pack: pixels, or latents: of pixels side by side (unshuffle), of principal "
-         "components that are fitted to these clips (pca), of Wan's autoencoder (wan)")
-      ->type_name("CODEC")
-      ->check(CLI::IsMember({"pixels", "unshuffle", "pca", "wan"}))
-      ->capture_default_str()
-      ->group(group);
-  app.add_option("--factor", factor, "pixels of a latent's side, of unshuffle and pca")
-      ->type_name("N")
-      ->check(CLI::Range(int64_t{1}, kMostFactor))
-      ->capture_default_str()
-      ->group(group);
-  app.add_option("--channels", channels, "channels of pca's latents")
-      ->type_name("N")
-      ->check(CLI::Range(int64_t{1}, 3 * kMostFactor * kMostFactor))
-      ->capture_default_str()
-      ->group(group);
-  app.add_option("--vae", vae, "Wan's autoencoder, a file or folder")
-      ->type_name("PATH")
-      ->group(group);
+void EncodeOptions::declare(cli::Options options) {
+  options
+      .add("--codec", type,
+           "what to pack: pixels, or latents of the codec unshuffle (pixels side by side), pca "
+           "(principal components fitted to these clips) or wan (Wan's VAE)")
+      .words({"pixels", "unshuffle", "pca", "wan"});
+  options
+      .add("--codec-factor", factor, "side of a latent in pixels, for the codecs unshuffle and pca")
+      .range(int64_t{1}, kMostFactor)
+      .value("N");
+  options.add("--codec-channels", channels, "channels of a latent, for the codec pca")
+      .range(int64_t{1}, 3 * kMostFactor * kMostFactor)
+      .value("N");
+  options.add("--vae", vae, "Wan's VAE, a directory or file").value("PATH");
+  options.renamed("--encode", "--codec");
+  options.renamed("--factor", "--codec-factor");
+  options.renamed("--channels", "--codec-channels");
 }
 
 ClipEncoder::ClipEncoder(const EncodeOptions& options, std::unique_ptr<Codec> codec,

@@ -4,16 +4,14 @@
 #include <plugins/video/codec/codec.hpp>
 #include <plugins/video/packed/packed_writer.hpp>
 
+#include <lact/cli/options.hpp>
+
 #include <c10/core/Device.h>
 
 #include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>
-
-namespace CLI {
-class App;
-}
 
 namespace lact::video {
 
@@ -22,7 +20,7 @@ struct EncodeOptions {
   std::string type = "pixels", vae;
   int64_t factor = 2, channels = 16;
 
-  void declare(CLI::App& app);
+  void declare(cli::Options options);
   bool encodes() const { return type != "pixels"; }
   /// The codec has to be fitted to the clips before it can encode them.
   bool fits() const { return type == "pca"; }

@@ -2,6 +2,8 @@
 
 #include "captions.hpp"
 
+#include <plugins/video/packed/random_purposes.hpp>
+
 #include <lact/cli/run.hpp>
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
@@ -25,7 +27,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint64_t kValidationPurpose = 24;
 constexpr std::array<std::string_view, 30> kSuffixes{
     ".mp4", ".m4v", ".mov", ".3gp", ".webm", ".mkv",  ".avi", ".mpg",  ".mpeg",  ".m1v",
     ".m2v", ".vob", ".ts",  ".mts", ".m2ts", ".flv",  ".ogv", ".ogg",  ".wmv",   ".asf",
@@ -118,7 +119,7 @@ void choose_validation(std::vector<FilmFile>& films, double share,
   const auto all = static_cast<int64_t>(rest.size());
   auto count = static_cast<int64_t>(std::llround(share * static_cast<double>(all)));
   if (share > 0 && all > 1) count = std::max<int64_t>(count, 1);
-  for (const auto i : shuffled(all, count, random_stream(seed, kValidationPurpose, 0)))
+  for (const auto i : shuffled(all, count, random_stream(seed, kFilmSplit, 0)))
     rest[static_cast<size_t>(i)]->validation = true;
 }
 

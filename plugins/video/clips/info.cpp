@@ -16,9 +16,6 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/mean.h>
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -96,14 +93,16 @@ std::string ascii(const std::string& text) {
 
 class Info final : public plugin::Command {
  public:
-  void declare(CLI::App& app) override {
-    app.add_option("PATH", inputs_,
-                   "packed clips (a folder of lact-tokenize video, or one of its files), films or "
-                   "folders of films")
-        ->required();
-    app.add_option("--sheet", sheet_, "draw frames of some clips or films, as PNG, JPEG or WebP")
-        ->type_name("FILE");
-    app.add_flag("--no-check", no_check_, "do not compare packed clips with their checksums");
+  void declare(cli::Options options) override {
+    options
+        .add(
+            "PATH", inputs_,
+            "packed clips (a folder of lact-tokenize video, or one of its files), films or folders "
+            "of films")
+        .required();
+    options.add("--sheet", sheet_, "draw frames of some clips or films, as PNG, JPEG or WebP")
+        .value("FILE");
+    options.flag("--no-check", no_check_, "do not compare packed clips with their checksums");
   }
 
   void run(cli::Context& context) override {
@@ -251,7 +250,7 @@ class Info final : public plugin::Command {
                                             {"frames", 8, true},
                                             {"of each", 7, true},
                                             {"size", 11, true},
-                                            {"rate", 6, true},
+                                            {"fps", 6, true},
                                             {"seconds", 8, true},
                                             {"captions", 8, true},
                                             {"labels", 6, true},
@@ -280,7 +279,7 @@ class Info final : public plugin::Command {
                 {"longest", seen.longest},
                 {"width", seen.width},
                 {"height", seen.height},
-                {"rate", seen.rate},
+                {"fps", seen.rate},
                 {"seconds", seen.seconds},
                 {"captions", seen.captions},
                 {"labels", std::vector<std::string>(seen.labels.begin(), seen.labels.end())},

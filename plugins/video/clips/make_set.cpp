@@ -1,13 +1,12 @@
 #include "make_set.hpp"
 
+#include <plugins/video/packed/random_purposes.hpp>
+
 #include <lact/cli/bench.hpp>
 #include <lact/error.hpp>
 #include <lact/log.hpp>
 
 #include <ATen/Parallel.h>
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -18,7 +17,6 @@ namespace lact::video {
 namespace {
 
 constexpr std::array kSplits{"train", "validation"};
-constexpr uint64_t kTrainPurpose = 22, kValidationPurpose = 23;
 constexpr int64_t kMostClips = 64, kMostBytes = int64_t{1} << 28;  // in memory
 
 }  // namespace
@@ -30,32 +28,23 @@ uint64_t parse_shard_size(const std::string& text) {
   return static_cast<uint64_t>(bytes[0]);
 }
 
-void MadeSetOptions::declare(CLI::App& app) {
-  const char* group = "Output";
-  app.add_option("-o,--output", output, "folder for train.safetensors and validation.safetensors")
-      ->type_name("DIR")
-      ->required()
-      ->group(group);
-  app.add_option("--count", count, "clips to train on")
-      ->type_name("N")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
-      ->capture_default_str()
-      ->group(group);
-  app.add_option("--validation", validation, "clips for validation")
-      ->type_name("N")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 30))
-      ->capture_default_str()
-      ->group(group);
-  app.add_option("--rate", rate, "frames per second that the clips are said to have")
-      ->type_name("FPS")
-      ->check(CLI::Range(0.01, 1000.0))
-      ->capture_default_str()
-      ->group(group);
-  app.add_option("--shard-size", shard_size,
-                 "bytes of frames from which on a file is ended, with K, M or G")
-      ->type_name("BYTES")
-      ->capture_default_str()
-      ->group(group);
+void MadeSetOptions::declare(cli::Options options) {
+  options.add("-o,--output", output, "folder for train.safetensors and validation.safetensors")
+      .value("DIR")
+      .required();
+  options.add("--count", count, "number of clips for training").range(1, 1 << 30).value("N");
+  options.add("--validation-count", validation, "number of clips for validation")
+      .range(0, 1 << 30)
+      .value("N");
+  options.add("--fps", fps, "frames per second to record for the clips")
+      .range(0.01, 1000.0)
+      .value("FPS");
+  options
+      .add("--shard-size", shard_size,
+           "bytes of frames after which a new file is begun; K, M or G may follow")
+      .value("BYTES");
+  options.renamed("--validation", "--validation-count");
+  options.renamed("--rate", "--fps");
 }
 
 void make_set(const MadeSetOptions& options, int64_t width, int64_t height, const MakeClip& train,
@@ -65,10 +54,10 @@ void make_set(const MadeSetOptions& options, int64_t width, int64_t height, cons
   ClipFormat format;
   format.width = width;
   format.height = height;
-  format.rate = options.rate;
+  format.rate = options.fps;
   const std::array counts{options.count, options.validation};
   const std::array makers{&train, &validation};
-  const std::array purposes{kTrainPurpose, kValidationPurpose};
+  const std::array purposes{uint64_t{kMadeTraining}, uint64_t{kMadeValidation}};
   std::optional<ClipWriter> writers[2];
   cli::Progress progress("making", static_cast<double>(counts[0] + counts[1]), "clips");
   auto json = nlohmann::ordered_json::object();

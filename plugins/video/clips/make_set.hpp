@@ -5,24 +5,21 @@
 
 #include <plugins/video/packed/packed_writer.hpp>
 
+#include <lact/cli/options.hpp>
 #include <lact/cli/run.hpp>
 
 #include <cstdint>
 #include <functional>
 #include <string>
 
-namespace CLI {
-class App;
-}
-
 namespace lact::video {
 
-/// -o, --count, --validation, --rate, --shard-size.
+/// -o, --count, --validation-count, --fps, --shard-size.
 struct MadeSetOptions {
   std::string output, shard_size = "4G";
   int64_t count = 10000, validation = 500;
-  double rate = 10;
-  void declare(CLI::App& app);
+  double fps = 10;
+  void declare(cli::Options options);
 };
 
 /// What makes clip `number` of a stream of random numbers of its own (`purpose`).

@@ -13,10 +13,8 @@
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
 #include <lact/log.hpp>
+#include <lact/random.hpp>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -32,7 +30,6 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 constexpr std::array kSplits{"train", "validation"};
-constexpr uint64_t kSeed = 42;
 constexpr char kNoClip[] = "no clip for training can be made of these films";
 
 /// Of one split.
@@ -80,12 +77,15 @@ class Sink {
 
 class Pack final : public plugin::Command {
  public:
-  void declare(CLI::App& app) override {
-    app.add_option("FILE", inputs_, "films, folders with films, or - for one on stdin")->required();
-    declare_clips(app);
-    declare_words(app);
-    encode_.declare(app);
-    declare_output(app);
+  void declare(cli::Options options) override {
+    options.add("FILE", inputs_, "films, folders with films, or - for one film on stdin")
+        .required();
+    declare_clips(options.group("Clips"));
+    declare_captions(options.group("Captions and classes"));
+    encode_.declare(options.group("Latents"));
+    declare_output(options.group("Output"));
+    options.renamed("--rate", "--fps");
+    options.renamed("--validation", "--validation-share");
   }
 
   void run(cli::Context& context) override {
@@ -94,7 +94,7 @@ class Pack final : public plugin::Command {
     cli::stop_requested();  // from here on a signal leaves no half file
     const Skip skip = [this](const FilmFile* film, const Error& error) { pass_over(film, error); };
     films_ = find_films(inputs_, skip);
-    choose_validation(films_, validation_, globs_, context.seed.value_or(kSeed));
+    choose_validation(films_, validation_share_, globs_, context.seed.value_or(kDefaultSeed));
     describe(films_, captions_, label_from_, skip);
     if (films_.empty()) throw Error(Exit::data, kNoClip);
     if (std::all_of(films_.begin(), films_.end(), [](const auto& one) { return one.validation; }))
@@ -111,84 +111,65 @@ class Pack final : public plugin::Command {
   }
 
  private:
-  void declare_clips(CLI::App& app) {
-    const char* group = "Clips";
-    app.add_option("--size", size_,
-                   "pixels of the frames, N for squares: scaled until they cover it, and cut")
-        ->type_name("WxH")
-        ->capture_default_str()
-        ->group(group);
-    app.add_option("--rate", how_.rate, "frames per second; those nearest in time are taken")
-        ->type_name("FPS")
-        ->check(CLI::Range(0.01, 1000.0))
-        ->capture_default_str()
-        ->group(group);
-    app.add_option("--frames", how_.frames, "frames of a clip; 0: each shot is a clip")
-        ->type_name("N")
-        ->check(CLI::Range(int64_t{0}, int64_t{1} << 20))
-        ->capture_default_str()
-        ->group(group);
-    app.add_option("--stride", how_.stride,
-                   "frames from the beginning of a clip to that of the next; 0: as --frames")
-        ->type_name("N")
-        ->check(CLI::Range(int64_t{0}, int64_t{1} << 20))
-        ->capture_default_str()
-        ->group(group);
-    app.add_option("--min-frames", how_.at_least,
-                   "with --frames 0: shots with fewer frames are left out")
-        ->type_name("N")
-        ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
-        ->capture_default_str()
-        ->group(group);
-    app.add_option("--cut", how_.threshold,
-                   "how unlike its predecessor a frame is that begins a shot, beyond three times "
-                   "what is usual; 0: films are one shot")
-        ->type_name("THRESHOLD")
-        ->check(CLI::Range(0.0, 10.0))
-        ->capture_default_str()
-        ->group(group);
+  void declare_clips(cli::Options options) {
+    options
+        .add("--size", size_,
+             "size of the frames in pixels; films are scaled to cover it and cropped")
+        .value("WxH|N");
+    options.add("--fps", how_.rate, "frames per second; the nearest frames in time are taken")
+        .range(0.01, 1000.0)
+        .value("FPS");
+    options.add("--frames", how_.frames, "frames per clip; 0: each shot is one clip")
+        .range(0, 1 << 20)
+        .value("N");
+    options
+        .add("--stride", how_.stride,
+             "frames from the start of one clip to the start of the next; 0: as --frames")
+        .range(0, 1 << 20)
+        .value("N");
+    options.add("--min-frames", how_.at_least, "with --frames 0: leave out shots with fewer frames")
+        .range(1, 1 << 20)
+        .value("N");
+    options
+        .add("--cut", how_.threshold,
+             "a frame begins a new shot where it differs from its predecessor by more than this, "
+             "and "
+             "by three times what is usual; 0: never")
+        .range(0.0, 10.0)
+        .value("THRESHOLD");
   }
 
-  void declare_words(CLI::App& app) {
-    const char* group = "Captions and classes";
-    app.add_option("--captions", captions_,
-                   "a CSV table: file, caption and, if wanted, label; other films have captions in "
-                   "text files beside them (FILM.txt)")
-        ->type_name("FILE")
-        ->group(group);
-    app.add_option("--label-from", label_from_,
-                   "what the label is: none (the table's), folder (name of the film's), caption")
-        ->type_name("WHAT")
-        ->check(CLI::IsMember({"none", "folder", "caption"}))
-        ->capture_default_str()
-        ->group(group);
+  void declare_captions(cli::Options options) {
+    options
+        .add("--captions", captions_,
+             "CSV table with the columns file, caption and, optionally, label; films that it does "
+             "not name take a text file beside them (FILM.txt)")
+        .value("FILE");
+    options
+        .add("--label-from", label_from_,
+             "source of the label: none (the table's), folder (name of the film's), caption")
+        .words({"none", "folder", "caption"});
   }
 
-  void declare_output(CLI::App& app) {
-    const char* group = "Output";
-    app.add_option("-o,--output", output_,
-                   "folder for train.safetensors and validation.safetensors")
-        ->type_name("DIR")
-        ->required()
-        ->group(group);
-    app.add_option("--validation", validation_, "share of films kept for validation, 0 to 1")
-        ->type_name("FRACTION")
-        ->check(CLI::Range(0.0, 1.0))
-        ->group(group);
-    app.add_option("--validation-files", globs_,
-                   "films that are for validation; the pattern is matched with the path and with "
-                   "the name alone")
-        ->type_name("GLOB")
-        ->group(group);
-    app.add_option("--shard-size", shard_size_,
-                   "bytes of frames from which on a file is ended, with K, M or G")
-        ->type_name("BYTES")
-        ->capture_default_str()
-        ->group(group);
-    app.add_flag("--strict", strict_,
-                 "end at the first film or folder that cannot be used; without it such ones are "
-                 "skipped, or used as far as they go, and counted")
-        ->group(group);
+  void declare_output(cli::Options options) {
+    options.add("-o,--output", output_, "folder for train.safetensors and validation.safetensors")
+        .value("DIR")
+        .required();
+    options
+        .add("--validation-share", validation_share_, "fraction of films held out for validation")
+        .range(0.0, 1.0)
+        .value("FRACTION");
+    options
+        .add("--validation-files", globs_,
+             "hold out films whose path or name matches for validation")
+        .value("GLOB");
+    options
+        .add("--shard-size", shard_size_,
+             "bytes of frames after which a new file is begun; K, M or G may follow")
+        .value("BYTES");
+    options.flag("--strict", strict_,
+                 "fail at the first film or folder that cannot be used, instead of skipping it or "
+                 "using what is sound");
   }
 
   using Take = std::function<void(const FilmFile&, ClipPiece&&)>;
@@ -253,9 +234,9 @@ class Pack final : public plugin::Command {
   /// Principal components of the clips that are trained on.
   std::unique_ptr<Codec> fit(const cli::Context& context) {
     if (std::any_of(films_.begin(), films_.end(), [](const auto& one) { return one.path == "-"; }))
-      throw Error(Exit::usage, "--encode pca reads films twice, which stdin does not allow");
+      throw Error(Exit::usage, "--codec pca reads films twice, which stdin does not allow");
     if (how_.width % encode_.factor != 0 || how_.height % encode_.factor != 0)
-      throw Error(Exit::usage, "--size ", size_, ": expected multiples of --factor ",
+      throw Error(Exit::usage, "--size ", size_, ": expected multiples of --codec-factor ",
                   encode_.factor);
     std::vector<const FilmFile*> films;
     for (const auto& film : films_)
@@ -320,7 +301,7 @@ class Pack final : public plugin::Command {
 
   std::vector<std::string> inputs_, globs_;
   std::string output_, size_ = "64", captions_, label_from_ = "none", shard_size_ = "4G";
-  double validation_ = 0;
+  double validation_share_ = 0;
   bool strict_ = false;
   CutSettings how_;
   EncodeOptions encode_;

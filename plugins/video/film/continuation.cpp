@@ -3,6 +3,7 @@
 #include <plugins/common/media/quality.hpp>
 #include <plugins/video/codec/packed_codec.hpp>
 #include <plugins/video/packed/packed_clips.hpp>
+#include <plugins/video/packed/random_purposes.hpp>
 
 #include <lact/error.hpp>
 #include <lact/random.hpp>
@@ -15,7 +16,6 @@ namespace {
 
 using at::Tensor;
 
-constexpr uint64_t kClipNoise = 10;  // the purpose of its streams
 constexpr int64_t kSsimWindow = 11;
 
 /// Normal noise of a chunk for each clip: [B, f, c, h, w].
@@ -149,19 +149,19 @@ std::vector<ChunkScore> continue_clips(const LoadedVideo& loaded, const ClipBatc
   Rollout past(loaded.model, options.film, prompt, negative);
   DecoderMemory seen;
   std::vector<Tensor> shown;
-  const auto given = static_cast<size_t>(options.given);
-  for (size_t c = 0; c < given; ++c) {
+  const auto context = static_cast<size_t>(options.context);
+  for (size_t c = 0; c < context; ++c) {
     past.learn(truth.latents[c]);
     shown.push_back(loaded.codec->decode(truth.latents[c], seen));
   }
-  const auto last = truth.video[given - 1].slice(2, -1);
-  for (size_t c = given; c < scores.size(); ++c)
+  const auto last = truth.video[context - 1].slice(2, -1);
+  for (size_t c = context; c < scores.size(); ++c)
     scores[c].repeated.add(last.expand_as(truth.video[c]), truth.video[c]);
   for (const uint64_t seed : options.seeds) {
     auto film = past;
     auto memory = seen;
     const bool keep = made != nullptr && seed == options.seeds.front();
-    for (size_t c = given; c < scores.size(); ++c) {
+    for (size_t c = context; c < scores.size(); ++c) {
       const auto noise = noise_for(clips, seed, static_cast<int64_t>(c), truth.latents[c]);
       const auto chunk = film.make(noise, step);
       const auto video = loaded.codec->decode(chunk, memory);

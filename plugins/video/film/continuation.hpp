@@ -1,8 +1,8 @@
 #pragma once
-// How far a continuation stays like the real one: clips of which the first chunks are given.
+// How far a continuation stays like the real one: clips of which the first chunks are context.
 
 #include "film.hpp"
-#include "sources.hpp"
+#include "sampling_options.hpp"
 
 #include <plugins/video/packed/packed_clips.hpp>
 
@@ -43,7 +43,7 @@ class Likeness {
 };
 
 struct ChunkScore {
-  Likeness ours, repeated;  ///< repeated: the last given picture, again and again
+  Likeness ours, repeated;  ///< repeated: the last context frame, again and again
   double velocity = 0;      ///< squared error of velocities, summed
   double velocities = 0;
   void add(const ChunkScore& other);
@@ -51,7 +51,7 @@ struct ChunkScore {
 
 struct ContinuationOptions {
   FilmOptions film;
-  int64_t given = 1;                   ///< chunks
+  int64_t context = 1;                 ///< chunks
   std::vector<uint64_t> seeds = {42};  ///< each continues anew
 };
 
@@ -60,7 +60,7 @@ constexpr double kVelocityTime = 0.9;
 
 /// Continues the clips and compares, chunk by chunk; `clips` are their numbers, which noise follows
 /// from. Texts [B, l, text_dim] as Rollout. `made`, if given, receives what the first seed made:
-/// [B, 3, F, H, W], the given frames before it. `step` hears of each step of the sampler.
+/// [B, 3, F, H, W], the context before it. `step` hears of each step of the sampler.
 std::vector<ChunkScore> continue_clips(const LoadedVideo& loaded, const ClipBatch& batch,
                                        const std::vector<int64_t>& clips, const at::Tensor& prompt,
                                        const at::Tensor& negative,

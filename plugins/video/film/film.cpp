@@ -1,16 +1,17 @@
 #include "film.hpp"
 
+#include <plugins/video/packed/random_purposes.hpp>
 #include <plugins/video/train/noise.hpp>
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
+#include <lact/io/json.hpp>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <nlohmann/json.hpp>
 
-#include <type_traits>
 #include <utility>
 
 namespace lact::video {
@@ -18,7 +19,6 @@ namespace {
 
 using at::Tensor;
 
-constexpr uint64_t kNoise = 9;  // the purpose of its streams
 constexpr int64_t kLargestSide = 1 << 16, kMostChunks = int64_t{1} << 40;
 
 /// [B, f, c, h, w] <-> [B, c, f, h, w]
@@ -36,12 +36,12 @@ std::vector<int64_t> chunk_shape(const Config& config, const Codec& codec, int64
       !fits(width, config.patch_size[2]) || !fits(height, config.patch_size[1]))
     throw Error(Exit::usage, "frames of ", width, " x ", height, ": this model makes multiples of ",
                 factor * config.patch_size[2], " x ", factor * config.patch_size[1],
-                "; give --width and --height");
+                "; give --size");
   return {1, config.chunk_frames, config.in_dim, height / factor, width / factor};
 }
 
 Tensor chunk_noise(uint64_t seed, int64_t chunk, at::IntArrayRef shape) {
-  return normal_noise(random_stream(seed, kNoise, chunk), shape);
+  return normal_noise(random_stream(seed, kFilmNoise, chunk), shape);
 }
 
 // --- in latents ----------------------------------------------------------------------------------
@@ -212,61 +212,25 @@ Tensor Film::frames(const Tensor& latents) {
 
 namespace {
 
-using nlohmann::json;
-
 Tensor on_host(const Tensor& x) {
   return x.detach().to(at::kCPU).contiguous();
 }
 
-/// Tensors below a prefix, which is taken off.
-std::map<std::string, Tensor> below(const io::State& state, const std::string& prefix) {
-  std::map<std::string, Tensor> some;
-  for (const auto& [name, x] : state.tensors)
-    if (name.starts_with(prefix)) some[name.substr(prefix.size())] = x;
-  return some;
-}
-
-template <class T>
-T value(const json& values, const char* key, T low, T high) {
-  const auto found = values.find(key);
-  const bool is = found != values.end() && (std::is_unsigned_v<T>   ? found->is_number_unsigned()
-                                            : std::is_integral_v<T> ? found->is_number_integer()
-                                                                    : found->is_number());
-  if (!is) throw Error(Exit::data, "state: film: ", key, ": expected a number");
-  const auto out = found->get<T>();
-  if (!(out >= low && out <= high))
-    throw Error(Exit::data, "state: film: ", key, ": cannot be ", found->dump());
-  return out;
-}
-
-std::string word(const json& values, const char* key) {
-  const auto found = values.find(key);
-  if (found == values.end() || !found->is_string())
-    throw Error(Exit::data, "state: film: ", key, ": expected a word");
-  return found->get<std::string>();
-}
-
-FilmOptions options_of(const json& values) {
+FilmOptions options_of(io::JsonObject& values) {
   FilmOptions options;
-  options.sampler = word(values, "sampler");
-  if (options.sampler != "unipc" && options.sampler != "euler")
-    throw Error(Exit::data, "state: film: sampler: expected unipc or euler");
-  options.steps = value<int64_t>(values, "steps", 1, 1000);
-  options.shift = value<double>(values, "shift", 1e-3, 1e3);
-  options.guidance = value<double>(values, "guidance", -1e3, 1e3);
-  options.seed = value<uint64_t>(values, "seed", 0, ~uint64_t{0});
+  options.sampler = values.word("sampler", {"unipc", "euler"});
+  options.steps = values.whole("steps", 1, 1000);
+  options.shift = values.number("shift", 1e-3, 1e3);
+  options.guidance = values.number("guidance", -1e3, 1e3);
+  options.seed = values.unsigned_whole("seed");
   return options;
 }
 
 Tensor text_of(const io::State& state, const std::string& name, const Config& config) {
-  const auto& x = state.tensor(name);
-  const bool fits = x.dim() == 3 && x.size(0) == 1 && x.size(1) >= 1 &&
-                    x.size(1) <= config.text_len && x.size(2) == config.text_dim &&
-                    x.is_floating_point();
-  if (!fits || !x.isfinite().all().item<bool>())
-    throw Error(Exit::data, "state: tensor ", name,
-                ": expected a prompt's [1, <= ", config.text_len, ", ", config.text_dim,
-                "], found ", x.sizes());
+  const auto x = state.tensor(name, {1, -1, config.text_dim}, {});
+  if (x.size(1) < 1 || x.size(1) > config.text_len)
+    throw Error(Exit::data, state.name, ": tensor ", name, ": expected 1 to ", config.text_len,
+                " rows, found ", x.size(1));
   return x;
 }
 
@@ -274,21 +238,13 @@ Tensor text_of(const io::State& state, const std::string& name, const Config& co
 DecoderMemory decoder_of(const io::State& state, const Codec& codec, int64_t latents, int64_t h,
                          int64_t w, at::Device device) {
   const std::string prefix = "decoder.";
-  const auto stored = below(state, prefix);
   const auto expected = codec.remembered(latents, h, w);
+  for (const auto& [name, x] : state.tensors)
+    if (name.starts_with(prefix) && expected.count(name.substr(prefix.size())) == 0)
+      throw Error(Exit::data, state.name, ": tensor ", name, ": the model's decoder has none");
   DecoderMemory memory;
-  for (const auto& [key, x] : stored)
-    if (expected.count(key) == 0)
-      throw Error(Exit::data, "state: tensor ", prefix, key, ": the model's decoder has none");
-  for (const auto& [key, shape] : expected) {
-    const auto& x = state.tensor(prefix + key);
-    if (x.sizes() != at::IntArrayRef(shape) || !x.is_floating_point())
-      throw Error(Exit::data, "state: tensor ", prefix, key, ": expected numbers of shape ",
-                  at::IntArrayRef(shape), ", found ", x.dtype().name(), " ", x.sizes());
-    if (!x.isfinite().all().item<bool>())
-      throw Error(Exit::data, "state: tensor ", prefix, key, ": not finite");
-    memory[key] = x.to(device);
-  }
+  for (const auto& [key, shape] : expected)
+    memory[key] = state.tensor(prefix + key, shape, {}).to(device);
   return memory;
 }
 
@@ -303,17 +259,13 @@ std::string config_hash(const Config& config) {
 
 void check_owner(const io::State& state, const std::string& model_hash, const Config& config,
                  const Codec& codec) {
-  const auto found = state.metadata.find("modality");
-  if (found == state.metadata.end() || found->second != "video")
-    throw Error(Exit::data, "state: not a film: its modality is ",
-                found == state.metadata.end() ? "missing" : found->second);
-  if (state.value("model") != model_hash)
-    throw Error(Exit::data, "state: belongs to another model; give the --model that made it");
+  state.check_owner("video", model_hash);
   if (state.value("config") != config_hash(config))
-    throw Error(Exit::data, "state: was made with another config.json of this model; give that");
+    throw Error(Exit::data, state.name,
+                ": was made with another config.json of this model; give that");
   const auto vae = state.metadata.find("vae");
   if ((vae != state.metadata.end() ? vae->second : "") != codec.identity())
-    throw Error(Exit::data, "state: was made with another VAE; give the --vae that made it");
+    throw Error(Exit::data, state.name, ": was made with another VAE; give the --vae that made it");
 }
 
 }  // namespace
@@ -337,37 +289,40 @@ io::State Film::save(const std::string& model_hash) const {
       {"guidance", options.guidance}, {"seed", options.seed},   {"width", film.width},
       {"height", film.height},        {"chunks", film.chunks},
   };
-  state.metadata = {{"modality", "video"},
-                    {"model", model_hash},
-                    {"config", config_hash(film.model.config())},
-                    {"chunks", std::to_string(film.chunks)},
-                    {"frames", std::to_string(shown())},
-                    {"film", values.dump()}};
+  state.metadata = {{"config", config_hash(film.model.config())}, {"film", values.dump()}};
+  state.set_owner("video", model_hash);
+  state.set_count("chunks", film.chunks);
+  state.set_count("frames", shown());
   if (!film.codec.identity().empty()) state.metadata["vae"] = film.codec.identity();
   return state;
 }
 
 Film::Film(const VideoModel& model, const Codec& codec, const io::State& state,
-           const std::string& name, const std::string& model_hash) try {
+           const std::string& model_hash) {
   check_owner(state, model_hash, model.config(), codec);
-  const auto values = io::parse_json(state.value("film"), "state: film");
+  const auto parsed = io::parse_json(state.value("film"), state.name + ": film");
+  io::JsonObject values(parsed, state.name + ": film");
   const auto options = options_of(values);
   const auto& config = model.config();
   const bool guided = options.guidance != 1;
-  impl_ = std::make_shared<Impl>(model, codec, options, text_of(state, "prompt", config),
-                                 guided ? text_of(state, "negative", config) : Tensor(),
-                                 value<int64_t>(values, "width", 1, kLargestSide),
-                                 value<int64_t>(values, "height", 1, kLargestSide));
-  impl_->chunks = value<int64_t>(values, "chunks", 0, kMostChunks);
+  const int64_t width = values.whole("width", 1, kLargestSide);
+  const int64_t height = values.whole("height", 1, kLargestSide);
+  try {
+    chunk_shape(config, codec, width, height);
+  } catch (const Error& error) {
+    throw Error(Exit::data, state.name, ": ", error.what());
+  }
+  impl_ =
+      std::make_shared<Impl>(model, codec, options, text_of(state, "prompt", config),
+                             guided ? text_of(state, "negative", config) : Tensor(), width, height);
+  impl_->chunks = values.whole("chunks", 0, kMostChunks);
   const char* prefixes[] = {"prompt.", "negative."};
   auto& branches = impl_->past.branches_;
   for (size_t i = 0; i < branches.size(); ++i)
-    branches[i].memory = memory_from(state.tensors, prefixes[i], model, impl_->chunks);
+    branches[i].memory = memory_from(state, prefixes[i], model, impl_->chunks);
   const auto& shape = impl_->shape;
   impl_->decoder =
       decoder_of(state, codec, impl_->chunks * shape[1], shape[3], shape[4], model.device());
-} catch (const Error& error) {
-  throw Error(error.code() == Exit::usage ? Exit::data : error.code(), name, ": ", error.what());
 }
 
 }  // namespace lact::video

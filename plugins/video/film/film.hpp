@@ -70,8 +70,8 @@ class Film {
   Film(const VideoModel& model, const Codec& codec, const FilmOptions& options,
        const at::Tensor& prompt, const at::Tensor& negative, int64_t width, int64_t height);
   /// Goes on from a state as if nobody had stopped.
-  /// Errors   65 naming `name`: of another model (`model_hash`), configuration or VAE, malformed
-  Film(const VideoModel& model, const Codec& codec, const io::State& state, const std::string& name,
+  /// Errors   65 if it is of another model (`model_hash`), configuration or VAE, or malformed
+  Film(const VideoModel& model, const Codec& codec, const io::State& state,
        const std::string& model_hash);
 
   /// A branch: what follows is made otherwise. Undefined prompts stay.

@@ -4,46 +4,39 @@
 #include "film.hpp"
 #include "frame_source.hpp"
 #include "given.hpp"
-#include "sources.hpp"
+#include "sampling_options.hpp"
 
+#include <plugins/common/commands/state_options.hpp>
 #include <plugins/common/media/frame_sink.hpp>
+#include <plugins/common/media/size.hpp>
 #include <plugins/video/commands.hpp>
 
-#include <lact/cli/inspect_state.hpp>
 #include <lact/error.hpp>
 #include <lact/io/closed_pipe.hpp>
 #include <lact/log.hpp>
 #include <lact/ops/ceiling.hpp>
+#include <lact/random.hpp>
+#include <lact/stopwatch.hpp>
 
 #include <ATen/TensorOperators.h>
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <chrono>
 #include <cstdio>
-#include <cstring>
 #include <exception>
 #include <filesystem>
 #include <functional>
 #include <limits>
 #include <optional>
+#include <tuple>
+#include <utility>
 
 namespace lact::video {
 namespace {
 
 using at::Tensor;
-using Clock = std::chrono::steady_clock;
 
-constexpr uint64_t kUsualSeed = 42;
 constexpr int kDigits = 5;  // of a frame's file, however long the film gets
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 /// A signal in the middle of a chunk, or an output that failed.
 struct Stopped {};
@@ -113,34 +106,44 @@ class Outputs {
 
 /// What was done, for --json.
 struct Report {
-  int64_t given = 0, made = 0, chunks = 0;  // frames, frames, chunks made
-  double seconds = 0, longest = 0;          // of chunks
+  int64_t context = 0, made = 0, chunks = 0;  // frames, frames, chunks made
+  double seconds = 0, longest = 0;            // of chunks
 };
 
 class Generate final : public plugin::Command {
  public:
-  void declare(CLI::App& app) override {
-    declare_input(app);
-    sampling_.declare(app);
-    declare_film(app);
-    declare_state(app);
+  void declare(cli::Options options) override {
+    auto model = options.group("Model");
+    model.add("--model", model_, "model directory, run directory, or a tensor file")
+        .value("DIR|FILE");
+    extras_.declare(model);
+    declare_input(options.group("Input"));
+    sampling_.declare(options.group("Sampling"));
+    declare_film(options.group("Film"));
+    state_options_.declare(options.group("States"),
+                           "continue from this state as if never interrupted; other prompts, "
+                           "sampling or --seed make it a branch",
+                           "write everything that the next chunk depends on, at the end");
+    options.renamed("--width", "--size");
+    options.renamed("--height", "--size");
+    options.renamed("--frames-limit", "--max-frames");
   }
 
   void run(cli::Context& context) override {
-    if (!inspect_.empty()) return cli::out(cli::inspect_state(inspect_, context.json));
+    if (state_options_.inspect(context)) return;
     check_options(context);
-    if (!state_file_.empty()) read_state();
+    if (state_options_.loads()) read_state();
+    if (!size_text_.empty()) size_ = media::parse_size(size_text_, "--size");
     const auto checkpoint = io::Checkpoint::open(model_);
     auto config = Config::of(checkpoint);
     check_prompts(config);
-    if (width_) config.width = *width_;
-    if (height_) config.height = *height_;
-    const auto dtype = products(context, config);
+    if (size_) std::tie(config.width, config.height) = *size_;
+    const auto dtype = commands::product_type(context, usual_dtype(context.dtype, config), state_);
     Texts texts;
-    if (Surroundings::has_encoder(config)) texts = embed(config, nullptr, context);
-    const auto loaded = surroundings_.load(checkpoint, config, context.device, dtype);
-    if (!Surroundings::has_encoder(config)) texts = embed(config, &loaded.model, context);
-    if (state_ || !save_state_.empty()) hash_ = checkpoint.hash();
+    if (ModelExtras::has_encoder(config)) texts = embed(config, nullptr, context);
+    const auto loaded = extras_.load(checkpoint, config, context.device, dtype);
+    if (!ModelExtras::has_encoder(config)) texts = embed(config, &loaded.model, context);
+    if (state_ || state_options_.saves()) hash_ = checkpoint.hash();
     auto film = state_ ? continued(loaded, texts, context) : begun(loaded, texts, context);
     make(loaded, film, context);
   }
@@ -148,83 +151,51 @@ class Generate final : public plugin::Command {
  private:
   // --- options -----------------------------------------------------------------------------------
 
-  void declare_input(CLI::App& app) {
-    app.add_option("--model", model_, "model directory, run directory, or a tensor file")
-        ->type_name("DIR|FILE")
-        ->group("Model");
-    surroundings_.declare(app);
-    const char* group = "Input";
-    app.add_option("-p,--prompt", prompt_, "what is to be seen")->type_name("TEXT")->group(group);
-    app.add_option("--class", class_, "what is to be seen, of a model that knows classes")
-        ->type_name("NAME")
-        ->group(group);
-    app.add_option("--negative", negative_,
-                   "what is not to be seen, under guidance; default: nothing said")
-        ->type_name("TEXT")
-        ->group(group);
-    app.add_option("--frames", frames_,
-                   "frames that the film goes on from: a film, an image, or a folder of numbered "
-                   "images; whole chunks of them are read")
-        ->type_name("PATH")
-        ->group(group);
-    app.add_option("--frames-limit", frames_limit_, "read at most so many frames")
-        ->check(CLI::Range(int64_t{1}, std::numeric_limits<int64_t>::max()))
-        ->type_name("N")
-        ->group(group);
+  void declare_input(cli::Options options) {
+    options.add("-p,--prompt", prompt_, "description of the film").value("TEXT");
+    options.add("--class", class_, "class of the film, for a model of classes").value("NAME");
+    options
+        .add("--negative", negative_, "what guidance moves away from (default: the empty prompt)")
+        .value("TEXT");
+    options
+        .add("--frames", frames_,
+             "frames to continue: a film, an image, or a folder of numbered images; whole chunks "
+             "are "
+             "read")
+        .value("PATH");
+    options.add("--max-frames", max_frames_, "read at most N of --frames").at_least(1).value("N");
   }
 
-  void declare_film(CLI::App& app) {
-    const char* group = "Film";
-    const auto side = CLI::Range(int64_t{1}, int64_t{1} << 16);
-    app.add_option("-n,--n-frames", wanted_,
-                   "frames to make, rounded up to whole chunks; 0: only read; -1: until stopped")
-        ->check(CLI::Range(int64_t{-1}, int64_t{1} << 40))
-        ->capture_default_str()
-        ->type_name("N")
-        ->group(group);
-    app.add_option("--width", width_, "of a frame; default: as the model was trained")
-        ->check(side)
-        ->group(group);
-    app.add_option("--height", height_, "of a frame; default: as the model was trained")
-        ->check(side)
-        ->group(group);
-    app.add_option("--fps", rate_, "frames per second of a film; default: as the model says")
-        ->check(CLI::Range(0.1, 1000.0))
-        ->group(group);
-    app.add_flag("--echo", echo_, "show the frames of --frames too, as the model has them")
-        ->group(group);
-    app.add_option("-o,--output", outputs_,
-                   "folder of numbered .png, a pattern (a-%05d.png), .mp4 or .webm film, - for raw "
-                   "RGB frames on stdout, .png for a sheet of all; can be repeated")
-        ->type_name("PATH")
-        ->group(group);
-  }
-
-  void declare_state(CLI::App& app) {
-    const char* group = "States";
-    app.add_option("--state", state_file_,
-                   "go on from this state, as if nobody had stopped; other prompts, sampling or "
-                   "--seed branch off")
-        ->type_name("FILE")
-        ->group(group);
-    app.add_option("--save-state", save_state_, "write all that the next chunk needs, at the end")
-        ->type_name("FILE")
-        ->group(group);
-    app.add_option("--inspect-state", inspect_, "print what a state holds, and end")
-        ->type_name("FILE")
-        ->group(group);
+  void declare_film(cli::Options options) {
+    options
+        .add("-n,--n-frames", wanted_,
+             "frames to generate, rounded up to whole chunks; 0: only read; -1: until stopped")
+        .range(int64_t{-1}, int64_t{1} << 40)
+        .value("N");
+    options.add("--size", size_text_, "size of the frames (default: as the model was trained)")
+        .value("WxH|N");
+    options.add("--fps", fps_, "frames per second of the film (default: as the model says)")
+        .range(0.1, 1000.0);
+    options.flag("--echo", echo_,
+                 "write the frames of --frames, too, as the model reconstructs them");
+    options
+        .add("-o,--output", outputs_,
+             "folder of numbered .png files, a pattern (a-%05d.png), a .mp4 or .webm film, - for "
+             "raw "
+             "RGB frames on stdout, or one .png: a contact sheet of all frames")
+        .value("PATH");
   }
 
   void check_options(const cli::Context& context) const {
     if (model_.empty()) throw Error(Exit::usage, "--model is required");
     if (prompt_ && class_) throw Error(Exit::usage, "--prompt and --class exclude each other");
-    if (outputs_.empty() && save_state_.empty())
+    if (outputs_.empty() && !state_options_.saves())
       throw Error(Exit::usage, "nothing to do: give --output, or --save-state");
-    if (frames_.empty() && (frames_limit_ || echo_))
-      throw Error(Exit::usage, "--frames-limit, --echo: need --frames");
-    if (wanted_ == 0 && frames_.empty() && state_file_.empty())
+    if (frames_.empty() && (max_frames_ || echo_))
+      throw Error(Exit::usage, "--max-frames, --echo: need --frames");
+    if (wanted_ == 0 && frames_.empty() && !state_options_.loads())
       throw Error(Exit::usage, "-n 0 makes nothing, and there are no --frames to read");
-    int streams = context.json + (save_state_ == "-");
+    int streams = context.json + (state_options_.saves_to_stdout());
     for (const auto& output : outputs_) {
       media::FrameSink::check(output);
       streams += output == "-";
@@ -234,17 +205,9 @@ class Generate final : public plugin::Command {
     }
     if (streams > 1)
       throw Error(Exit::usage, "--output, --save-state, --json: only one of them has stdout");
-    if (wanted_ < 0 && save_state_ == "-")
+    if (wanted_ < 0 && state_options_.saves_to_stdout())
       throw Error(Exit::usage, "-n -1 has no end at which --save-state - could be written");
-    check_folder();
-  }
-
-  /// Better said now than after an hour.
-  void check_folder() const {
-    auto folder = std::filesystem::path(save_state_).parent_path();
-    if (folder.empty()) folder = ".";
-    if (!save_state_.empty() && save_state_ != "-" && ::access(folder.c_str(), W_OK | X_OK) != 0)
-      throw Error(Exit::cannot_create, save_state_, ": ", std::strerror(errno));
+    state_options_.check_folder();
   }
 
   void check_prompts(const Config& config) const {
@@ -262,31 +225,20 @@ class Generate final : public plugin::Command {
   // --- making ready ------------------------------------------------------------------------------
 
   void read_state() {
-    state_ = io::load_state(state_file_);
+    state_ = state_options_.load();
     const auto found = state_->metadata.find("reading");
     if (found == state_->metadata.end()) return;
-    reading_ = Reading::from_json(found->second, state_file_ + ": state: reading");
+    reading_ = Reading::from_json(found->second, state_->name + ": reading");
     if (frames_.empty())
-      throw Error(Exit::usage, state_file_, ": was saved when ", reading_->frames,
+      throw Error(Exit::usage, state_->name, ": was saved when ", reading_->frames,
                   " frames of --frames were read: give the same --frames again, to go on there");
-  }
-
-  /// A state goes on in the type it was computed in.
-  at::ScalarType products(const cli::Context& context, const Config& config) const {
-    if (!state_ || context.dtype != "auto")
-      return ops::resolve_dtype(usual_dtype(context.dtype, config), context.device);
-    const auto found = state_->metadata.find("dtype");
-    if (found != state_->metadata.end())
-      for (const auto type : {at::kFloat, at::kBFloat16})
-        if (found->second == ops::dtype_name(type)) return type;
-    throw Error(Exit::data, state_file_, ": state: dtype: expected float32 or bfloat16");
   }
 
   /// Of a state's prompts, only those that are given.
   Texts embed(const Config& config, const VideoModel* model, const cli::Context& context) const {
     const auto one = [&](const std::optional<std::string>& text) {
       if (state_ && !text) return Tensor();
-      return surroundings_.embed(config, model, {text.value_or("")}, context.device);
+      return extras_.embed(config, model, {text.value_or("")}, context.device);
     };
     return {one(class_ ? class_ : prompt_), one(negative_)};
   }
@@ -294,19 +246,18 @@ class Generate final : public plugin::Command {
   Film begun(const LoadedVideo& loaded, const Texts& texts, const cli::Context& context) const {
     const auto& config = loaded.model.config();
     if (config.width < 1 || config.height < 1)
-      throw Error(Exit::usage, model_, ": does not say how large its frames are; give --width and ",
-                  "--height");
+      throw Error(Exit::usage, model_, ": does not say how large its frames are; give --size");
     const int64_t tokens = chunk_tokens(loaded, config.width, config.height);
     auto options = sampling_.over(SamplingOptions::usual(config, tokens), config, tokens);
-    options.seed = context.seed.value_or(kUsualSeed);
+    options.seed = context.seed.value_or(kDefaultSeed);
     return {loaded.model,   *loaded.codec, options,      texts.prompt,
             texts.negative, config.width,  config.height};
   }
 
   Film continued(const LoadedVideo& loaded, const Texts& texts, const cli::Context& context) const {
-    Film film(loaded.model, *loaded.codec, *state_, state_file_, hash_);
-    if ((width_ && *width_ != film.width()) || (height_ && *height_ != film.height()))
-      throw Error(Exit::usage, "--width, --height: the film of ", state_file_, " has frames of ",
+    Film film(loaded.model, *loaded.codec, *state_, hash_);
+    if (size_ && *size_ != std::pair{film.width(), film.height()})
+      throw Error(Exit::usage, "--size: the film of ", state_->name, " has frames of ",
                   film.width(), " x ", film.height());
     const bool branches =
         sampling_.given() || context.seed || texts.prompt.defined() || texts.negative.defined();
@@ -326,7 +277,7 @@ class Generate final : public plugin::Command {
     Report report;
     cli::stop_requested();  // from here on a signal is heard
     bool finished = true;
-    const double rate = rate_.value_or(loaded.model.config().rate);
+    const double rate = fps_.value_or(loaded.model.config().rate);
     if (!frames_.empty() && !reading_) reading_.emplace();
     const io::ClosedPipeThrows kept;
     Outputs outputs;
@@ -339,7 +290,7 @@ class Generate final : public plugin::Command {
       finished = false;
     }
     outputs.finish();
-    if (!save_state_.empty()) save(loaded, film);
+    if (state_options_.saves()) save(loaded, film);
     outputs.rethrow();
     tell(film, report, rate, context.json);
     if (!finished) throw cli::Interrupted();
@@ -353,11 +304,11 @@ class Generate final : public plugin::Command {
       cli::Progress progress("reading", 0, "frames");
       left = give_frames(
           film, *loaded.codec, loaded.model.config().chunk_frames, loaded.model.device(), source,
-          frames_limit_.value_or(std::numeric_limits<int64_t>::max()), *reading_,
+          max_frames_.value_or(std::numeric_limits<int64_t>::max()), *reading_,
           [&](const Tensor& frames) {
-            report.given += frames.size(0);
+            report.context += frames.size(0);
             outputs.show(frames);
-            progress.set(static_cast<double>(report.given));
+            progress.set(static_cast<double>(report.context));
           },
           poll);
     }
@@ -367,7 +318,7 @@ class Generate final : public plugin::Command {
       throw Error(Exit::data, frames_, ": ", left, " frames do not fill a chunk of ",
                   film.frames_of(1));
     reading_.reset();
-    log::info("read ", report.given, " frames",
+    log::info("read ", report.context, " frames",
               left > 0 ? concat("; the last ", left, " fill no chunk and are left") : "");
   }
 
@@ -393,14 +344,14 @@ class Generate final : public plugin::Command {
     double done = 0;
     while (wanted_ < 0 || report.chunks < chunks) {
       poll();
-      const auto start = Clock::now();
+      const Stopwatch watch;
       const int64_t before = film.shown();
       const auto latents = film.next([&] {
         poll();
         progress.set(++done);
       });
       const auto frames = film.frames(latents);
-      const double seconds = seconds_since(start);
+      const double seconds = watch.seconds();
       outputs.show(frames);
       ++report.chunks;
       report.made += frames.size(0);
@@ -427,7 +378,7 @@ class Generate final : public plugin::Command {
     keep("prompt", class_ ? class_ : prompt_);
     keep("negative", negative_);
     if (reading_) words["reading"] = reading_->to_json();
-    io::save_state(save_state_, state);
+    state_options_.save(state);
   }
 
   static void tell(const Film& film, const Report& report, double rate, bool json) {
@@ -435,7 +386,7 @@ class Generate final : public plugin::Command {
     if (json) {
       const auto& options = film.options();
       const nlohmann::ordered_json all = {
-          {"frames", report.made},        {"given_frames", report.given},
+          {"frames", report.made},        {"context_frames", report.context},
           {"chunks", report.chunks},      {"film_frames", film.shown()},
           {"film_chunks", film.chunks()}, {"width", film.width()},
           {"height", film.height()},      {"fps", rate},
@@ -455,15 +406,17 @@ class Generate final : public plugin::Command {
     log::info(line);
   }
 
-  std::string model_, frames_, state_file_, save_state_, inspect_, hash_;
+  std::string model_, frames_, size_text_, hash_;
   std::optional<std::string> prompt_, class_, negative_;
   std::vector<std::string> outputs_;
-  std::optional<int64_t> frames_limit_, width_, height_;
-  std::optional<double> rate_;
+  std::optional<int64_t> max_frames_;
+  std::optional<std::pair<int64_t, int64_t>> size_;
+  std::optional<double> fps_;
   int64_t wanted_ = 32;
   bool echo_ = false;
-  Surroundings surroundings_;
+  ModelExtras extras_;
   SamplingOptions sampling_;
+  commands::StateOptions state_options_;
   std::optional<io::State> state_;
   std::optional<Reading> reading_;  // while --frames are not read to their end
 };

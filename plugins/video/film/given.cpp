@@ -3,7 +3,7 @@
 #include <plugins/video/packed/packed_clips.hpp>
 
 #include <lact/error.hpp>
-#include <lact/io/checkpoint.hpp>
+#include <lact/io/json.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -21,7 +21,7 @@ void add(io::Xxh3& hash, const Tensor& frames) {
 
 void check_limit(const Reading& before, int64_t limit) {
   if (limit < before.frames)
-    throw Error(Exit::usage, "--frames-limit ", limit, ": ", before.frames,
+    throw Error(Exit::usage, "--max-frames ", limit, ": ", before.frames,
                 " frames were read already");
 }
 
@@ -85,12 +85,9 @@ std::string Reading::to_json() const {
 }
 
 Reading Reading::from_json(const std::string& text, const std::string& what) {
-  const auto values = io::parse_json(text, what);
-  const auto frames = values.find("frames"), hash = values.find("hash");
-  const bool sound = values.is_object() && frames != values.end() && hash != values.end() &&
-                     frames->is_number_integer() && *frames >= 0 && hash->is_string();
-  if (!sound) throw Error(Exit::data, what, ": expected how many frames were read, and their hash");
-  return {frames->get<int64_t>(), hash->get<std::string>()};
+  const auto parsed = io::parse_json(text, what);
+  io::JsonObject values(parsed, what);
+  return {values.whole("frames", 0, INT64_MAX), values.word("hash")};
 }
 
 int64_t give_frames(Film& film, const Codec& codec, int64_t chunk_frames, at::Device device,

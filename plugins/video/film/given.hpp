@@ -23,11 +23,11 @@ struct Reading {
   static Reading from_json(const std::string& text, const std::string& what);
 };
 
-/// Reads at most `limit` frames of `source`, from its first on, in whole chunks and constant memory.
-/// Those that `reading` has are passed over; it is kept up to date, also where something is thrown.
-/// `each` gets the chunk's frames as the model has them, `poll` is called before every piece of
-/// work. Returns how many are left at the end, which fill no chunk.
-/// Errors   64 where latents cover several frames and the film did not begin with these; 65 if
+/// Reads at most `limit` frames of `source`, from its first on, in whole chunks and constant
+/// memory. Those that `reading` has are passed over; it is kept up to date, also where something is
+/// thrown. `each` gets the chunk's frames as the model has them, `poll` is called before every
+/// piece of work. Returns how many are left at the end, which fill no chunk. Errors   64 where
+/// latents cover several frames and the film did not begin with these; 65 if
 ///          `reading` is of other frames
 int64_t give_frames(Film& film, const Codec& codec, int64_t chunk_frames, at::Device device,
                     FrameSource& source, int64_t limit, Reading& reading,

@@ -64,7 +64,7 @@ FastOptions small_layer(int64_t head_dim) {
 }
 
 /// 16 x 16 pixels, chunks of 2 frames.
-Config nano() {
+Config tiny() {
   Config c;
   c.dim = 96;
   c.ffn_dim = 256;
@@ -190,12 +190,12 @@ void Config::check(const std::string& what) const {
 }
 
 std::vector<std::string> Config::presets() {
-  return {"nano", "small", "wan_1.3b", "wan_14b", "wan_t2v_1.3b", "wan_t2v_14b"};
+  return {"tiny", "small", "wan_1.3b", "wan_14b", "wan_t2v_1.3b", "wan_t2v_14b"};
 }
 
 Config Config::preset(const std::string& name) {
   const auto small_wan = wan(1536, 8960, 12, 30), large_wan = wan(5120, 13824, 40, 40);
-  if (name == "nano") return nano();
+  if (name == "tiny") return tiny();
   if (name == "small") return small();
   if (name == "wan_1.3b") return with_fast(small_wan, 768, 2);
   // Its layer was not released: 4 heads of 1280 x 1280 are the state of the paper, 0.75 dim^2.

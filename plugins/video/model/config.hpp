@@ -82,7 +82,7 @@ struct Config {
   /// Errors   78 naming the keys: heads that do not divide, sizes out of range
   void check(const std::string& what) const;
 
-  /// "nano", "small" (spec 10); with fast weights "wan_1.3b", as published, and "wan_14b", whose
+  /// "tiny", "small" (spec 10); with fast weights "wan_1.3b", as published, and "wan_14b", whose
   /// layer was not (see there); without "wan_t2v_1.3b", "wan_t2v_14b". Errors   64
   static Config preset(const std::string& name);
   static std::vector<std::string> presets();

@@ -25,22 +25,6 @@ std::vector<std::pair<std::string, Tensor*>> fields(LayerMemory& memory) {
   return all;
 }
 
-Tensor take(const Tensors& tensors, const std::string& name, at::ScalarType type,
-            const std::vector<int64_t>& shape) {
-  const auto found = tensors.find(name);
-  if (found == tensors.end()) throw Error(Exit::data, "state: tensor ", name, " is missing");
-  const auto& x = found->second;
-  bool fits = x.dim() == static_cast<int64_t>(shape.size()) && x.scalar_type() == type;
-  for (size_t i = 0; fits && i < shape.size(); ++i)
-    fits = shape[i] < 0 || x.size(static_cast<int64_t>(i)) == shape[i];
-  if (!fits)
-    throw Error(Exit::data, "state: tensor ", name, ": expected ", at::IntArrayRef(shape), " of ",
-                c10::toString(type), ", found ", x.sizes(), " of ", x.dtype().name());
-  if (!x.isfinite().all().item<bool>())
-    throw Error(Exit::data, "state: tensor ", name, ": holds something that is not a number");
-  return x;
-}
-
 }  // namespace
 
 Tensors to_tensors(const Memory& memory, const std::string& prefix) {
@@ -54,7 +38,7 @@ Tensors to_tensors(const Memory& memory, const std::string& prefix) {
   return all;
 }
 
-Memory memory_from(const Tensors& tensors, const std::string& prefix, const VideoModel& model,
+Memory memory_from(const io::State& state, const std::string& prefix, const VideoModel& model,
                    int64_t chunks, int64_t batch) {
   const auto& c = model.config();
   auto memory = model.start(batch);
@@ -62,27 +46,19 @@ Memory memory_from(const Tensors& tensors, const std::string& prefix, const Vide
   for (size_t i = 0; i < memory.layers.size(); ++i) {
     if (!c.has_fast(static_cast<int64_t>(i))) continue;
     auto& layer = memory.layers[i];
-    const auto name_of = [&](const std::string& name) {
-      return concat(prefix, "layer.", i, ".", name);
+    const auto take = [&](const std::string& name, at::IntArrayRef shape, at::ScalarType type) {
+      return state.tensor(concat(prefix, "layer.", i, ".", name), shape, type).to(model.device());
     };
     // What updates fill is there from the first one on.
-    const auto first = name_of("momentum1");
-    if (tensors.count(first) > 0) layer.fast.momentum = layer.fast.w;
+    if (state.tensors.count(concat(prefix, "layer.", i, ".momentum1")) > 0)
+      layer.fast.momentum = layer.fast.w;
     for (const auto& [name, x] : fields(layer))
-      if (x->defined())
-        *x = take(tensors, name_of(name), x->scalar_type(), x->sizes().vec()).to(model.device());
+      if (x->defined()) *x = take(name, x->sizes(), x->scalar_type());
     layer.fast.main = layer.fast.w;
     if (chunks == 0) continue;
     const auto type = model.compute_dtype();
-    const auto window = [&](const std::string& name) {
-      return take(tensors, name_of(name), type, {batch, c.num_heads, -1, c.head_dim()})
-          .to(model.device());
-    };
-    layer.keys = window("keys");
-    layer.values = window("values");
-    if (layer.keys.sizes() != layer.values.sizes())
-      throw Error(Exit::data, "state: tensor ", name_of("values"), ": expected ",
-                  layer.keys.sizes(), ", found ", layer.values.sizes());
+    layer.keys = take("keys", {batch, c.num_heads, -1, c.head_dim()}, type);
+    layer.values = take("values", layer.keys.sizes(), type);
   }
   return memory;
 }

@@ -8,6 +8,7 @@
 #include "layout.hpp"
 
 #include <lact/io/checkpoint.hpp>
+#include <lact/io/state.hpp>
 
 #include <ATen/core/Tensor.h>
 
@@ -101,7 +102,7 @@ class VideoModel {
 /// "values", each with `prefix` before it.
 std::map<std::string, at::Tensor> to_tensors(const Memory& memory, const std::string& prefix);
 /// Errors   65 naming the tensor that is missing, does not fit or is not finite
-Memory memory_from(const std::map<std::string, at::Tensor>& tensors, const std::string& prefix,
-                   const VideoModel& model, int64_t chunks, int64_t batch = 1);
+Memory memory_from(const io::State& state, const std::string& prefix, const VideoModel& model,
+                   int64_t chunks, int64_t batch = 1);
 
 }  // namespace lact::video

@@ -2,21 +2,10 @@
 
 #include <lact/error.hpp>
 
-#include <CLI/CLI.hpp>
-
 #include <algorithm>
 
 namespace lact::video {
 namespace {
-
-template <class Value>
-CLI::Option* add(CLI::App& app, const char* flag, Value& value, const char* text) {
-  return app.add_option(flag, value, text)->group("Model");
-}
-
-CLI::Range size() {
-  return CLI::Range(int64_t{1}, int64_t{1} << 20, "POSITIVE");
-}
 
 template <class Value>
 void change(Value& value, const std::optional<Value>& given) {
@@ -31,69 +20,92 @@ int64_t default_fast_head(int64_t dim) {
   return dim;
 }
 
-void ModelOptions::declare(CLI::App& app) {
-  add(app, "--preset", preset_, "named configuration (default: nano)")
-      ->check(CLI::IsMember(Config::presets()));
-  declare_surroundings(app);
-  declare_sizes(app);
-  declare_layer(app);
+void ModelOptions::declare(cli::Options options) {
+  auto group = options.group("Model");
+  group.add("--preset", preset_, "named configuration")
+      .words(Config::presets())
+      .initially("tiny")
+      .renamed("nano", "tiny");
+  declare_extras(group);
+  declare_sizes(group);
+  declare_layer(group);
 }
 
-void ModelOptions::declare_sizes(CLI::App& app) {
-  add(app, "--dim", dim_, "width of the model")->check(size());
-  add(app, "--ffn-dim", ffn_dim_, "width of the feed-forward network")->check(size());
-  add(app, "--num-heads", heads_, "attention heads; they divide the width")->check(size());
-  add(app, "--num-layers", layers_, "blocks")->check(size());
-  add(app, "--freq-dim", freq_dim_, "width of the sinusoids that tell the time")->check(size());
-  add(app, "--text-dim", text_dim_, "width of a prompt's rows")->check(size());
-  add(app, "--text-len", text_len_, "rows of a prompt")->check(size());
-  add(app, "--patch-size", patch_, "latent pixels of a token's side")->check(size());
-  add(app, "--patch-frames", patch_frames_, "latent frames of a token")->check(size());
+void ModelOptions::declare_sizes(cli::Options options) {
+  const auto size = [&](const char* name, std::optional<int64_t>& variable, const char* help) {
+    options.add(name, variable, help).at_least(1);
+  };
+  size("--dim", dim_, "width of the model");
+  size("--ffn-dim", ffn_dim_, "width of the feed-forward network");
+  size("--num-heads", heads_, "attention heads; must divide --dim");
+  size("--num-layers", layers_, "number of blocks");
+  size("--freq-dim", freq_dim_, "width of the sinusoidal time embedding");
+  size("--text-dim", text_dim_, "width of a prompt's rows");
+  size("--text-len", text_len_, "rows of a prompt");
+  size("--patch-size", patch_, "side of a token's patch in latent pixels");
+  size("--patch-frames", patch_frames_, "latent frames per token");
 }
 
-void ModelOptions::declare_layer(CLI::App& app) {
-  add(app, "--fast-weights", fast_,
-      "on; off: they never learn, the window alone at the same number of parameters; none: a plain "
-      "Wan transformer, in which no chunk sees another")
-      ->check(CLI::IsMember({"on", "off", "none"}));
-  add(app, "--attn-every-n-layers", every_, "each n-th block keeps plain attention in its entry")
-      ->check(size());
-  add(app, "--fw-head-dim", fast_head_, "width of a head of fast weights; divides the model's")
-      ->check(size());
-  add(app, "--inter-multi", inter_multi_, "hidden width of the fast weights, in head widths");
-  add(app, "--qk-l2-norm", l2_norm_, "fast queries and keys of length 1");
-  add(app, "--qkv-silu", silu_, "silu on fast queries, keys and values");
-  add(app, "--l2-norm-before-silu", l2_first_, "in this order");
-  add(app, "--use-muon", muon_, "orthogonalize each update");
-  add(app, "--num-muon-iters", muon_steps_, "Newton-Schulz steps of an update")
-      ->check(CLI::Range(int64_t{1}, int64_t{100}));
-  add(app, "--weight-norm", weight_norm_, "rows of fast weights keep their initial norms");
-  add(app, "--use-momentum", momentum_, "momentum of the updates, learned per token");
-  add(app, "--learnable-ttt-scale", learnable_, "a learned gate on what fast weights give");
-  add(app, "--ttt-scale", scale_, "the factor where it is not learned");
-  add(app, "--kv-cache-size", kv_cache_,
-      "tokens of the chunk before that a chunk sees; -1: all of them")
-      ->check(CLI::Range(int64_t{-1}, int64_t{1} << 30));
-  add(app, "--base-lr", base_lr_, "inner rate of an untrained projection");
-  add(app, "--w-init", init_, "initial fast weights")
-      ->check(CLI::IsMember({"clean", "identity", "mup"}));
+void ModelOptions::declare_layer(cli::Options options) {
+  options
+      .add("--fast-weights", fast_,
+           "on; off: present but never updated, for comparison with the window alone at the same "
+           "number of parameters; none: a plain Wan transformer, in which no chunk sees another")
+      .words({"on", "off", "none"});
+  options.add("--attn-every-n-layers", every_, "leave plain attention in every N-th block")
+      .at_least(1);
+  options.add("--fw-head-dim", fast_head_, "width of a head of fast weights; must divide --dim")
+      .at_least(1);
+  options.add("--inter-multi", inter_multi_,
+              "hidden width of the fast weights as a multiple of their head's width");
+  options.add("--qk-l2-norm", l2_norm_, "scale fast queries and keys to length 1");
+  options.add("--qkv-silu", silu_, "apply SiLU to fast queries, keys and values");
+  options.add("--l2-norm-before-silu", l2_first_, "scale to length 1 before SiLU, not after it");
+  options.add("--use-muon", muon_, "orthogonalize each update");
+  options.add("--num-muon-iters", muon_steps_, "Newton-Schulz steps per update").range(1, 100);
+  options.add("--weight-norm", weight_norm_, "rescale rows of fast weights to their initial norms");
+  options.add("--use-momentum", momentum_,
+              "momentum of the updates, with a learned coefficient per token");
+  options.add("--learnable-ttt-scale", learnable_,
+              "scale the fast weights' output by a learned gate");
+  options.add("--ttt-scale", scale_, "scale of the fast weights' output where it is not learned");
+  options
+      .add("--kv-cache-size", kv_cache_,
+           "tokens of the preceding chunk that a chunk attends to; -1: all")
+      .range(-1, 1 << 30);
+  options.add("--base-lr", base_lr_, "inner learning rate before training");
+  options.add("--w-init", init_, "initial fast weights").words({"clean", "identity", "mup"});
 }
 
-void ModelOptions::declare_surroundings(CLI::App& app) {
-  add(app, "--chunk-frames", chunk_frames_, "latent frames of a chunk")->check(size());
-  add(app, "--codec", codec_, "what stands between frames and latents")
-      ->check(CLI::IsMember({"pixels", "unshuffle", "pca", "wan"}));
-  add(app, "--codec-factor", factor_, "pixels of a latent's side, of unshuffle and pca")
-      ->check(CLI::Range(int64_t{1}, kMostFactor));
-  add(app, "--codec-channels", channels_, "channels of a latent, of pca")->check(size());
-  add(app, "--condition", condition_, "what a clip is made from")
-      ->check(CLI::IsMember({"none", "class", "bytes", "umt5"}));
-  add(app, "--shift", shift_,
-      "of the times of training towards noise; 0: by the tokens of a chunk, as published")
-      ->check(CLI::Range(0.0, 1000.0));
-  add(app, "--sample-shift", sample_shift_,
-      "what films of this model are made with if nothing else is said; 0: likewise")
-      ->check(CLI::Range(0.0, 1000.0));
+void ModelOptions::declare_extras(cli::Options options) {
+  options.add("--chunk-frames", chunk_frames_, "latent frames per chunk").at_least(1);
+  options.add("--codec", codec_, "what turns frames into latents")
+      .words({"pixels", "unshuffle", "pca", "wan"});
+  options
+      .add("--codec-factor", factor_,
+           "side of a latent in pixels, for the codecs unshuffle and pca")
+      .range(int64_t{1}, kMostFactor);
+  options.add("--codec-channels", channels_, "channels of a latent, for the codec pca").at_least(1);
+  options.add("--condition", condition_, "what a clip is generated from")
+      .words({"none", "class", "bytes", "umt5"});
+  options
+      .add("--shift", shift_,
+           "shift of the training times towards noise; 0: by the number of tokens per chunk, as "
+           "published")
+      .range(0.0, 1000.0);
+  options
+      .add("--sample-shift", sample_shift_,
+           "default time shift for sampling from this model; 0: by the number of tokens per chunk")
+      .range(0.0, 1000.0);
+}
+
+bool ModelOptions::given() const {
+  const auto any = [](const auto&... one) { return (one.has_value() || ...); };
+  return any(preset_, dim_, ffn_dim_, heads_, layers_, freq_dim_, text_dim_, text_len_, patch_,
+             patch_frames_, chunk_frames_, every_, fast_head_, muon_steps_, kv_cache_, factor_,
+             channels_, inter_multi_, scale_, base_lr_, shift_, sample_shift_, l2_norm_, silu_,
+             l2_first_, muon_, weight_norm_, momentum_, learnable_, init_, fast_, codec_,
+             condition_);
 }
 
 void ModelOptions::change_layer(FastOptions& layer) const {
@@ -114,7 +126,7 @@ void ModelOptions::change_layer(FastOptions& layer) const {
   if (fast_) layer.updates = *fast_ == "on";
 }
 
-void ModelOptions::change_surroundings(Config& c) const {
+void ModelOptions::change_extras(Config& c) const {
   change(c.chunk_frames, chunk_frames_);
   change(c.codec.type, codec_);
   change(c.codec.factor, factor_);
@@ -124,8 +136,7 @@ void ModelOptions::change_surroundings(Config& c) const {
   if (!codec_ && !factor_ && !channels_) return;
   const bool pixels = c.codec.type == "pixels", wan = c.codec.type == "wan";
   if (factor_ && (pixels || wan))
-    throw Error(Exit::usage, "--codec-factor: of unshuffle and pca; ", c.codec.type,
-                " has its own");
+    throw Error(Exit::usage, "--codec-factor: only for unshuffle and pca, not for ", c.codec.type);
   c.codec.settle();
   const int64_t all = 3 * c.codec.factor * c.codec.factor;
   c.in_dim = c.codec.type == "pca" ? channels_.value_or(std::min<int64_t>(16, all))
@@ -135,8 +146,8 @@ void ModelOptions::change_surroundings(Config& c) const {
 }
 
 Config ModelOptions::resolve(const Config* base) const {
-  if (base != nullptr && !preset_.empty())
-    throw Error(Exit::usage, "--preset and --init-from: only one of them says what the model is");
+  if (base != nullptr && preset_)
+    throw Error(Exit::usage, "--preset and --init-from exclude each other");
   Config c = base != nullptr ? *base : Config::preset(preset());
   change(c.ffn_dim, ffn_dim_);
   change(c.num_heads, heads_);
@@ -148,7 +159,7 @@ Config ModelOptions::resolve(const Config* base) const {
   if (patch_) c.patch_size[1] = c.patch_size[2] = *patch_;
   change(c.patch_size[0], patch_frames_);
   change(c.dim, dim_);
-  change_surroundings(c);
+  change_extras(c);
   if (fast_ == "none") {
     c.fast.reset();
   } else {

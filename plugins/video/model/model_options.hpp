@@ -3,41 +3,39 @@
 
 #include "config.hpp"
 
+#include <lact/cli/options.hpp>
+
 #include <cstdint>
 #include <optional>
 #include <string>
-
-namespace CLI {
-class App;
-}
 
 namespace lact::video {
 
 class ModelOptions {
  public:
-  void declare(CLI::App& app);
+  void declare(cli::Options options);
   /// The preset, or `base` if there is one, changed by what was given. A plain Wan becomes the
   /// hybrid with the released layer, but for `--fast-weights none`. Not checked: classes come from
   /// the data. Errors: 64
   Config resolve(const Config* base) const;
-  /// As given; "nano" if none was.
-  std::string preset() const { return preset_.empty() ? "nano" : preset_; }
+  /// As given; "tiny" if none was.
+  std::string preset() const { return preset_.value_or("tiny"); }
+  bool given() const;  ///< any of them
   bool codec_given() const { return codec_ || factor_; }
 
  private:
-  void declare_sizes(CLI::App& app);
-  void declare_layer(CLI::App& app);
-  void declare_surroundings(CLI::App& app);
+  void declare_sizes(cli::Options options);
+  void declare_layer(cli::Options options);
+  void declare_extras(cli::Options options);
   void change_layer(FastOptions& layer) const;
-  void change_surroundings(Config& config) const;
+  void change_extras(Config& config) const;
 
-  std::string preset_;
   std::optional<int64_t> dim_, ffn_dim_, heads_, layers_, freq_dim_, text_dim_, text_len_;
   std::optional<int64_t> patch_, patch_frames_, chunk_frames_, every_;
   std::optional<int64_t> fast_head_, muon_steps_, kv_cache_, factor_, channels_;
   std::optional<double> inter_multi_, scale_, base_lr_, shift_, sample_shift_;
   std::optional<bool> l2_norm_, silu_, l2_first_, muon_, weight_norm_, momentum_, learnable_;
-  std::optional<std::string> init_, fast_, codec_, condition_;
+  std::optional<std::string> preset_, init_, fast_, codec_, condition_;
 };
 
 /// The head width of released layers, or what divides a model of this width.

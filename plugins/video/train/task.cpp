@@ -15,14 +15,13 @@
 
 #include <lact/error.hpp>
 #include <lact/log.hpp>
+#include <lact/units.hpp>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/full.h>
-#include <CLI/CLI.hpp>
 
 #include <algorithm>
-#include <cstdio>
 #include <optional>
 
 namespace lact::video {
@@ -35,67 +34,39 @@ using train::Split;
 constexpr int kEvaluationTimes = 10;  // in linspace(0.05, 0.95)
 constexpr double kMemoryTime = 0.9;   // at which the memory test is told
 
-std::string bytes_text(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.2f GiB", value / 1073741824.0);
-  return text;
-}
-
-std::string flops_text(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.4g T", value / 1e12);
-  return text;
-}
-
 class VideoTask final : public train::Task {
  public:
-  void prefer(train::TrainOptions& options) const override {
-    options.min_lr_ratio = 0;
-    options.eval_batches = 4;
-    options_ = &options;
-    Recipe::of("nano").put(options);
+  train::Recipe defaults() const override {
+    auto recipe = training().recipe;
+    recipe.dtype = dtype_;
+    return recipe;
   }
 
-  void declare(CLI::App& app) override {
-    model_options_.declare(app);
-    told_.declare(app);
-    // Defaults of the options that stand after these follow them.
-    const auto follow = [this](const Recipe& recipe) {
-      if (options_ != nullptr) recipe.put(*options_);
-    };
-    app.get_option("--preset")->each([follow](const std::string& name) {
-      follow(Recipe::of(name));
-    });
-    app.get_option("--init-from")->each([follow](const std::string&) {
-      follow(Recipe::of_start("all"));
-    });
-    // Declared, and so looked at, after the other.
-    app.get_option("--train-only")->each([this, follow](const std::string& word) {
-      if (!told_.init_from.empty()) follow(Recipe::of_start(word));
-    });
+  void declare(cli::Options options) override {
+    model_options_.declare(options);
+    options_.declare(options);
   }
 
   void configure() override {
     std::optional<Config> base;
-    if (!told_.init_from.empty()) base = Config::of(io::Checkpoint::open(told_.init_from));
+    if (!options_.init_from.empty()) base = Config::of(io::Checkpoint::open(options_.init_from));
     config_ = model_options_.resolve(base ? &*base : nullptr);
-    recipe_ = told_.init_from.empty() ? Recipe::of(model_options_.preset())
-                                      : Recipe::of_start(told_.train_only);
-    if (!told_.data.empty())
-      set_ = TrainingSet(told_.data, config_, (base && base->fast) || model_options_.codec_given());
+    if (!options_.data.empty())
+      set_ =
+          TrainingSet(options_.data, config_, (base && base->fast) || model_options_.codec_given());
     config_.check("model");
-    if (options_ != nullptr) options_->auto_dtype = usual_dtype("auto", config_);
+    dtype_ = usual_dtype("auto", config_);
     if (config_.width == 0) {  // as published
       config_.width = 832;
       config_.height = 480;
     }
-    shape_ = set_.windows(config_, told_.chunks, recipe_.chunks, told_.repeats);
+    shape_ = set_.windows(config_, options_.chunks, training().chunks, options_.repeats);
     shift_ = config_.shift > 0 ? config_.shift : auto_shift(extent().tokens);
   }
 
   train::Cost cost(const train::TaskSetup& setup) const override {
     const auto extent = this->extent();
-    const auto videos = static_cast<double>(batch_size() * told_.micro_batches);
+    const auto videos = static_cast<double>(batch_size() * options_.micro_batches);
     train::Cost cost;
     cost.parameters = parameter_count(config_);
     cost.tokens = static_cast<int64_t>(videos) * extent.length();
@@ -104,7 +75,7 @@ class VideoTask final : public train::Task {
     // Parameters, then gradients and two moments of those that are trained, and their averages.
     const double weights = 4 * static_cast<double>(cost.parameters);
     const double trained = 4 * static_cast<double>(trained_parameters());
-    const double averages = options_ != nullptr && options_->ema == 0 ? 0 : trained;
+    const double averages = setup.averages ? trained : 0;
     const double number = setup.dtype == at::kBFloat16 ? 2 : 4;
     const double activations = static_cast<double>(batch_size()) *
                                activation_bytes(config_, extent, number, setup.recompute);
@@ -115,10 +86,10 @@ class VideoTask final : public train::Task {
         {"latents", concat(shape_.channels, " x ", shape_.height, " x ", shape_.width, ", ",
                            shape_.chunks, " chunks of ", shape_.chunk_frames)},
         {"tokens of a video", concat(extent.entries(), " entries x ", extent.tokens)},
-        {"videos a step", concat(told_.micro_batches, " x ", batch_size())},
-        {"FLOPs a video, forward", flops_text(forward)},
+        {"videos a step", concat(options_.micro_batches, " x ", batch_size())},
+        {"FLOPs a video, forward", count_text(forward)},
         {"shift of the times", concat(shift_)},
-        {"parameters that are trained", concat(trained_parameters())},
+        {"parameters that are trained", count_text(static_cast<double>(trained_parameters()))},
         {"weights, gradients, moments, averages", bytes_text(weights + 3 * trained + averages)},
         {"activations (estimate)", bytes_text(activations)},
         {"state of one film", bytes_text(state_bytes(config_, extent.tokens))},
@@ -130,10 +101,10 @@ class VideoTask final : public train::Task {
     set_.clips(Split::train);  // or there is nothing to train on
     setup_ = setup;
     std::optional<io::Checkpoint> start;
-    if (!told_.init_from.empty()) start = io::Checkpoint::open(told_.init_from);
+    if (!options_.init_from.empty()) start = io::Checkpoint::open(options_.init_from);
     build_model(start ? &*start : nullptr);
     build_codec(start ? &*start : nullptr);
-    prompts_.emplace(config_, told_.text_encoder, told_.tokenizer, setup.device);
+    prompts_.emplace(config_, options_.text_encoder, options_.tokenizer, setup.device);
     for (const auto split : {Split::train, Split::validation})
       if (set_.has(split)) prompts_->prepare(set_.clips(split));
   }
@@ -143,14 +114,14 @@ class VideoTask final : public train::Task {
     for (const auto& [name, tensor] : model_->parameters())
       if (trains(name))
         all.push_back({name, tensor, /*decay=*/tensor.dim() > 1,
-                       is_addition(name) ? told_.new_rate_factor() : 1.0});
+                       is_addition(name) ? options_.new_rate_factor() : 1.0});
     return all;
   }
 
   std::unique_ptr<train::Source> source(Split split) override {
     const double drop =
-        config_.condition == "none" ? 0 : told_.drop_text.value_or(recipe_.drop_text);
-    return window_source(set_.clips(split), shape_, {batch_size(), told_.micro_batches, drop});
+        config_.condition == "none" ? 0 : options_.drop_text.value_or(training().drop_text);
+    return window_source(set_.clips(split), shape_, {batch_size(), options_.micro_batches, drop});
   }
 
   train::Loss loss(const Batch& batch, const train::StepInfo&) override {
@@ -159,11 +130,11 @@ class VideoTask final : public train::Task {
     const auto flow = make_flow_batch(latent, noise, batch.at("times").to(setup_.device), shift_,
                                       config_.chunk_frames);
     const auto text = prompts_->of(set_.clips(Split::train), batch.at("clips"), table());
-    const auto velocity = predict(flow, text, latent.size(0), told_.repeats);
+    const auto velocity = predict(flow, text, latent.size(0), options_.repeats);
     return {flow_loss(velocity, flow.target, flow.weight), static_cast<double>(noise.numel())};
   }
 
-  int micro_batches() const override { return told_.micro_batches; }
+  int micro_batches() const override { return options_.micro_batches; }
 
   train::Metrics evaluate(int64_t batches, const std::function<bool()>& stop) override {
     if (!set_.has(Split::validation)) return {};
@@ -222,8 +193,8 @@ class VideoTask final : public train::Task {
       model_.emplace(
           VideoModel::load(config_, *start, setup_.device, setup_.dtype, &fresh, setup_.seed));
       if (!fresh.empty())
-        log::info(told_.init_from, ": ", fresh.size(), " tensors that it lacks start fresh, from ",
-                  fresh.front());
+        log::info(options_.init_from, ": ", fresh.size(),
+                  " tensors that it lacks start fresh, from ", fresh.front());
     }
     model_->set_compute_dtype(setup_.dtype);
     model_->set_recompute(setup_.recompute);
@@ -232,9 +203,9 @@ class VideoTask final : public train::Task {
 
   void build_codec(const io::Checkpoint* start) {
     if (config_.codec.type != "pca") {
-      if (!set_.latents()) codec_ = open_codec(config_.codec, nullptr, told_.vae, setup_.device);
+      if (!set_.latents()) codec_ = open_codec(config_.codec, nullptr, options_.vae, setup_.device);
     } else if (start != nullptr && start->contains("codec.mean")) {
-      take_codec(*start, told_.init_from);
+      take_codec(*start, options_.init_from);
     } else {
       codec_ = set_.latents() ? packed_codec(set_.clips(Split::train), setup_.device)
                               : set_.fitted_codec(config_, setup_.seed);
@@ -249,7 +220,7 @@ class VideoTask final : public train::Task {
   }
 
   bool trains(const std::string& name) const {
-    if (told_.train_only == "all") return true;
+    if (options_.train_only == "all") return true;
     if (name.rfind("blocks.", 0) != 0 || name.find(".self_attn.") == std::string::npos)
       return false;
     return config_.has_fast(std::stoll(name.substr(7)));
@@ -292,7 +263,11 @@ class VideoTask final : public train::Task {
     return squared.mean({1, 3, 4, 5, 6}).cpu();
   }
 
-  int64_t batch_size() const { return told_.batch.value_or(recipe_.batch); }
+  PresetTraining training() const {
+    return options_.init_from.empty() ? PresetTraining::of(model_options_.preset())
+                                      : PresetTraining::of_start(options_.train_only);
+  }
+  int64_t batch_size() const { return options_.batch.value_or(training().batch); }
 
   static train::Metrics metrics(const Tensor& all, const Tensor& memory) {
     train::Metrics found{{"validation_metrics/loss", all.mean().item<double>()}};
@@ -304,9 +279,8 @@ class VideoTask final : public train::Task {
   }
 
   ModelOptions model_options_;
-  mutable train::TrainOptions* options_ = nullptr;  // whose defaults follow the preset
-  TrainingOptions told_;
-  Recipe recipe_;
+  TrainingOptions options_;
+  std::string dtype_ = "auto";
   Config config_;
   WindowShape shape_;
   double shift_ = 1;

@@ -1,91 +1,99 @@
 #include "training_options.hpp"
 
-#include <CLI/CLI.hpp>
-
 namespace lact::video {
-namespace {
 
-template <class Value>
-CLI::Option* add(CLI::App& app, const char* group, const char* flag, Value& value,
-                 const char* text) {
-  return app.add_option(flag, value, text)->group(group);
+PresetTraining::PresetTraining() {
+  recipe.learning_rate = 5e-6;
+  recipe.warmup_steps = 1000;
+  recipe.steps = 5000;
+  recipe.min_lr_ratio = 0;
+  recipe.ema = 0.995;
+  recipe.weight_decay = 0;
+  recipe.skip_norm = 0;
+  recipe.skip_above = 10;
+  recipe.skip_above_from = 200;
+  recipe.eval_batches = 4;
 }
 
-}  // namespace
-
-Recipe Recipe::of(const std::string& preset) {
-  if (preset == "nano") return {4, 8, 2e-3, 50, 1000, 0.99, 0.01, 0, 0};
-  if (preset == "small") return {16, 6, 3e-4, 500, 20000, 0.999, 0.01, 0, 0};
-  return {};
-}
-
-Recipe Recipe::of_start(const std::string& train_only) {
-  Recipe recipe;
-  if (train_only != "attention") return recipe;
-  recipe.learning_rate = 2e-5;
-  recipe.steps = 10000;
+PresetTraining PresetTraining::of(const std::string& preset) {
+  PresetTraining training;
+  auto& recipe = training.recipe;
+  if (preset != "tiny" && preset != "small") return training;
+  const bool tiny = preset == "tiny";
+  training.batch = tiny ? 4 : 16;
+  training.chunks = tiny ? 8 : 6;
+  recipe.learning_rate = tiny ? 2e-3 : 3e-4;
+  recipe.warmup_steps = tiny ? 50 : 500;
+  recipe.steps = tiny ? 1000 : 20000;
+  recipe.ema = tiny ? 0.99 : 0.999;
   recipe.weight_decay = 0.01;
-  recipe.drop_text = 0;
-  return recipe;
+  recipe.skip_above = 0;
+  recipe.skip_above_from = 0;
+  return training;
 }
 
-void Recipe::put(train::TrainOptions& options) const {
-  options.learning_rate = learning_rate;
-  options.warmup_steps = warmup;
-  options.steps = steps;
-  options.ema = ema;
-  options.weight_decay = weight_decay;
-  options.skip_above = skip_above;
-  options.skip_above_from = skip_above_from;
-  options.skip_norm = 0;
+PresetTraining PresetTraining::of_start(const std::string& train_only) {
+  PresetTraining training;
+  if (train_only != "attention") return training;
+  training.recipe.learning_rate = 2e-5;
+  training.recipe.steps = 10000;
+  training.recipe.weight_decay = 0.01;
+  training.drop_text = 0;
+  return training;
 }
 
-void TrainingOptions::declare(CLI::App& app) {
-  add(app, "Model", "--init-from", init_from,
-      "model to start from: a directory or file, of ours or a plain Wan 2.1 (.safetensors, .pth), "
-      "which becomes the hybrid")
-      ->type_name("PATH");
-  declare_data(app);
-  add(app, "Training", "--repeats", repeats,
-      "noisy copies of each chunk, each with noise and time of its own")
-      ->capture_default_str()
-      ->check(CLI::Range(int64_t{1}, int64_t{64}));
-  add(app, "Training", "--drop-text", drop_text,
-      "how often the prompts of a micro-batch are dropped (default: 0.1; 0 with --init-from and "
-      "--train-only attention)")
-      ->check(CLI::Range(0.0, 1.0));
-  add(app, "Training", "--train-only", train_only,
-      "attention: self attention of the blocks with fast weights, as published; all")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"attention", "all"}));
-  add(app, "Training", "--new-lr", new_rate,
-      "factor on the rate of tensors that a plain Wan lacks (default: 10 with --init-from, else 1)")
-      ->check(CLI::Range(0.0, 1e6));
+void TrainingOptions::declare(cli::Options options) {
+  options.group("Model")
+      .add("--init-from", init_from,
+           "model to take initial weights from: a directory or file of lact or of plain Wan 2.1 "
+           "(.safetensors, .pth), which becomes the hybrid")
+      .value("PATH");
+  declare_data(options.group("Data"));
+  auto group = options.group("Training");
+  group.add("--repeats", repeats, "noisy copies of each chunk, each with its own noise and time")
+      .range(1, 64);
+  group
+      .add("--drop-text", drop_text,
+           "probability that the prompts of a micro-batch are dropped (default: 0.1; 0 with "
+           "--init-from and --train-only attention)")
+      .range(0.0, 1.0);
+  group
+      .add("--train-only", train_only,
+           "parameters to train: all, or attention, the self attention of the blocks with fast "
+           "weights, as published")
+      .words({"attention", "all"});
+  group
+      .add("--new-lr", new_rate,
+           "factor on the learning rate of tensors that a plain Wan lacks (default: 10 with "
+           "--init-from, else 1)")
+      .range(0.0, 1e6);
 }
 
-void TrainingOptions::declare_data(CLI::App& app) {
-  const char* group = "Data";
-  const CLI::Range count(int64_t{1}, int64_t{1} << 20, "POSITIVE");
-  add(app, group, "--data", data,
-      "folder of lact-tokenize video: train.safetensors, validation.safetensors")
-      ->type_name("DIR");
-  add(app, group, "--chunks", chunks,
-      "chunks of a window (default: as many as every clip holds, at most the preset's)")
-      ->check(count);
-  add(app, group, "--batch-size", batch, "clips of a micro-batch (default: by the preset)")
-      ->check(count);
-  add(app, group, "--grad-accum", micro_batches, "micro-batches of a step")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 1 << 20, "POSITIVE"));
-  add(app, group, "--vae", vae,
-      "the Wan VAE, a directory or file, where clips are pixels and the codec is wan")
-      ->type_name("FILE");
-  add(app, group, "--text-encoder", text_encoder,
-      "UMT5, a directory or file, or prompts encoded before, where the condition is umt5")
-      ->type_name("FILE");
-  add(app, group, "--tokenizer", tokenizer,
-      "SentencePiece model of the text encoder, if it does not lie beside it")
-      ->type_name("FILE");
+void TrainingOptions::declare_data(cli::Options options) {
+  options
+      .add("--data", data,
+           "folder of lact-tokenize video: train.safetensors, validation.safetensors")
+      .value("DIR");
+  options
+      .add(
+          "--chunks", chunks,
+          "chunks per training window (default: as many as every clip holds, at most the preset's)")
+      .range(1, 1 << 20);
+  options.add("--batch-size", batch, "clips per micro-batch (default: by the preset)")
+      .range(1, 1 << 20);
+  options.add("--grad-accum", micro_batches, "micro-batches per step").range(1, 1 << 20);
+  options
+      .add("--vae", vae,
+           "Wan's VAE, a directory or file, where clips are pixels and the codec is wan")
+      .value("PATH");
+  options
+      .add("--text-encoder", text_encoder,
+           "UMT5, a directory or file, or encoded prompts, where the condition is umt5")
+      .value("PATH");
+  options
+      .add("--tokenizer", tokenizer,
+           "SentencePiece model of the text encoder (default: the one beside it)")
+      .value("FILE");
 }
 
 }  // namespace lact::video

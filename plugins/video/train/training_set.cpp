@@ -1,6 +1,7 @@
 #include "training_set.hpp"
 
 #include <plugins/video/model/model_options.hpp>
+#include <plugins/video/packed/random_purposes.hpp>
 
 #include <lact/error.hpp>
 
@@ -16,7 +17,6 @@ using train::Split;
 
 /// Pixels and frames that principal components are fitted to.
 constexpr int64_t kFitPixels = int64_t{1} << 26, kFitFrames = 4096, kLeastFitFrames = 64;
-constexpr uint64_t kFitPurpose = 7;  // of random_stream
 
 }  // namespace
 
@@ -114,7 +114,7 @@ std::unique_ptr<Codec> TrainingSet::fitted_codec(const Config& config, uint64_t 
   const int64_t count =
       std::clamp(kFitPixels / (own.width() * own.height()), kLeastFitFrames, kFitFrames);
   PcaFit fit(config.codec.factor, config.in_dim);
-  auto random = random_stream(seed, kFitPurpose, 0);
+  auto random = random_stream(seed, kFittedClips, 0);
   for (int64_t i = 0; i < count; ++i) {
     const int64_t clip = random.below(own.size());
     const auto frame = own.read(clip, random.below(own.frames(clip)), 1).unsqueeze(0);

@@ -2,6 +2,8 @@
 
 #include "noise.hpp"
 
+#include <plugins/video/packed/random_purposes.hpp>
+
 #include <lact/error.hpp>
 
 #include <ATen/TensorOperators.h>
@@ -18,9 +20,6 @@ namespace {
 using at::Tensor;
 using train::Batch;
 
-// Purposes of random_stream; 1 is EpochOrder's. Evaluation has its own, and always the same noise:
-// no run trains on it, whatever its seed.
-constexpr uint64_t kWindow = 3, kNoise = 4, kTimes = 5, kDropped = 6, kEvaluation = 8;
 constexpr uint64_t kEvaluationSeed = 95;
 
 Tensor noise_of(const WindowShape& s, uint64_t seed, uint64_t purpose, int64_t position) {
@@ -45,18 +44,19 @@ class WindowSource final : public train::Source {
   Batch at(uint64_t seed, int64_t step, int micro, train::Rank rank) override {
     if (!order_ || seed != seed_) order_.emplace(seed, clips_.size());
     seed_ = seed;
-    const int64_t group = (step * plan_.micro_batches + micro) * rank.world + rank.rank;
+    const int64_t place = train::place_of(step, micro, plan_.micro_batches, rank);
     WindowBatch batch;
     for (int64_t row = 0; row < plan_.rows; ++row) {
-      const int64_t position = group * plan_.rows + row, clip = order_->at(position);
+      const int64_t position = place * plan_.rows + row, clip = order_->at(position);
       const int64_t room = clips_.frames(clip) - shape_.frames + 1;
       const int64_t begin =
           shape_.from_start ? 0 : random_stream(seed, kWindow, position).below(room);
-      batch.add(clips_, shape_, clip, begin, noise_of(shape_, seed, kNoise, position));
+      batch.add(clips_, shape_, clip, begin, noise_of(shape_, seed, kTrainingNoise, position));
       batch.rows.back()["times"] = times_of(shape_, seed, position);
     }
     auto all = batch.stacked();
-    if (random_stream(seed, kDropped, group).uniform() < plan_.drop_text) all["clips"].fill_(-1);
+    if (random_stream(seed, kDroppedPrompts, place).uniform() < plan_.drop_text)
+      all["clips"].fill_(-1);
     return all;
   }
 
@@ -104,7 +104,7 @@ Batch evaluation_windows(const PackedClips& clips, const WindowShape& shape, int
                          int64_t rows) {
   WindowBatch batch;
   for (int64_t clip = first; clip < std::min(first + rows, clips.size()); ++clip)
-    batch.add(clips, shape, clip, 0, noise_of(shape, kEvaluationSeed, kEvaluation, clip));
+    batch.add(clips, shape, clip, 0, noise_of(shape, kEvaluationSeed, kEvaluationNoise, clip));
   return batch.stacked();
 }
 

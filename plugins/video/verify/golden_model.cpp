@@ -319,7 +319,7 @@ struct Small {
     return (at::arange(count, at::kDouble) * frequency).sin().view(shape);
   }
   static Config config() {
-    auto c = Config::preset("nano");
+    auto c = Config::preset("tiny");
     c.dim = 24;
     c.ffn_dim = 40;
     c.num_heads = 2;

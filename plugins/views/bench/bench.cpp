@@ -4,19 +4,18 @@
 #include <plugins/views/model/cost.hpp>
 #include <plugins/views/model/model.hpp>
 #include <plugins/views/model/model_options.hpp>
-#include <plugins/views/render/sources.hpp>
+#include <plugins/views/render/input_options.hpp>
 
 #include <lact/cli/bench.hpp>
 #include <lact/error.hpp>
 #include <lact/ops/ceiling.hpp>
+#include <lact/ops/peak_memory.hpp>
+#include <lact/random.hpp>
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
-
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <cmath>
@@ -29,13 +28,6 @@ namespace {
 
 using cli::number_text;
 using cli::spread;
-
-/// The most memory that this process has held so far.
-double peak_bytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<double>(usage.ru_maxrss) * 1024;
-}
 
 /// Cameras on a circle around the origin.
 Posed ring(int64_t count, int64_t width, int64_t height) {
@@ -51,41 +43,41 @@ Posed ring(int64_t count, int64_t width, int64_t height) {
 
 class BenchViews final : public plugin::Command {
  public:
-  void declare(CLI::App& app) override {
-    app.footer(
-        "Random images from cameras on a circle: reading them (one update of the fast weights a\n"
-        "layer), and rendering from what was read. LIST is N, A-B, A-B+STEP, A-B*FACTOR, or a list "
+  void declare(cli::Options options) override {
+    options.footer(
+        "Random images from cameras on a circle: reading them (one update of the fast weights per\n"
+        "layer), and rendering from what was read. LIST is N, A-B, A-B+STEP, A-B*FACTOR, or a "
+        "list\n"
         "of these.");
-    app.add_option("--model", model_, "model to measure; default: fresh parameters of --preset")
-        ->type_name("DIR|FILE");
-    options_.declare(app);
-    app.add_option("--input-views", counts_, "views that are read (default: 4-64*2)")
-        ->type_name("LIST");
-    app.add_option("--size", sizes_, "of images; can be repeated (default: 256)")
-        ->type_name("WxH|N");
-    app.add_option("--render-views", rendered_, "views rendered from each scene; 0: none")
-        ->check(CLI::Range(int64_t{0}, int64_t{1} << 20))
-        ->capture_default_str();
-    app.add_option("--tile", tile_, "tokens worked on at once; views stay whole")
-        ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
-    bench_.declare(app, "Measuring");
+    options.add("--model", model_, "model to measure (default: a new --preset)").value("DIR|FILE");
+    options_.declare(options);
+    options.add("--context-views", counts_, "views that are read")
+        .value("LIST")
+        .initially("4-64*2");
+    options.add("--size", sizes_, "size of the images").value("WxH|N").initially("256");
+    options.add("--target-views", rendered_, "views that are rendered from each scene; 0: none")
+        .range(0, 1 << 20);
+    options.add("--tile", tile_, "tokens that are processed at a time; views stay whole")
+        .range(1, 1 << 30);
+    bench_.declare(options.group("Measuring"));
+    options.renamed("--input-views", "--context-views");
+    options.renamed("--render-views", "--target-views");
   }
 
   void run(cli::Context& context) override {
     context_ = &context;
     if (!model_.empty() && options_.given())
-      throw Error(Exit::usage,
-                  "--model says what the model is: --preset and its like do not go with it");
+      throw Error(Exit::usage, "--model excludes --preset and the other options of the model");
     const auto dtype = ops::resolve_dtype(context.dtype, context.device);
-    auto model =
-        model_.empty()
-            ? ViewModel::fresh(options_.resolve(nullptr), context.seed.value_or(42), context.device)
-            : ViewModel::load(io::Checkpoint::open(model_), context.device, dtype);
+    auto model = model_.empty()
+                     ? ViewModel::fresh(options_.resolve(nullptr),
+                                        context.seed.value_or(kDefaultSeed), context.device)
+                     : ViewModel::load(io::Checkpoint::open(model_), context.device, dtype);
     model.set_compute_dtype(dtype);
     if (tile_) model.set_tile(*tile_);
     ceiling_ = ops::product_rate(context.device, dtype);
     dtype_ = ops::dtype_name(dtype);
-    const auto counts = cli::parse_numbers(counts_, "--input-views", {4, 8, 16, 32, 64});
+    const auto counts = cli::parse_numbers(counts_, "--context-views", {4, 8, 16, 32, 64});
     cli::Table table(context.json ? "json" : bench_.format, {{"test", 22},
                                                              {"tokens", 9, true},
                                                              {"seconds", 16, true},
@@ -104,7 +96,8 @@ class BenchViews final : public plugin::Command {
  private:
   void measure(const ViewModel& model, int64_t count, int64_t width, int64_t height,
                cli::Table& table) {
-    if (count < 1) throw Error(Exit::usage, "--input-views: at least 1 view is read, not ", count);
+    if (count < 1)
+      throw Error(Exit::usage, "--context-views: at least 1 view is read, not ", count);
     auto views = ring(count, width, height);
     const auto generator = at::detail::createCPUGenerator(7);
     views.images = at::empty({count, 3, height, width}, at::kByte).random_(0, 256, generator);
@@ -148,7 +141,7 @@ class BenchViews final : public plugin::Command {
                                            {"model_n_params", parameter_count(model.config())},
                                            {"dtype", dtype_},
                                            {"n_threads", context_->threads},
-                                           {"input_views", count},
+                                           {"context_views", count},
                                            {"width", width},
                                            {"height", height},
                                            {"tokens", tokens},
@@ -159,13 +152,14 @@ class BenchViews final : public plugin::Command {
                                            {"flops", flops},
                                            {"ceiling_flops_per_second", ceiling_},
                                            {"utilisation_percent", used},
-                                           {"peak_rss_bytes", peak_bytes()},
+                                           {"peak_rss_bytes", ops::process_peak_bytes()},
                                            {"samples_seconds", seconds}};
     table.row(values,
               {concat(what, " ", count, " @ ", width, "x", height), number_text(tokens, "%.0f"),
                cli::spread_text(time, 3), number_text(tokens / time.mean, "%.0f"),
                number_text(views / time.mean, "%.2f"), number_text(flops / time.mean / 1e9, "%.1f"),
-               number_text(used, "%.1f"), number_text(peak_bytes() / 1048576, "%.0f")});
+               number_text(used, "%.1f"),
+               number_text(static_cast<double>(ops::process_peak_bytes()) / 1048576, "%.0f")});
   }
 
   std::string model_;

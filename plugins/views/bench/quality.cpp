@@ -1,18 +1,18 @@
-// lact-bench quality views: how near rendered views come to the truth, by number of input views.
+// lact-bench quality views: how near rendered views come to the truth, by number of context views.
 
 #include <plugins/views/commands.hpp>
 #include <plugins/views/evaluate/score.hpp>
 #include <plugins/views/model/model.hpp>
-#include <plugins/views/render/sources.hpp>
+#include <plugins/views/render/input_options.hpp>
 #include <plugins/views/scene/frames.hpp>
 
 #include <lact/cli/bench.hpp>
 #include <lact/error.hpp>
 #include <lact/log.hpp>
+#include <lact/random.hpp>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -51,32 +51,34 @@ struct Methods {
 
 class QualityViews final : public plugin::Command {
  public:
-  void declare(CLI::App& app) override {
-    app.footer(
-        "Each scene's every --holdout-th view is the truth; of the others --input-views are read, "
-        "by\nK-means of their poses. Beside the model: the input view that stands nearest, and the "
-        "mean\ncolour of the inputs. LIST is N, A-B, A-B+STEP, A-B*FACTOR, or a list of these.");
-    source_.declare(app);
-    app.add_option("DATA", data_, "packed data of lact-tokenize views pack: a folder, or a file")
-        ->type_name("DIR|FILE")
-        ->required();
-    app.add_option("--split", split_, "of a folder of packed data")->capture_default_str();
-    app.add_option("--input-views", counts_, "views that are read (default: 1-16*2)")
-        ->type_name("LIST");
-    app.add_option("--holdout", choice_.holdout, "each so-manieth view is a target")
-        ->check(CLI::Range(int64_t{2}, int64_t{1} << 20))
-        ->capture_default_str();
-    app.add_option("--choose", choice_.how, "how input views are chosen")
-        ->check(CLI::IsMember({"kmeans", "even", "first", "random"}))
-        ->capture_default_str();
-    app.add_option("--scenes", most_, "measure the first so many; 0: all")
-        ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
-        ->capture_default_str();
-    app.add_option("--lpips", lpips_file_, "VGG-16 weights of LPIPS, as lact-train views has them")
-        ->type_name("FILE");
-    app.add_flag("--each", each_, "a row for each scene too");
-    app.add_option("-o,--output", format_, "form of the results")
-        ->check(CLI::IsMember({"md", "csv", "json", "jsonl"}));
+  void declare(cli::Options options) override {
+    options.footer(
+        "Every --target-every-th view of a scene is a target; of the others --context-views are\n"
+        "read, chosen by K-means of their poses. Beside the model: the nearest context view, and\n"
+        "the mean colour of the context. LIST is N, A-B, A-B+STEP, A-B*FACTOR, or a list of "
+        "these.");
+    source_.declare(options.group("Model"));
+    options.add("DATA", data_, "packed data of lact-tokenize views pack: a folder, or a file")
+        .value("DIR|FILE")
+        .required();
+    options.add("--split", split_, "split to read from a folder of packed data");
+    options.add("--context-views", counts_, "views that are read")
+        .value("LIST")
+        .initially("1-16*2");
+    options.add("--target-every", choice_.target_every, "make every N-th view a target")
+        .range(2, 1 << 20)
+        .value("N");
+    options.add("--choose", choice_.how, "how context views are chosen")
+        .words({"kmeans", "even", "first", "random"});
+    options.add("--scenes", most_, "measure the first N scenes; 0: all")
+        .range(int64_t{0}, int64_t{1} << 40)
+        .value("N");
+    options.add("--lpips", lpips_file_, "VGG-16 weights of LPIPS, as for lact-train views")
+        .value("FILE");
+    options.flag("--each", each_, "print a row for each scene, too");
+    cli::declare_form(options, format_);
+    options.renamed("--input-views", "--context-views");
+    options.renamed("--holdout", "--target-every");
   }
 
   void run(cli::Context& context) override {
@@ -88,11 +90,11 @@ class QualityViews final : public plugin::Command {
     } else {
       log::info("no --lpips weights: PSNR and SSIM alone");
     }
-    const auto counts = cli::parse_numbers(counts_, "--input-views", {1, 2, 4, 8, 16});
+    const auto counts = cli::parse_numbers(counts_, "--context-views", {1, 2, 4, 8, 16});
     const int64_t scenes = most_ > 0 ? std::min(most_, data.size()) : data.size();
     for (int64_t scene = 0; scene < scenes; ++scene) check_counts(data, scene, counts);
     cli::Table table(context.json ? "json" : format_, {{"scene", 24},
-                                                       {"inputs", 6, true},
+                                                       {"context", 7, true},
                                                        {"views", 6, true},
                                                        {"PSNR", 7, true},
                                                        {"mean PSNR", 9, true},
@@ -108,7 +110,7 @@ class QualityViews final : public plugin::Command {
       for (int64_t scene = 0; scene < scenes; ++scene) {
         if (cli::stop_requested()) throw cli::Interrupted();
         const auto one = measure(model, data, scene, count, lpips ? &*lpips : nullptr,
-                                 context.seed.value_or(95));
+                                 context.seed.value_or(kDefaultSeed));
         ours.add(one.ours);
         nearest.add(one.nearest);
         colour.add(one.colour);
@@ -126,38 +128,38 @@ class QualityViews final : public plugin::Command {
   void check_counts(const PackedScenes& data, int64_t scene,
                     const std::vector<int64_t>& counts) const {
     const int64_t views = data.views(scene);
-    const int64_t left = views - (views + choice_.holdout - 1) / choice_.holdout;
+    const int64_t left = views - (views + choice_.target_every - 1) / choice_.target_every;
     for (const int64_t count : counts)
       if (count < 1 || count > left)
-        throw Error(Exit::usage, "--input-views ", count, ": scene ", data.name(scene), " has ",
-                    left, " views beside those held out");
+        throw Error(Exit::usage, "--context-views ", count, ": scene ", data.name(scene), " has ",
+                    left, " views beside the targets");
   }
 
   Methods measure(const ViewModel& model, const PackedScenes& data, int64_t scene, int64_t count,
                   const media::Lpips* lpips, uint64_t seed) const {
     auto views = packed_views(data, scene);
     auto choice = choice_;
-    choice.inputs = count;
+    choice.context = count;
     choose(views, choice, seed);
-    const auto inputs = views.input_cameras(), targets = views.target_cameras();
+    const auto context = views.context_cameras(), targets = views.target_cameras();
     const auto normal = normalization_for(model, views);
     const auto placed = [&](std::vector<Camera> cameras) {
       for (auto& camera : cameras) camera = normal(camera);
       return posed(cameras);
     };
-    auto read = placed(inputs);
-    read.images = stacked(views.scene.images, views.inputs);
+    auto read = placed(context);
+    read.images = stacked(views.scene.images, views.context);
     const auto weights = model.reconstruct(read, model.start());
     const auto rendered = model.render(placed(targets), weights, data.height(), data.width()).cpu();
     const auto truth = stacked(views.scene.images, views.targets).to(at::kFloat).div(255);
     const auto images = read.images.to(at::kFloat).div(255);
     return {score(rendered, truth, lpips),
-            score(nearest_views(inputs, images, targets), truth, lpips),
+            score(nearest_views(context, images, targets), truth, lpips),
             score(mean_colour(images, truth.size(0)), truth, lpips)};
   }
 
   static void row(cli::Table& table, const std::string& name, int64_t count, const Methods& m) {
-    nlohmann::ordered_json values = {{"scene", name}, {"input_views", count}};
+    nlohmann::ordered_json values = {{"scene", name}, {"context_views", count}};
     const auto put = [&](const std::string& prefix, const Score& s) {
       values[prefix + "psnr_pooled"] = s.psnr_pooled;
       values[prefix + "psnr_mean"] = s.psnr_mean;
@@ -176,7 +178,7 @@ class QualityViews final : public plugin::Command {
          number_text(m.nearest.psnr_pooled, "%.2f"), number_text(m.colour.psnr_pooled, "%.2f")});
   }
 
-  ModelSource source_;
+  ModelInput source_;
   std::string data_, split_ = "validation", lpips_file_, format_ = "md";
   std::vector<std::string> counts_;
   Choice choice_{{}, 8, "kmeans"};

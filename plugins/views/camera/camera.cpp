@@ -142,10 +142,10 @@ Normalization normalization(const std::vector<Camera>& cameras) {
   return out;
 }
 
-Normalization normalization_of(const std::vector<Camera>& inputs, const std::vector<Camera>& sample,
-                               const std::string& normalize) {
+Normalization normalization_of(const std::vector<Camera>& context,
+                               const std::vector<Camera>& sample, const std::string& normalize) {
   if (normalize == "none") return {};
-  return normalization(normalize == "all" ? sample : inputs);
+  return normalization(normalize == "all" ? sample : context);
 }
 
 nlohmann::ordered_json cameras_json(const std::vector<Camera>& cameras,

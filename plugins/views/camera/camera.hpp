@@ -57,9 +57,9 @@ struct Normalization {
 /// Errors   65 if the cameras have no mean direction
 Normalization normalization(const std::vector<Camera>& cameras);
 
-/// The same by Config::normalize_poses: over `sample` ("all"), over `inputs`, or none.
-Normalization normalization_of(const std::vector<Camera>& inputs, const std::vector<Camera>& sample,
-                               const std::string& normalize);
+/// The same by Config::normalize_poses: over `sample` ("all"), over `context`, or none.
+Normalization normalization_of(const std::vector<Camera>& context,
+                               const std::vector<Camera>& sample, const std::string& normalize);
 
 /// opencv_cameras.json of cameras and their files, `width` x `height` pixels each (spec 2.1).
 nlohmann::ordered_json cameras_json(const std::vector<Camera>& cameras,

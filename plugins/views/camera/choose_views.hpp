@@ -25,7 +25,7 @@ class Viewpoints {
 };
 
 /// `count` of the cameras, ascending, that stand for all: K-means over position and direction, then
-/// of each cluster the view nearest to its centre, as the paper's evaluation chooses inputs.
+/// of each cluster the view nearest to its centre, as the paper's evaluation chooses context.
 /// Positions are centred and their largest coordinate is 1, so that the unit of length does not
 /// matter. Centres begin by k-means++ from `seed`: the same seed, the same views. Errors   64 if
 /// count < 1 or more than there are cameras

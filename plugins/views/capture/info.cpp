@@ -11,9 +11,6 @@
 #include <lact/io/files.hpp>
 #include <lact/log.hpp>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <nlohmann/json.hpp>
 
 #include <fnmatch.h>
@@ -50,18 +47,19 @@ std::string range(double low, double high) {
 
 class Info final : public plugin::Command {
  public:
-  void declare(CLI::App& app) override {
-    app.add_option("PATH", inputs_,
-                   "packed scenes (a folder of lact-tokenize views pack, or one of its files), or "
-                   "whatever that packs")
-        ->required();
-    app.add_option("--scene", glob_, "only scenes with such a name")->type_name("GLOB");
-    app.add_option("--images", how_images_,
-                   "folder of the photographs, if it is not where cameras say")
-        ->type_name("DIR");
-    app.add_option("--plot", plot_, "draw the cameras of the first scene, as SVG")
-        ->type_name("FILE");
-    app.add_flag("--no-check", no_check_, "do not compare packed images with their checksums");
+  void declare(cli::Options options) override {
+    options
+        .add("PATH", inputs_,
+             "packed scenes (a folder of lact-tokenize views pack, or one of its files), or "
+             "anything that it packs")
+        .required();
+    options.add("--scene", glob_, "show only scenes whose name matches").value("GLOB");
+    options
+        .add("--images", how_images_,
+             "folder of the photographs, if not where the camera file says")
+        .value("DIR");
+    options.add("--plot", plot_, "draw the cameras of the first scene, as SVG").value("FILE");
+    options.flag("--no-check", no_check_, "do not compare packed images with their checksums");
   }
 
   void run(cli::Context& context) override {

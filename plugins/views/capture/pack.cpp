@@ -9,9 +9,6 @@
 #include <lact/cli/bench.hpp>
 #include <lact/log.hpp>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <nlohmann/json.hpp>
 
 #include <fnmatch.h>
@@ -40,31 +37,30 @@ struct Counts {
 
 class Pack final : public plugin::Command {
  public:
-  void declare(CLI::App& app) override {
-    const char* group = "Scenes and output";
-    app.add_option("PATH", inputs_,
-                   "camera files (opencv_cameras.json, transforms.json), COLMAP models, folders "
-                   "with one of them or with many such folders, or lists of these (a JSON array)")
-        ->required();
-    app.add_option("-o,--output", output_,
-                   "folder for train.safetensors and validation.safetensors")
-        ->type_name("DIR")
-        ->required()
-        ->group(group);
-    app.add_option("--validation-scenes", globs_,
-                   "scenes that are kept for validation, by their names")
-        ->type_name("GLOB")
-        ->group(group);
-    app.add_option("--holdout", holdout_, "each N-th scene is kept for validation, too; 0: none")
-        ->type_name("N")
-        ->check(CLI::Range(int64_t{0}, int64_t{1} << 20))
-        ->group(group);
-    app.add_option("--shard-size", shard_size_,
-                   "bytes of images from which on a file is cut, with K, M or G")
-        ->type_name("BYTES")
-        ->capture_default_str()
-        ->group(group);
-    options_.declare(app);
+  void declare(cli::Options options) override {
+    options
+        .add(
+            "PATH", inputs_,
+            "camera files (opencv_cameras.json, transforms.json), COLMAP models, folders that hold "
+            "one or many of these, or JSON arrays of such paths")
+        .required();
+    auto group = options.group("Scenes and output");
+    group.add("-o,--output", output_, "folder for train.safetensors and validation.safetensors")
+        .value("DIR")
+        .required();
+    group.add("--validation-scenes", globs_, "hold out scenes whose name matches for validation")
+        .value("GLOB");
+    group
+        .add("--validation-every", validation_every_,
+             "hold out every N-th scene for validation; 0: none")
+        .range(0, 1 << 20)
+        .value("N");
+    group
+        .add("--shard-size", shard_size_,
+             "bytes of images after which a new file is begun; K, M or G may follow")
+        .value("BYTES");
+    options_.declare(options.group("Photographs"));
+    options.renamed("--holdout", "--validation-every");
   }
 
   void run(cli::Context& context) override {
@@ -97,7 +93,8 @@ class Pack final : public plugin::Command {
     bool matched = globs_.empty();
     for (size_t i = 0; i < places.size(); ++i) {
       if (cli::stop_requested()) throw cli::Interrupted();
-      const bool held = holdout_ > 0 && (static_cast<int64_t>(i) + 1) % holdout_ == 0;
+      const bool held =
+          validation_every_ > 0 && (static_cast<int64_t>(i) + 1) % validation_every_ == 0;
       Planned scene;
       try {
         Skipped skipped;
@@ -223,7 +220,7 @@ class Pack final : public plugin::Command {
 
   std::vector<std::string> inputs_, globs_;
   std::string output_, shard_size_ = "4G";
-  int64_t holdout_ = 0;
+  int64_t validation_every_ = 0;
   PreparationOptions options_;
 
   Preparation how_;

@@ -4,14 +4,12 @@
 #include <plugins/common/media/image.hpp>
 #include <plugins/common/media/size.hpp>
 
+#include <lact/cli/options.hpp>
+
 #include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
-
-namespace CLI {
-class App;
-}
 
 namespace lact::views {
 
@@ -46,7 +44,7 @@ struct PreparationOptions {
   int64_t every = 1, max_views = 0;
   bool strict = false;
 
-  void declare(CLI::App& app, const char* group = "Photographs");
+  void declare(cli::Options options);
   /// Errors   64 naming the option
   Preparation preparation() const;
 };

@@ -26,7 +26,7 @@ Tensor pictures(const Views& views, const std::vector<int64_t>& which) {
 std::string comparison_text(const Tensor& rendered, const Views& views, const media::Lpips* lpips,
                             bool json) {
   const auto truth = pictures(views, views.targets);
-  nlohmann::ordered_json out = {{"scene", views.scene.name}, {"inputs", views.inputs.size()}};
+  nlohmann::ordered_json out = {{"scene", views.scene.name}, {"context", views.context.size()}};
   std::string lines;
   const auto add = [&](const char* key, const char* name, const Tensor& images) {
     const auto one = score(images, truth, lpips);
@@ -34,11 +34,11 @@ std::string comparison_text(const Tensor& rendered, const Views& views, const me
     lines += name + to_line(one) + "\n";
   };
   add("model", "model         ", rendered);
-  if (!views.inputs.empty()) {
-    const auto inputs = pictures(views, views.inputs);
+  if (!views.context.empty()) {
+    const auto context = pictures(views, views.context);
     add("nearest_view", "nearest view  ",
-        nearest_views(views.input_cameras(), inputs, views.target_cameras()));
-    add("mean_colour", "mean colour   ", mean_colour(inputs, truth.size(0)));
+        nearest_views(views.context_cameras(), context, views.target_cameras()));
+    add("mean_colour", "mean colour   ", mean_colour(context, truth.size(0)));
   }
   if (!json) return lines;
   out["targets"] = nlohmann::ordered_json::array();
@@ -64,7 +64,7 @@ media::Image comparison_sheet(const Tensor& rendered, const Views& views) {
   };
   const auto truth = pictures(views, first(views.targets)),
              ours = rendered.slice(0, 0, truth.size(0));
-  if (!views.inputs.empty()) add("inputs", pictures(views, first(views.inputs)));
+  if (!views.context.empty()) add("context", pictures(views, first(views.context)));
   add("truth", truth);
   add("ours", ours);
   add("difference", (ours - truth).abs());

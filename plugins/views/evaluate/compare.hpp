@@ -11,7 +11,7 @@
 namespace lact::views {
 
 /// Scores of `rendered` [T, 3, h, w], the targets of `views`, and, where views were read beside
-/// them, of the nearest input view and the mean colour: lines for people, or JSON with a row for
+/// them, of the nearest context view and the mean colour: lines for people, or JSON with a row for
 /// each target.
 std::string comparison_text(const at::Tensor& rendered, const Views& views,
                             const media::Lpips* lpips, bool json);

@@ -80,15 +80,15 @@ std::string to_line(const Score& score) {
   return line;
 }
 
-Tensor nearest_views(const std::vector<Camera>& inputs, const Tensor& images,
+Tensor nearest_views(const std::vector<Camera>& context, const Tensor& images,
                      const std::vector<Camera>& targets) {
-  const Viewpoints place(inputs);
+  const Viewpoints place(context);
   std::vector<Tensor> found;
   for (const auto& target : targets) {
     size_t best = 0;
     double least = std::numeric_limits<double>::infinity();
-    for (size_t i = 0; i < inputs.size(); ++i) {
-      const double far = Viewpoints::squared_distance(place(inputs[i]), place(target));
+    for (size_t i = 0; i < context.size(); ++i) {
+      const double far = Viewpoints::squared_distance(place(context[i]), place(target));
       if (far < least) least = far, best = i;
     }
     found.push_back(images[static_cast<int64_t>(best)]);

@@ -34,7 +34,7 @@ std::string to_line(const Score& score);
 
 /// For each target the input image whose camera stands nearest (direction counts as distance):
 /// [T, 3, h, w] of images [I, 3, h, w].
-at::Tensor nearest_views(const std::vector<Camera>& inputs, const at::Tensor& images,
+at::Tensor nearest_views(const std::vector<Camera>& context, const at::Tensor& images,
                          const std::vector<Camera>& targets);
 /// The mean colour of all input pixels, `count` times.
 at::Tensor mean_colour(const at::Tensor& images, int64_t count);

@@ -2,10 +2,10 @@
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
+#include <lact/io/json.hpp>
 
 #include <algorithm>
 #include <cmath>
-#include <set>
 
 namespace lact::views {
 namespace {
@@ -40,87 +40,33 @@ Kind kind_of(const std::string& type, const std::string& what) {
               "FastWeightGluMLPMultihead or MLP, found ", io::printable(type));
 }
 
-/// A value of a JSON object, with the object's key in errors.
-class Reader {
- public:
-  Reader(const json& object, std::string what) : object_(object), what_(std::move(what)) {
-    if (!object.is_object()) throw Error(Exit::data, what_, ": expected a JSON object");
-  }
-  const json* find(const char* key) {
-    known_.insert(key);
-    const auto found = object_.find(key);
-    return found == object_.end() || found->is_null() ? nullptr : &*found;
-  }
-  void number(const char* key, double& into) {
-    const auto* value = find(key);
-    if (value == nullptr) return;
-    if (!value->is_number()) refuse(key, "a number");
-    into = value->get<double>();
-  }
-  void number(const char* key, int64_t& into) {
-    double wide = static_cast<double>(into);
-    number(key, wide);
-    if (wide != std::floor(wide) || std::abs(wide) > 1e15) refuse(key, "a whole number");
-    into = static_cast<int64_t>(wide);
-  }
-  void flag(const char* key, bool& into) {
-    const auto* value = find(key);
-    if (value == nullptr) return;
-    if (!value->is_boolean()) refuse(key, "true or false");
-    into = value->get<bool>();
-  }
-  void word(const char* key, std::string& into, const std::vector<std::string>& words) {
-    const auto* value = find(key);
-    if (value == nullptr) return;
-    const auto text = value->is_string() ? value->get<std::string>() : std::string();
-    if (!words.empty() && std::find(words.begin(), words.end(), text) == words.end())
-      refuse(key, words.front().c_str());
-    into = text;
-  }
-  [[noreturn]] void refuse(const char* key, const char* expected) const {
-    const auto text = object_.at(key).dump(-1, ' ', true).substr(0, 80);
-    throw Error(Exit::data, what_, ": ", key, ": expected ", expected, ", found ", text);
-  }
-  /// What no reader asked for changes the mathematics, and we would not know how.
-  void all_known() const {
-    for (const auto& [key, value] : object_.items())
-      if (known_.count(key) == 0)
-        throw Error(Exit::data, what_, ": ", io::printable(key), ": not known");
-  }
-
- private:
-  const json& object_;
-  std::string what_;
-  std::set<std::string> known_;
-};
-
 Sublayer sublayer_from(const json& values, const std::string& what) {
-  Reader outer(values, what + ": block_config");
+  io::JsonObject outer(values, what + ": block_config");
   Sublayer s;
   std::string type, length = "vl";
-  outer.word("type", type, {});
-  outer.word("length_dim", length, {"vl", "l"});
+  outer.read("type", type);
+  outer.read("length_dim", length, {"vl", "l"});
   s.kind = kind_of(type, what);
   s.per_view = length == "l";
   const json none = json::object();
   const auto* given = outer.find("params");
-  Reader params(given == nullptr ? none : *given, concat(what, ": block_config: ", type));
+  io::JsonObject params(given == nullptr ? none : *given, concat(what, ": block_config: ", type));
   bool bias = false;
-  params.flag("bias", bias);
+  params.read("bias", bias);
   if (bias) params.refuse("bias", "false");
-  if (s.kind != Kind::mlp) params.number("head_dim", s.head_dim);
+  if (s.kind != Kind::mlp) params.read("head_dim", s.head_dim);
   if (s.kind == Kind::attention) {
-    params.flag("use_qk_norm", s.qk_norm);
-    params.flag("causal", s.causal);
+    params.read("use_qk_norm", s.qk_norm);
+    params.read("causal", s.causal);
     s.inter_multi = 0;
   } else {
     s.inter_multi = s.kind == Kind::mlp ? 4 : 1;
-    params.number("inter_multi", s.inter_multi);
+    params.read("inter_multi", s.inter_multi);
   }
   if (s.kind == Kind::fast_weights) {
     s.muon_steps = 0;
-    params.number("base_lr", s.base_lr);
-    params.number("muon_update_steps", s.muon_steps);
+    params.read("base_lr", s.base_lr);
+    params.read("muon_update_steps", s.muon_steps);
   }
   params.all_known();
   return s;
@@ -250,17 +196,18 @@ std::vector<Sublayer> Config::published_block(int64_t attention_head, int64_t fa
 
 Config Config::from_json(const json& values, const std::string& what) {
   Config c;
-  Reader reader(values, what);
+  io::JsonObject reader(values, what);
   std::string type = "lact_views";
-  reader.word("model_type", type, {});
+  reader.read("model_type", type);
   if (type != "lact_views")
     throw Error(Exit::data, what, ": model_type: expected lact_views, found ", io::printable(type),
                 ": not a model of views");
-  reader.number("patch_size", c.patch_size);
-  reader.number("dim", c.dim);
-  reader.number("layers", c.layers);
-  reader.word("muon_dtype", c.muon_dtype, {"auto", "bfloat16", "float32"});
-  reader.word("normalize_poses", c.normalize_poses, {"none", "all", "inputs"});
+  reader.read("patch_size", c.patch_size);
+  reader.read("dim", c.dim);
+  reader.read("layers", c.layers);
+  reader.read("muon_dtype", c.muon_dtype, {"auto", "bfloat16", "float32"});
+  reader.read("normalize_poses", c.normalize_poses, {"none", "all", "context", "inputs"});
+  if (c.normalize_poses == "inputs") c.normalize_poses = "context";  // its name before 0.1.0
   const auto* block = reader.find("block_config");
   if (block == nullptr || !block->is_array())
     throw Error(Exit::data, what, ": block_config: expected a list of sublayers");
@@ -308,7 +255,7 @@ void Config::check(const std::string& what) const {
   size("layers", layers, kMostLayers);
   if (block.empty() || block.size() > 100) refuse("block_config: expected 1 to 100 sublayers");
   for (const auto& s : block) {
-    // What is rendered must know the inputs by the fast weights alone.
+    // What is rendered must know the context by the fast weights alone.
     if (s.kind == Kind::attention && !s.per_view)
       refuse("block_config: attention: length_dim: only \"l\", within a view, exists");
     if (s.kind == Kind::fast_weights && s.per_view)

@@ -30,7 +30,7 @@ struct Config {
   std::vector<Sublayer> block;  ///< the same in every layer
   // Ours; published files do not say.
   std::string muon_dtype = "auto";       ///< "bfloat16" as released, "float32"; auto: the products'
-  std::string normalize_poses = "none";  ///< "all": over inputs and targets (scenes); "inputs"
+  std::string normalize_poses = "none";  ///< "all": over context and targets (scenes); "context"
 
   int64_t hidden(const Sublayer& s) const;  ///< of fast weights (per head) or mlp
   int64_t heads(const Sublayer& s) const { return dim / s.head_dim; }

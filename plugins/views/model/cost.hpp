@@ -7,8 +7,8 @@
 
 namespace lact::views {
 
-/// Tokens of a pass: learned (of input views; 0: rendering from a state), answered (of all views),
-/// rendered (of target views).
+/// Tokens of a pass: learned (of context views; 0: rendering from a state), answered (of all
+/// views), rendered (of target views).
 struct Tokens {
   double learned = 0, answered = 0, rendered = 0;
   double per_view = 0;

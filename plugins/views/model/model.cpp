@@ -138,15 +138,15 @@ Tensor ViewModel::decode(const Tensor& x, int64_t height, int64_t width) const {
   return unpatch(at::sigmoid(residual(tokens)), height, width, config_.patch_size);
 }
 
-Tensor ViewModel::forward(const Posed& inputs, const Posed& targets,
+Tensor ViewModel::forward(const Posed& context, const Posed& targets,
                           std::map<std::string, Tensor>* taps) const {
   const auto tap = [&](const std::string& name, const Tensor& x) {
     if (taps != nullptr) (*taps)[name] = x;
   };
-  const int64_t height = inputs.images.size(-2), width = inputs.images.size(-1);
-  const int64_t l = tokens_per_view(height, width), seen = inputs.images.size(1) * l;
+  const int64_t height = context.images.size(-2), width = context.images.size(-1);
+  const int64_t l = tokens_per_view(height, width), seen = context.images.size(1) * l;
   const int64_t count = targets.poses.size(1);
-  Tensor x = at::cat({embed(inputs, height, width), embed(unseen(targets), height, width)}, 1);
+  Tensor x = at::cat({embed(context, height, width), embed(unseen(targets), height, width)}, 1);
   tap("tokens", x);
   const auto plan = learn_then_apply(seen, x.size(1));
   size_t depth = 0;

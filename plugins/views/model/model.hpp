@@ -51,10 +51,10 @@ class ViewModel {
   void set_recompute(bool on) { recompute_ = on; }
   at::Device device() const;
 
-  /// Learns the input views [B, V], then renders the target views [B, T]: [B, T, 3, h, w] in
+  /// Learns the context views [B, V], then renders the target views [B, T]: [B, T, 3, h, w] in
   /// [0, 1]. Images of targets are not looked at. h and w are those of the input images and
   /// multiples of the patch. `taps`, if given, receives "tokens" and "block.I", [B, tokens, d].
-  at::Tensor forward(const Posed& inputs, const Posed& targets,
+  at::Tensor forward(const Posed& context, const Posed& targets,
                      std::map<std::string, at::Tensor>* taps = nullptr) const;
 
   /// A scene in which nothing has been read: the parameters.

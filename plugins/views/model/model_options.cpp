@@ -2,47 +2,47 @@
 
 #include <lact/error.hpp>
 
-#include <CLI/CLI.hpp>
-
 namespace lact::views {
 
-void ModelOptions::declare(CLI::App& app) {
-  const auto add = [&](const char* flag, auto& value, const char* text) {
-    return app.add_option(flag, value, text)->group("Model");
+void ModelOptions::declare(cli::Options options) {
+  auto group = options.group("Model");
+  const auto size = [&](const char* name, std::optional<int64_t>& variable, const char* help) {
+    group.add(name, variable, help).at_least(1);
   };
-  const auto size = CLI::Range(int64_t{1}, int64_t{1} << 20, "POSITIVE");
-  add("--preset", preset_, "named configuration (default: tiny)")
-      ->check(CLI::IsMember(Config::presets()));
-  add("--dim", dim_, "width of the model")->check(size);
-  add("--layers", layers_, "blocks")->check(size);
-  add("--patch-size", patch_, "pixels of a token's side")->check(size);
-  add("--attention-head-dim", attention_head_, "width of an attention head; divides the model's")
-      ->check(size);
-  add("--fast-head-dim", fast_head_, "width of a head of fast weights; divides the model's")
-      ->check(size);
-  add("--inter-multi", inter_multi_, "hidden width of the fast weights, in widths of their head");
-  add("--mlp-multi", mlp_multi_, "hidden width of the feed-forward network, in model widths");
-  add("--base-lr", base_lr_, "inner rate of an untrained projection");
-  add("--muon-update-steps", muon_steps_, "Newton-Schulz steps of an update; 0: only scaled")
-      ->check(CLI::Range(int64_t{0}, int64_t{100}));
-  add("--muon-dtype", muon_dtype_,
-      "of Newton-Schulz: bfloat16 as in the published models, float32; auto: as the products")
-      ->check(CLI::IsMember({"auto", "bfloat16", "float32"}));
-  add("--normalize-poses", normalize_,
-      "scenes in a frame and scale of their own: by all views of a step (as published for scenes), "
-      "by its inputs, or none (objects)")
-      ->check(CLI::IsMember({"none", "all", "inputs"}));
+  group.add("--preset", preset_, "named configuration").words(Config::presets()).initially("tiny");
+  size("--dim", dim_, "width of the model");
+  size("--layers", layers_, "number of blocks");
+  size("--patch-size", patch_, "side of a token's patch in pixels");
+  size("--attention-head-dim", attention_head_, "width of an attention head; must divide --dim");
+  size("--fast-head-dim", fast_head_, "width of a head of fast weights; must divide --dim");
+  group.add("--inter-multi", inter_multi_,
+            "hidden width of the fast weights as a multiple of their head's width");
+  group.add("--mlp-multi", mlp_multi_,
+            "hidden width of the feed-forward network as a multiple of --dim");
+  group.add("--base-lr", base_lr_, "inner learning rate before training");
+  group.add("--muon-update-steps", muon_steps_, "Newton-Schulz steps per update; 0: only scale")
+      .range(0, 100);
+  group
+      .add("--muon-dtype", muon_dtype_,
+           "number type of Newton-Schulz; auto: that of the products; published models: bfloat16")
+      .words({"auto", "bfloat16", "float32"});
+  group
+      .add("--normalize-poses", normalize_,
+           "put each scene into a frame and scale of its own: over all views of a step (as "
+           "published for scenes), over its context views, or not at all (objects)")
+      .words({"none", "all", "context"})
+      .renamed("inputs", "context");
 }
 
 bool ModelOptions::given() const {
-  return !preset_.empty() || dim_ || layers_ || patch_ || attention_head_ || fast_head_ ||
-         muon_steps_ || inter_multi_ || mlp_multi_ || base_lr_ || muon_dtype_ || normalize_;
+  return preset_ || dim_ || layers_ || patch_ || attention_head_ || fast_head_ || muon_steps_ ||
+         inter_multi_ || mlp_multi_ || base_lr_ || muon_dtype_ || normalize_;
 }
 
 Config ModelOptions::resolve(const Config* base) const {
-  if (base != nullptr && !preset_.empty())
-    throw Error(Exit::usage, "--preset and --init-from: only one of them says what the model is");
-  Config c = base != nullptr ? *base : Config::preset(preset_.empty() ? "tiny" : preset_);
+  if (base != nullptr && preset_)
+    throw Error(Exit::usage, "--preset and --init-from exclude each other");
+  Config c = base != nullptr ? *base : Config::preset(preset_.value_or("tiny"));
   if (patch_) c.patch_size = *patch_;
   if (layers_) c.layers = *layers_;
   if (muon_dtype_) c.muon_dtype = *muon_dtype_;

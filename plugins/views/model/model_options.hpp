@@ -3,29 +3,26 @@
 
 #include "config.hpp"
 
+#include <lact/cli/options.hpp>
+
 #include <cstdint>
 #include <optional>
 #include <string>
-
-namespace CLI {
-class App;
-}
 
 namespace lact::views {
 
 class ModelOptions {
  public:
-  void declare(CLI::App& app);
+  void declare(cli::Options options);
   /// The preset, or `base` if there is one, changed by what was given. Errors: 64, 78
   Config resolve(const Config* base) const;
   /// Whether any of them was given.
   bool given() const;
 
  private:
-  std::string preset_;
   std::optional<int64_t> dim_, layers_, patch_, attention_head_, fast_head_, muon_steps_;
   std::optional<double> inter_multi_, mlp_multi_, base_lr_;
-  std::optional<std::string> muon_dtype_, normalize_;
+  std::optional<std::string> preset_, muon_dtype_, normalize_;
 };
 
 }  // namespace lact::views

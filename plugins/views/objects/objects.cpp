@@ -2,16 +2,15 @@
 
 #include "draw.hpp"
 
+#include <plugins/common/media/size.hpp>
 #include <plugins/common/work/ordered.hpp>
 #include <plugins/views/commands.hpp>
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
 #include <lact/log.hpp>
+#include <lact/random.hpp>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <nlohmann/json.hpp>
 
 #include <atomic>
@@ -24,76 +23,62 @@ namespace fs = std::filesystem;
 
 class Objects final : public plugin::Command {
  public:
-  void declare(CLI::App& app) override {
-    app.add_option("MODEL", where_, "OBJ files, or folders with such files in or below them")
-        ->required()
-        ->type_name("PATH");
-    app.add_option("-o,--output", output_,
-                   "folder for scenes.json and, for each model, a folder with images/ and "
-                   "opencv_cameras.json")
-        ->required()
-        ->type_name("DIR");
+  void declare(cli::Options options) override {
+    options.add("MODEL", where_, "OBJ files, or folders with such files at any depth")
+        .required()
+        .value("PATH");
+    options
+        .add("-o,--output", output_,
+             "folder for scenes.json and a folder per model, with images/ and opencv_cameras.json")
+        .required()
+        .value("DIR");
     auto& rig = settings_.rig;
-    const char* cameras = "Cameras";
-    app.add_option("--views", rig.views, "pictures of each model")
-        ->check(CLI::Range(int64_t{1}, int64_t{100'000}))
-        ->type_name("N")
-        ->group(cameras);
-    app.add_option("--size", rig.size, "width and height of a picture, in pixels")
-        ->check(CLI::Range(int64_t{1}, int64_t{4096}))
-        ->type_name("PIXELS")
-        ->group(cameras);
-    app.add_option("--fov", rig.fov, "field of view, in degrees")
-        ->check(CLI::Range(1.0, 170.0))
-        ->type_name("DEGREES")
-        ->group(cameras);
-    app.add_option("--distance", distance_,
-                   "distance of the cameras from the model's middle, whose farthest corner is 1 "
-                   "away (default: 2.7 at 50 degrees, else so that models look as large)")
-        ->check(CLI::Range(0.01, 1000.0))
-        ->type_name("LENGTH")
-        ->group(cameras);
-    app.add_option("--min-elevation", rig.lowest, "lowest cameras, in degrees above the horizon")
-        ->check(CLI::Range(-89.0, 89.0))
-        ->type_name("DEGREES")
-        ->group(cameras);
-    app.add_option("--max-elevation", rig.highest, "highest cameras")
-        ->check(CLI::Range(-89.0, 89.0))
-        ->type_name("DEGREES")
-        ->group(cameras);
-    app.add_option("--rings", rig.rings,
-                   "cameras in this many rings of equal elevation; 0: at random, by --seed")
-        ->check(CLI::Range(int64_t{0}, int64_t{100'000}))
-        ->type_name("N")
-        ->group(cameras);
-    const char* models = "Models";
-    app.add_option("--limit", limit_, "draw this many models, evenly spread; 0: all")
-        ->check(CLI::NonNegativeNumber)
-        ->type_name("N")
-        ->group(models);
-    app.add_option("--up", up_, "the axis that points up in the OBJ files: y or z")
-        ->check(CLI::IsMember({"y", "z"}))
-        ->type_name("AXIS")
-        ->group(models);
-    app.add_option("--samples", settings_.samples, "points of a pixel, on a side")
-        ->check(CLI::Range(1, 8))
-        ->type_name("N")
-        ->group(models);
-    app.add_option("--min-coverage", settings_.min_coverage,
-                   "leave out models that cover less of their pictures, as a share")
-        ->check(CLI::Range(0.0, 1.0))
-        ->type_name("SHARE")
-        ->group(models);
-    app.add_flag("--strict", strict_, "end at the first file that is missing or malformed")
-        ->group(models);
+    auto cameras = options.group("Cameras");
+    cameras.add("--views", rig.views, "pictures of each model").range(1, 100'000).value("N");
+    cameras.add("--size", size_, "size of a picture in pixels; pictures are square").value("WxH|N");
+    cameras.add("--fov", rig.fov, "field of view").range(1.0, 170.0).value("DEGREES");
+    cameras
+        .add(
+            "--distance", distance_,
+            "distance of the cameras from the centre of the model, whose farthest corner is 1 away "
+            "(default: 2.7 at 50 degrees, otherwise so that models look as large)")
+        .range(0.01, 1000.0)
+        .value("LENGTH");
+    cameras.add("--min-elevation", rig.lowest, "elevation of the lowest cameras above the horizon")
+        .range(-89.0, 89.0)
+        .value("DEGREES");
+    cameras.add("--max-elevation", rig.highest, "elevation of the highest cameras")
+        .range(-89.0, 89.0)
+        .value("DEGREES");
+    cameras
+        .add("--rings", rig.rings,
+             "place cameras in N rings of equal elevation; 0: at random, by --seed")
+        .range(0, 100'000)
+        .value("N");
+    auto models = options.group("Models");
+    models.add("--limit", limit_, "draw N models, evenly spread; 0: all").at_least(0).value("N");
+    models.add("--up", up_, "axis that points up in the OBJ files").words({"y", "z"}).value("AXIS");
+    models.add("--samples", settings_.samples, "samples per pixel along each side")
+        .range(1, 8)
+        .value("N");
+    models
+        .add("--min-coverage", settings_.min_coverage,
+             "leave out models that cover less than this fraction of their pictures")
+        .range(0.0, 1.0)
+        .value("FRACTION");
+    models.flag("--strict", strict_, "fail at the first file that is missing or malformed");
   }
 
   void run(cli::Context& context) override {
     if (settings_.rig.lowest > settings_.rig.highest)
       throw Error(Exit::usage, "--min-elevation ", settings_.rig.lowest,
                   " is above --max-elevation ", settings_.rig.highest);
+    const auto [width, height] = media::parse_size(size_, "--size");
+    if (width != height)
+      throw Error(Exit::usage, "--size ", size_, ": pictures of objects are square");
+    settings_.rig.size = width;
     settings_.rig.distance = distance_.value_or(0);
-    settings_.seed = context.seed.value_or(0);
+    settings_.seed = context.seed.value_or(kDefaultSeed);
     settings_.z_up = up_ == "z";
     settings_.output = output_;
     cameras_of(settings_.rig, 0, "");  // refuses what does not fit together
@@ -166,7 +151,7 @@ class Objects final : public plugin::Command {
   }
 
   std::vector<std::string> where_;
-  std::string output_, up_ = "y";
+  std::string output_, up_ = "y", size_ = "128";
   DrawSettings settings_;
   std::optional<double> distance_;
   int64_t limit_ = 0;

@@ -1,8 +1,9 @@
 // lact-render views: photographs, packed data or a state in; new views, films and states out.
 
+#include "input_options.hpp"
 #include "scene_state.hpp"
-#include "sources.hpp"
 
+#include <plugins/common/commands/state_options.hpp>
 #include <plugins/common/media/frame_sink.hpp>
 #include <plugins/views/camera/trajectory.hpp>
 #include <plugins/views/commands.hpp>
@@ -14,13 +15,13 @@
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
 #include <lact/log.hpp>
+#include <lact/random.hpp>
+#include <lact/stopwatch.hpp>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
-#include <CLI/CLI.hpp>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <optional>
 #include <tuple>
@@ -30,22 +31,24 @@ namespace lact::views {
 namespace {
 
 using at::Tensor;
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 class Render final : public plugin::Command {
  public:
-  void declare(CLI::App& app) override {
-    model_.declare(app);
-    source_.declare(app);
-    declare_state(app);
-    declare_output(app);
+  void declare(cli::Options options) override {
+    model_.declare(options.group("Model"));
+    source_.declare(options.group("Input"));
+    auto state = options.group("State");
+    state_options_.declare(state, "scene that was read before; views given as well are added to it",
+                           "write the scene that was read");
+    state.add("--tile", tile_, "tokens that are processed at a time; views stay whole")
+        .range(1, 1 << 30);
+    declare_output(options.group("Output"));
+    options.renamed("--input-views", "--context-views");
+    options.renamed("--holdout", "--target-every");
   }
 
   void run(cli::Context& context) override {
+    if (state_options_.inspect(context)) return;
     check_options();
     auto model = model_.load(context);
     if (tile_) model.set_tile(*tile_);
@@ -53,77 +56,53 @@ class Render final : public plugin::Command {
     if (!lpips_file_.empty()) lpips_.emplace(media::Lpips::open(lpips_file_));
     cli::stop_requested();  // from here on a signal is heard
     SceneState scene;
-    if (!state_file_.empty())
-      scene = from_state(io::load_state(state_file_), model, model_.hash(), state_file_);
+    if (const auto state = state_options_.load()) scene = from_state(*state, model, model_.hash());
     Views views;
-    if (source_.given()) views = source_.read(context.seed.value_or(kDefaultViewSeed));
+    if (source_.given()) views = source_.read(context.seed.value_or(kDefaultSeed));
     leave_out_known(scene, views);
-    if (!views.inputs.empty()) read(model, views, scene);
+    if (!views.context.empty()) read(model, views, scene);
     if (scene.cameras.empty())
       throw Error(Exit::usage, "nothing to render from: give --images, --data or --state");
-    if (!save_state_.empty()) io::save_state(save_state_, to_state(scene, model_.hash()));
+    if (state_options_.saves()) state_options_.save(to_state(scene, model_.hash()));
     if (!path_.empty()) render(model, scene, views, context);
   }
 
  private:
-  static constexpr uint64_t kDefaultViewSeed = 95;
-
-  void declare_state(CLI::App& app) {
-    const char* group = "State";
-    app.add_option("--state", state_file_,
-                   "scene that was read before; views given beside it are added to it")
-        ->type_name("FILE")
-        ->group(group);
-    app.add_option("--save-state", save_state_, "keep what was read")
-        ->type_name("FILE")
-        ->group(group);
-    app.add_option("--tile", tile_, "tokens worked on at once; views stay whole")
-        ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
-        ->group(group);
-  }
-
-  void declare_output(CLI::App& app) {
-    const char* group = "Output";
-    app.add_option("--path", path_,
-                   "cameras to render: turntable[:N], interpolate[:N], spiral[:N], a nerfstudio "
-                   "camera_path.json, or dataset, the views that were held out")
-        ->type_name("PATH")
-        ->group(group);
-    app.add_option("-o,--output", output_,
-                   "folder of numbered .png, a pattern (a-%03d.png), one .png, .jpg or .webp "
-                   "(several frames: a sheet), "
-                   ".mp4 or .webm film, - for raw RGB frames on stdout")
-        ->type_name("PATH")
-        ->group(group);
-    app.add_option("--render-size", render_size_, "of rendered images; default: of those read")
-        ->type_name("WxH|N")
-        ->group(group);
-    app.add_option("--fps", rate_, "frames per second of a film")
-        ->check(CLI::Range(0.1, 1000.0))
-        ->group(group);
-    app.add_option("--blend", blend_, "between two cameras: matrices entry by entry, or slerp")
-        ->check(CLI::IsMember({"linear", "slerp"}))
-        ->capture_default_str()
-        ->group(group);
-    app.add_option("--at-once", at_once_, "views rendered together")
-        ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
-        ->capture_default_str()
-        ->group(group);
-    app.add_flag("--metrics", metrics_,
-                 "with --path dataset: PSNR, SSIM and (with --lpips) LPIPS of each view on stdout, "
-                 "beside the nearest input view and the mean colour")
-        ->group(group);
-    app.add_option("--lpips", lpips_file_, "VGG-16 weights of LPIPS, as lact-train views has them")
-        ->type_name("FILE")
-        ->group(group);
-    app.add_option("--sheet", sheet_,
-                   "with --path dataset: a picture of inputs, truth, ours and their difference")
-        ->type_name("FILE")
-        ->group(group);
+  void declare_output(cli::Options options) {
+    options
+        .add("--path", path_,
+             "cameras to render from: turntable[:N], interpolate[:N], spiral[:N], a "
+             "camera_path.json "
+             "of nerfstudio, or dataset: the target views")
+        .value("PATH");
+    options
+        .add("-o,--output", output_,
+             "folder of numbered .png files, a pattern (a-%03d.png), one .png, .jpg or .webp "
+             "(several frames: a contact sheet), a .mp4 or .webm film, or - for raw RGB frames on "
+             "stdout")
+        .value("PATH");
+    options
+        .add("--render-size", render_size_, "size of the rendered images (default: of those read)")
+        .value("WxH|N");
+    options.add("--fps", fps_, "frames per second of a film").range(0.1, 1000.0);
+    options
+        .add("--blend", blend_,
+             "interpolation between two cameras: linear in the matrices, or slerp")
+        .words({"linear", "slerp"});
+    options.add("--at-once", at_once_, "views that are rendered together").range(1, 1 << 20);
+    options.flag("--metrics", metrics_,
+                 "with --path dataset: print PSNR, SSIM and (with --lpips) LPIPS of the targets, "
+                 "beside those of the nearest context view and of the mean colour");
+    options.add("--lpips", lpips_file_, "VGG-16 weights of LPIPS, as for lact-train views")
+        .value("FILE");
+    options
+        .add("--sheet", sheet_,
+             "with --path dataset: draw context, truth, rendering and difference into this file")
+        .value("FILE");
   }
 
   void check_options() const {
-    if (path_.empty() && save_state_.empty())
+    if (path_.empty() && !state_options_.saves())
       throw Error(Exit::usage, "nothing to do: give --path with --output, or --save-state");
     const bool shown = !output_.empty() || metrics_ || !sheet_.empty();
     if (!path_.empty() && !shown)
@@ -137,9 +116,10 @@ class Render final : public plugin::Command {
     if (!output_.empty()) media::FrameSink::check(output_);
     if (!lpips_file_.empty() && !metrics_)
       throw Error(Exit::usage, "--lpips: only with --metrics, which it is part of");
-    if ((output_ == "-") + (save_state_ == "-") + metrics_ + (sheet_ == "-") > 1)
+    if ((output_ == "-") + state_options_.saves_to_stdout() + metrics_ + (sheet_ == "-") > 1)
       throw Error(Exit::usage, "--output, --save-state, --metrics, --sheet: only one of them has ",
                   "stdout");
+    state_options_.check_folder();
   }
 
   /// What can be wrong with a path is said before anything is read.
@@ -178,7 +158,7 @@ class Render final : public plugin::Command {
       return std::any_of(scene.cameras.begin(), scene.cameras.end(),
                          [&](const Camera& other) { return same(camera, other); });
     };
-    const auto again = std::erase_if(views.inputs, known);
+    const auto again = std::erase_if(views.context, known);
     if (again > 0) log::warning("the state has read ", again, " of these views before; left out");
     std::erase_if(views.targets, known);
   }
@@ -192,20 +172,20 @@ class Render final : public plugin::Command {
       scene.height = image.height;
       scene.nerfstudio = views.scene.nerfstudio;
     } else if (image.width != scene.width || image.height != scene.height) {
-      throw Error(Exit::usage, state_file_, ": was read from images of ", scene.width, " x ",
-                  scene.height, "; give --size ", scene.width, "x", scene.height);
+      throw Error(Exit::usage, state_options_.file(), ": was read from images of ", scene.width,
+                  " x ", scene.height, "; give --size ", scene.width, "x", scene.height);
     } else if (views.scene.nerfstudio != scene.nerfstudio) {
-      throw Error(Exit::data, state_file_, ": its cameras are ", scene.nerfstudio ? "" : "not ",
-                  "a transforms.json's, and these are ", scene.nerfstudio ? "not" : "",
-                  ": they stand in different worlds");
+      throw Error(Exit::data, state_options_.file(), ": its cameras are ",
+                  scene.nerfstudio ? "" : "not ", "a transforms.json's, and these are ",
+                  scene.nerfstudio ? "not" : "", ": they stand in different worlds");
     }
     const bool fresh = scene.cameras.empty();
-    const auto cameras = views.input_cameras();
+    const auto cameras = views.context_cameras();
     std::vector<Camera> placed;
     for (const auto& camera : cameras) placed.push_back(scene.normal(camera));
     auto posed_views = posed(placed);
-    posed_views.images = stacked(views.scene.images, views.inputs);
-    const auto start = Clock::now();
+    posed_views.images = stacked(views.scene.images, views.context);
+    const Stopwatch watch;
     const int64_t patch = model.config().patch_size;
     const int64_t tokens =
         scene.width / patch * (scene.height / patch) * static_cast<int64_t>(cameras.size());
@@ -218,9 +198,9 @@ class Render final : public plugin::Command {
       });
     }
     scene.cameras.insert(scene.cameras.end(), cameras.begin(), cameras.end());
-    for (const auto view : views.inputs)
+    for (const auto view : views.context)
       scene.files.push_back(views.scene.files[static_cast<size_t>(view)]);
-    const double seconds = seconds_since(start);
+    const double seconds = watch.seconds();
     char rate[64];
     std::snprintf(rate, sizeof rate, "%.2f s, %.0f tokens/s", seconds,
                   static_cast<double>(tokens) / std::max(seconds, 1e-9));
@@ -247,7 +227,7 @@ class Render final : public plugin::Command {
     if (name == "spiral") return spiral(known, count.value_or(120), width, height);
     if (views.targets.empty())
       throw Error(Exit::usage, "--path dataset: no view is held out; give --images or --data ",
-                  "with --input-views N or --holdout N");
+                  "with --context-views N or --target-every N");
     return {fitted(views.target_cameras(), scene.width, scene.height, size), width, height, 30};
   }
 
@@ -280,10 +260,10 @@ class Render final : public plugin::Command {
     for (const auto& camera : path.cameras)
       cameras.push_back(turned ? camera : scene.normal(camera));
     std::optional<media::FrameSink> sink;
-    if (!output_.empty()) sink.emplace(output_, rate_.value_or(path.rate), numbers(cameras.size()));
+    if (!output_.empty()) sink.emplace(output_, fps_.value_or(path.rate), numbers(cameras.size()));
     const bool keep = metrics_ || !sheet_.empty();
     std::vector<Tensor> kept;
-    const auto start = Clock::now();
+    const Stopwatch watch;
     {
       cli::Progress progress("rendering", static_cast<double>(cameras.size()), "views");
       for (size_t first = 0; first < cameras.size(); first += static_cast<size_t>(at_once_)) {
@@ -298,7 +278,7 @@ class Render final : public plugin::Command {
       }
     }
     if (sink) sink->finish();
-    const double seconds = seconds_since(start);
+    const double seconds = watch.seconds();
     char line[96];
     std::snprintf(line, sizeof line, "rendered %zu views of %lld x %lld in %.2f s, %.2f views/s",
                   cameras.size(), static_cast<long long>(path.width),
@@ -312,14 +292,15 @@ class Render final : public plugin::Command {
     if (!sheet_.empty()) media::write_image(sheet_, comparison_sheet(rendered, views));
   }
 
-  ModelSource model_;
-  std::string state_file_, save_state_, path_, output_, render_size_, blend_ = "linear";
+  ModelInput model_;
+  std::string path_, output_, render_size_, blend_ = "linear";
   std::string lpips_file_, sheet_;
   std::optional<int64_t> tile_;
-  std::optional<double> rate_;
+  std::optional<double> fps_;
   int64_t at_once_ = 4;
   bool metrics_ = false;
-  SourceOptions source_;
+  InputOptions source_;
+  commands::StateOptions state_options_;
   std::optional<std::pair<int64_t, int64_t>> size_;  ///< --render-size
   std::optional<Trajectory> keyframes_;              ///< of a camera_path.json
   std::optional<media::Lpips> lpips_;

@@ -1,13 +1,13 @@
 #include "scene_state.hpp"
 
 #include <lact/error.hpp>
+#include <lact/io/json.hpp>
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/tensor.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <cmath>
 
 namespace lact::views {
 namespace {
@@ -23,37 +23,18 @@ Tensor matrix_tensor(const Matrix& m) {
   return out;
 }
 
-/// A tensor of the state with the dtype and shape that it must have.
-Tensor take(const io::State& state, const std::string& name, at::IntArrayRef shape,
-            at::ScalarType type) {
-  const auto& x = state.tensor(name);
-  if (x.sizes() != shape || x.scalar_type() != type)
-    throw Error(Exit::data, "state: tensor ", name, ": expected ", shape, " of ",
-                c10::toString(type), ", found ", x.sizes(), " of ", x.dtype().name());
-  return x;
-}
-
-int64_t whole(const json& values, const char* key, int64_t low, int64_t high) {
-  const auto found = values.find(key);
-  if (found == values.end() || !found->is_number_integer())
-    throw Error(Exit::data, "state: scene: ", key, ": expected a whole number");
-  const auto value = found->get<int64_t>();
-  if (value < low || value > high)
-    throw Error(Exit::data, "state: scene: ", key, ": cannot be ", value);
-  return value;
-}
-
-std::vector<Camera> cameras_from(const Tensor& intrinsics, const Tensor& poses) {
-  std::vector<Camera> cameras(static_cast<size_t>(poses.size(0)));
-  const auto k = intrinsics.contiguous(), p = poses.contiguous();
+std::vector<Camera> cameras_from(const io::State& state, int64_t count) {
+  std::vector<Camera> cameras(static_cast<size_t>(count));
+  const auto k = state.tensor("views.intrinsics", {count, 4}, at::kDouble).contiguous();
+  const auto p = state.tensor("views.c2w", {count, 4, 4}, at::kDouble).contiguous();
   for (size_t i = 0; i < cameras.size(); ++i) {
-    const double* one = k.data_ptr<double>() + 4 * i;
+    const double* one = k.const_data_ptr<double>() + 4 * i;
     cameras[i] = {one[0], one[1], one[2], one[3], {}};
-    std::copy_n(p.data_ptr<double>() + 16 * i, 16, cameras[i].c2w.m.begin());
+    std::copy_n(p.const_data_ptr<double>() + 16 * i, 16, cameras[i].c2w.m.begin());
     const auto fault = fault_of_pose(cameras[i].c2w);
-    if (!fault.empty() ||
-        !(one[0] > 0 && one[1] > 0 && std::isfinite(one[0] + one[1] + one[2] + one[3])))
-      throw Error(Exit::data, "state: camera ", i, ": ", fault.empty() ? "no pinhole" : fault);
+    if (!fault.empty() || !(one[0] > 0 && one[1] > 0))
+      throw Error(Exit::data, state.name, ": camera ", i, ": ",
+                  fault.empty() ? "not a pinhole" : fault);
   }
   return cameras;
 }
@@ -81,65 +62,46 @@ io::State to_state(const SceneState& scene, const std::string& model_hash) {
       {"layers", scene.weights.size()}, {"world", scene.nerfstudio ? "nerfstudio" : "opencv"},
       {"files", scene.files},
   };
-  state.metadata = {{"modality", "views"},
-                    {"model", model_hash},
-                    {"views", std::to_string(scene.cameras.size())},
-                    {"scene", values.dump(-1, ' ', false, json::error_handler_t::replace)}};
+  state.metadata = {{"scene", values.dump(-1, ' ', false, json::error_handler_t::replace)}};
+  state.set_owner("views", model_hash);
+  state.set_count("views", static_cast<int64_t>(scene.cameras.size()));
   return state;
 }
 
-namespace {
-
-SceneState parsed(const io::State& state, const ViewModel& model, const std::string& model_hash) {
-  const auto found = state.metadata.find("modality");
-  if (found == state.metadata.end() || found->second != "views")
-    throw Error(Exit::data, "state: not a scene: its modality is ",
-                found == state.metadata.end() ? "missing" : found->second);
-  if (state.value("model") != model_hash)
-    throw Error(Exit::data, "state: belongs to another model; give the --model that read it");
-  const auto values = io::parse_json(state.value("scene"), "state: scene");
+SceneState from_state(const io::State& state, const ViewModel& model,
+                      const std::string& model_hash) {
+  state.check_owner("views", model_hash);
+  const auto parsed = io::parse_json(state.value("scene"), state.name + ": scene");
+  io::JsonObject values(parsed, state.name + ": scene");
   SceneState scene;
-  scene.width = whole(values, "width", 1, kLargestSide);
-  scene.height = whole(values, "height", 1, kLargestSide);
-  const auto world = values.find("world");
-  scene.nerfstudio = world != values.end() && *world == "nerfstudio";
-  const auto count = state.tensor("views.c2w").dim() == 3 ? state.tensor("views.c2w").size(0) : 0;
-  scene.cameras = cameras_from(take(state, "views.intrinsics", {count, 4}, at::kDouble),
-                               take(state, "views.c2w", {count, 4, 4}, at::kDouble));
-  if (!values.contains("files") || !values["files"].is_array() ||
-      values["files"].size() != scene.cameras.size())
-    throw Error(Exit::data, "state: scene: files: expected ", count, " names");
-  for (const auto& one : values["files"])
+  scene.width = values.whole("width", 1, kLargestSide);
+  scene.height = values.whole("height", 1, kLargestSide);
+  std::string world;
+  values.read("world", world);
+  scene.nerfstudio = world == "nerfstudio";
+  const auto* files = values.find("files");
+  if (files == nullptr || !files->is_array()) values.refuse("files", "a list of names");
+  for (const auto& one : *files)
     scene.files.push_back(one.is_string() ? one.get<std::string>() : std::string());
-  const auto frame = take(state, "pose.frame", {4, 4}, at::kDouble).contiguous();
-  std::copy_n(frame.data_ptr<double>(), 16, scene.normal.frame.m.begin());
-  scene.normal.scale = take(state, "pose.scale", {1}, at::kDouble).item<double>();
+  scene.cameras = cameras_from(state, static_cast<int64_t>(scene.files.size()));
+  const auto frame = state.tensor("pose.frame", {4, 4}, at::kDouble).contiguous();
+  std::copy_n(frame.const_data_ptr<double>(), 16, scene.normal.frame.m.begin());
+  scene.normal.scale = state.tensor("pose.scale", {1}, at::kDouble).item<double>();
   if (!fault_of_pose(scene.normal.frame).empty() || !(scene.normal.scale > 0))
-    throw Error(Exit::data, "state: pose.frame, pose.scale: not a frame");
+    throw Error(Exit::data, state.name, ": pose.frame, pose.scale: not a frame");
   const auto start = model.start();
   for (size_t i = 0; i < start.size(); ++i) {
     const auto get = [&](const char* name, const Tensor& like) {
-      const auto x = take(state, concat("layer.", i, ".", name),
-                          {like.size(0), like.size(2), like.size(1)}, at::kFloat);
-      if (!x.isfinite().all().item<bool>())
-        throw Error(Exit::data, "state: tensor layer.", i, ".", name, ": not finite");
-      return x.to(model.device()).mT();
+      return state
+          .tensor(concat("layer.", i, ".", name), {like.size(0), like.size(2), like.size(1)},
+                  at::kFloat)
+          .to(model.device())
+          .mT();
     };
     scene.weights.push_back(
         {get("w0", start[i].gate), get("w2", start[i].up), get("w1", start[i].down)});
   }
   return scene;
-}
-
-}  // namespace
-
-SceneState from_state(const io::State& state, const ViewModel& model, const std::string& model_hash,
-                      const std::string& file) {
-  try {
-    return parsed(state, model, model_hash);
-  } catch (const Error& error) {
-    throw Error(error.code(), file, ": ", error.what());
-  }
 }
 
 }  // namespace lact::views

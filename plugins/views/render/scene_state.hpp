@@ -23,9 +23,8 @@ struct SceneState {
 /// "layer.I.w0", "w1", "w2" in the published orientation, float32; cameras, frame and scale in
 /// float64.
 io::State to_state(const SceneState& scene, const std::string& model_hash);
-/// Errors   65 naming `file` if it is no scene, of another model (`model_hash`), or does not fit
-///          `model`
-SceneState from_state(const io::State& state, const ViewModel& model, const std::string& model_hash,
-                      const std::string& file);
+/// Errors   65 if it is no scene, of another model (`model_hash`), or does not fit `model`
+SceneState from_state(const io::State& state, const ViewModel& model,
+                      const std::string& model_hash);
 
 }  // namespace lact::views

@@ -46,8 +46,8 @@ std::vector<int64_t> chosen(const Scene& scene, const std::vector<int64_t>& cand
 
 }  // namespace
 
-std::vector<Camera> Views::input_cameras() const {
-  return pick(scene.cameras, inputs);
+std::vector<Camera> Views::context_cameras() const {
+  return pick(scene.cameras, context);
 }
 std::vector<Camera> Views::target_cameras() const {
   return pick(scene.cameras, targets);
@@ -57,16 +57,17 @@ void choose(Views& views, const Choice& choice, uint64_t seed) {
   std::vector<int64_t> candidates;
   views.targets.clear();
   for (int64_t i = 0; i < all; ++i)
-    (choice.holdout > 0 && i % choice.holdout == 0 ? views.targets : candidates).push_back(i);
-  const auto count = choice.inputs.value_or(static_cast<int64_t>(candidates.size()));
+    (choice.target_every > 0 && i % choice.target_every == 0 ? views.targets : candidates)
+        .push_back(i);
+  const auto count = choice.context.value_or(static_cast<int64_t>(candidates.size()));
   if (count < 0 || count > static_cast<int64_t>(candidates.size()))
-    throw Error(Exit::usage, "--input-views ", count, ": scene ", views.scene.name, " has ",
+    throw Error(Exit::usage, "--context-views ", count, ": scene ", views.scene.name, " has ",
                 candidates.size(), " views to read",
-                choice.holdout > 0 ? " beside those held out" : "");
-  views.inputs = chosen(views.scene, candidates, count, choice.how, seed);
-  if (choice.holdout > 0) return;
-  std::set_difference(candidates.begin(), candidates.end(), views.inputs.begin(),
-                      views.inputs.end(), std::back_inserter(views.targets));
+                choice.target_every > 0 ? " beside the targets" : "");
+  views.context = chosen(views.scene, candidates, count, choice.how, seed);
+  if (choice.target_every > 0) return;
+  std::set_difference(candidates.begin(), candidates.end(), views.context.begin(),
+                      views.context.end(), std::back_inserter(views.targets));
 }
 
 Views packed_views(const PackedScenes& data, int64_t scene) {

@@ -14,17 +14,17 @@ namespace lact::views {
 /// Views of a scene in two parts: read, and held out.
 struct Views {
   Scene scene;
-  std::vector<int64_t> inputs, targets;
+  std::vector<int64_t> context, targets;
 
-  std::vector<Camera> input_cameras() const;
+  std::vector<Camera> context_cameras() const;
   std::vector<Camera> target_cameras() const;
 };
 
-/// Which of a scene's views are read: `inputs` of them, or all, by K-means over those that are not
-/// held out; every `holdout`-th is (0: what is not read is).
+/// Which of a scene's views are read: `context` of them, or all, by K-means over those that are not
+/// held out; every `target_every`-th is (0: what is not read is).
 struct Choice {
-  std::optional<int64_t> inputs;
-  int64_t holdout = 0;
+  std::optional<int64_t> context;
+  int64_t target_every = 0;
   std::string how = "kmeans";  ///< "first", "random", "even"
 };
 /// Errors   64 if there are fewer views

@@ -14,28 +14,28 @@
 namespace lact::views {
 
 struct Sampling {
-  int64_t views = 15;   ///< drawn from a scene without repeats, or all of it
-  int64_t inputs = 8;   ///< the first of them
-  int64_t least = 0;    ///< inputs of a step are drawn from [least, inputs]; 0: always `inputs`
-  int64_t targets = 8;  ///< the last of them; they may overlap with the inputs
+  int64_t views = 15;       ///< drawn from a scene without repeats, or all of it
+  int64_t context = 8;      ///< the first of them
+  int64_t min_context = 0;  ///< a step draws its number from [min_context, context]; 0: `context`
+  int64_t targets = 8;      ///< the last of them; they may overlap with the context
   std::string normalize = "none";  ///< Config::normalize_poses
 };
 
 /// Views of one scene.
 struct Draw {
   int64_t scene = 0;
-  std::vector<int64_t> inputs, targets;
+  std::vector<int64_t> context, targets;
   std::vector<int64_t> sample;  ///< all that were drawn, each once: poses are normalised over them
 };
 
-/// How many inputs the rows of a step have: equal, so that they fit one batch.
-int64_t input_count(const Sampling& how, uint64_t seed, int64_t step);
+/// How many context views the rows of a step have: equal, so that they fit one batch.
+int64_t context_count(const Sampling& how, uint64_t seed, int64_t step);
 
 /// The views of `scene` (`count` of them) that the row at `position` sees.
-Draw draw(const Sampling& how, int64_t inputs, int64_t scene, int64_t count, uint64_t seed,
+Draw draw(const Sampling& how, int64_t context, int64_t scene, int64_t count, uint64_t seed,
           int64_t position);
 
-/// Errors   65 naming the scene that has fewer views than inputs or targets
+/// Errors   65 naming the scene that has fewer views than a step has context or target views
 void check(const PackedScenes& data, const Sampling& how, const std::string& where);
 
 /// "images" [B, I, H, W, 3] uint8, "intrinsics" [B, I, 4], "poses" [B, I, 4, 4]; "target_images",
@@ -43,8 +43,8 @@ void check(const PackedScenes& data, const Sampling& how, const std::string& whe
 train::Batch make_batch(const PackedScenes& data, const std::vector<Draw>& rows,
                         const std::string& normalize);
 
-/// Inputs and targets of a batch on a device; images [..., 3, H, W], uint8.
-Posed inputs_of(const train::Batch& batch, at::Device device);
+/// Context and targets of a batch on a device; images [..., 3, H, W], uint8.
+Posed context_of(const train::Batch& batch, at::Device device);
 Posed targets_of(const train::Batch& batch, at::Device device);
 
 }  // namespace lact::views

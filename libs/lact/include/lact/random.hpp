@@ -10,6 +10,9 @@
 
 namespace lact {
 
+/// Where no --seed is given.
+constexpr uint64_t kDefaultSeed = 42;
+
 /// SplitMix64 (Steele, Lea, Flood 2014).
 class Random {
  public:

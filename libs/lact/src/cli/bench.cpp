@@ -1,14 +1,14 @@
 #include <lact/cli/bench.hpp>
+#include <lact/cli/options.hpp>
 #include <lact/cli/run.hpp>
 #include <lact/error.hpp>
+#include <lact/stopwatch.hpp>
 
 #include <c10/core/impl/VirtualGuardImpl.h>
-#include <CLI/App.hpp>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <charconv>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <string_view>
@@ -183,21 +183,20 @@ double timed(c10::Device device, const std::function<void()>& work) {
     guard.synchronizeDevice(std::max<c10::DeviceIndex>(device.index(), 0));
   };
   wait();
-  const auto start = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   work();
   wait();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return watch.seconds();
 }
 
-void BenchOptions::declare(CLI::App& app, const char* group) {
-  app.add_option("-r,--repetitions", repetitions, "times that each test is run")
-      ->check(CLI::Range(1, 1000000))
-      ->group(group);
-  app.add_flag("--no-warmup", no_warmup, "do not run each test once before it is timed")
-      ->group(group);
-  app.add_option("-o,--output", format, "form of the results")
-      ->check(CLI::IsMember({"md", "csv", "json", "jsonl"}))
-      ->group(group);
+void declare_form(Options options, std::string& form) {
+  options.add("-o,--output", form, "form of the results").words({"md", "csv", "json", "jsonl"});
+}
+
+void BenchOptions::declare(Options options) {
+  options.add("-r,--repetitions", repetitions, "how often each test is run").range(1, 1000000);
+  options.flag("--no-warmup", no_warmup, "skip the untimed first run of each test");
+  declare_form(options, format);
 }
 
 std::string csv_field(const std::string& text) {

@@ -58,7 +58,13 @@ std::vector<std::string> split_list(std::string text) {
   return values;
 }
 
-std::string entry(const CLI::App& app, CLI::Option& option) {
+/// CLI11 reads a truth value back as a number.
+std::string truth(const CLI::Option& option, const std::string& text) {
+  if (option.get_type_name() != "true|false" || (text != "0" && text != "1")) return text;
+  return text == "1" ? "true" : "false";
+}
+
+std::string entry(CLI::Option& option, bool told) {
   const auto key = option.get_single_name();
   const bool flag = option.get_items_expected_max() == 0;
   const bool list = option.get_items_expected_max() > 1;
@@ -73,21 +79,18 @@ std::string entry(const CLI::App& app, CLI::Option& option) {
   }
   if (flag) return "# " + key + " = false";
   std::string text;
+  if (told && !option.get_default_str().empty())
+    return "# " + key + " = " + toml_value(option.get_default_str());
   if (!current_default(option, text) || text == "[]") return "# " + key + " =";
+  text = truth(option, text);
   const auto value = list ? toml_list(split_list(text)) : toml_value(text);
-  // As a live line it would count as given, and meet the options that it excludes or needs.
-  const auto linked = [&](const CLI::Option* other) {
-    return other->get_excludes().count(&option) + other->get_needs().count(&option) > 0;
-  };
-  const auto all = app.get_options();
-  const bool alone = option.get_excludes().empty() && option.get_needs().empty() &&
-                     std::none_of(all.begin(), all.end(), linked);
-  return (alone && is_exact(text) && is_utf8(text) ? "" : "# ") + key + " = " + value;
+  return (is_exact(text) && is_utf8(text) ? "" : "# ") + key + " = " + value;
 }
 
 }  // namespace
 
-std::string config_text(CLI::App& app, const std::string& title) {
+std::string config_text(CLI::App& app, const std::string& title,
+                        const std::set<const CLI::Option*>& told) {
   const auto options = named_options(app);
   std::vector<std::string> groups;
   for (const auto* option : options)
@@ -98,7 +101,7 @@ std::string config_text(CLI::App& app, const std::string& title) {
     std::string lines;
     for (auto* option : options)
       if (option->get_group() == group && option->get_configurable())
-        lines += entry(app, *option) + "\n";
+        lines += entry(*option, told.count(option) > 0) + "\n";
     if (!lines.empty()) text += "\n# " + (group.empty() ? "Other options" : group) + "\n" + lines;
   }
   return text;

@@ -39,12 +39,6 @@ struct Place {
   std::string part, layer;
 };
 
-bool is_count(const std::string& key, const std::string& value) {
-  static const std::set<std::string> kCounts = {"tokens", "views", "chunks", "frames"};
-  return kCounts.count(key) > 0 && !value.empty() && value.size() < 19 &&
-         value.find_first_not_of("0123456789") == std::string::npos;
-}
-
 struct Summary {
   std::map<std::string, int64_t> parts;  ///< bytes
   int64_t bytes = 0;
@@ -65,10 +59,9 @@ Summary sum_up(const io::State& state) {
 
 std::string as_json(const io::State& state, const Summary& summary) {
   nlohmann::ordered_json all{{"kind", "state"}};
-  for (const auto& [key, value] : state.metadata) {
-    all[key] = value;
-    if (is_count(key, value)) all[key] = std::stoll(value);
-  }
+  for (const auto& [key, value] : state.metadata) all[key] = value;
+  for (const auto& key : state.counts()) all[key] = state.count(key);
+  all.erase("counts");
   all["layers"] = summary.layers.size();
   all["bytes"] = summary.bytes;
   all["parts"] = summary.parts;
@@ -85,7 +78,7 @@ std::string row(const std::string& key, const std::string& value) {
 std::string as_text(const io::State& state, const Summary& summary) {
   std::string text = row("kind", "state");
   for (const auto& [key, value] : state.metadata)
-    text += row(io::printable(key), io::printable(value));
+    if (key != "counts") text += row(io::printable(key), io::printable(value));
   text += row("layers", std::to_string(summary.layers.size()));
   text += row("bytes", std::to_string(summary.bytes));
   for (const auto& [part, bytes] : summary.parts)

@@ -1,19 +1,29 @@
 #pragma once
 // What the files of this room share.
 
+#include <lact/cli/completion.hpp>
+#include <lact/cli/options.hpp>
 #include <lact/cli/run.hpp>
 
 #include <memory>
-
+#include <set>
 #include <string>
 #include <vector>
 
 namespace CLI {
 class Formatter;
-class Option;
 }  // namespace CLI
 
 namespace lact::cli {
+
+/// What is known of a command's options beside what CLI11 keeps.
+struct Option::State {
+  std::vector<Renamed> renamed;
+  std::set<const CLI::Option*> told;  ///< whose default help names in words of its own
+};
+
+/// The options that all commands have. `--dtype` is left out where the command has its own.
+void common_options(CLI::App& app, Context& context);
 
 /// "lact-train 0.1.0 (LibTorch 2.11.0)"
 std::string version_line(const std::string& program);
@@ -29,8 +39,13 @@ std::vector<std::string> choices(const CLI::Option& option);
 /// Named options, those of option groups too.
 std::vector<CLI::Option*> named_options(CLI::App& app);
 
-/// Every configurable option as TOML.
-std::string config_text(CLI::App& app, const std::string& title);
+/// All named options as --help lists them, for completion; and the first positional.
+std::vector<OptionHint> option_hints(CLI::App& app);
+ValueHint positional_hint(CLI::App& app);
+
+/// Every configurable option as TOML. Defaults of `told` stand in comments.
+std::string config_text(CLI::App& app, const std::string& title,
+                        const std::set<const CLI::Option*>& told);
 
 /// --device: "cpu", "cuda", "cuda:1" or "auto". Errors: 64 for other words, 69 if it is not there.
 c10::Device resolve_device(const std::string& name);

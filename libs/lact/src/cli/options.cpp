@@ -1,330 +1,151 @@
-#include <lact/cli/nearest.hpp>
-#include <lact/cli/run.hpp>
-#include <lact/log.hpp>
+#include <lact/cli/options.hpp>
 
 #include "internal.hpp"
-#include "toml.hpp"
-
-#include <ATen/Context.h>
-#include <ATen/Parallel.h>
 
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 
-#include <sched.h>
-
-#include <algorithm>
-#include <charconv>
-#include <map>
-#include <memory>
-#include <random>
-#include <set>
-#include <thread>
+#include <limits>
+#include <utility>
 
 namespace lact::cli {
-namespace {
 
-bool is_flag(const CLI::Option& option) {
-  return option.get_items_expected_max() == 0;
-}
-bool is_list(const CLI::Option& option) {
-  return option.get_items_expected_max() > 1;
-}
-bool given(const CLI::App& app, const std::string& name) {
-  const auto* option = app.get_option_no_throw(name);
-  return option != nullptr && option->count() > 0;
+Option::Option(CLI::Option* option, const std::shared_ptr<State>& state)
+    : option_(option), state_(state) {}
+
+Option& Option::value(const std::string& name) {
+  option_->type_name(name);
+  return *this;
 }
 
-bool is_flag_value(const std::string& text) {
-  if (text == "true" || text == "false") return true;
-  return !text.empty() && text.size() < 10 &&
-         text.find_first_not_of("0123456789") == std::string::npos;
+Option& Option::range(double low, double high) {
+  option_->check(CLI::Range(low, high));
+  return *this;
+}
+Option& Option::range(int64_t low, int64_t high) {
+  option_->check(CLI::Range(low, high));
+  return *this;
+}
+Option& Option::at_least(int64_t low) {
+  option_->check(CLI::Range(low, std::numeric_limits<int64_t>::max(), concat(">= ", low)));
+  return *this;
+}
+Option& Option::at_least(double low) {
+  option_->check(CLI::Range(low, std::numeric_limits<double>::max(), concat(">= ", low)));
+  return *this;
+}
+Option& Option::positive() {
+  option_->check(
+      CLI::Range(std::numeric_limits<double>::min(), std::numeric_limits<double>::max(), "> 0"));
+  return *this;
 }
 
-/// Reads --config; CLI11 asks it for the items and lays the command line over them.
-class TomlConfig final : public CLI::Config {
- public:
-  explicit TomlConfig(CLI::App& app) : app_(app) {}
-
-  std::vector<CLI::ConfigItem> from_config(std::istream& input) const override {
-    if (given(app_, "--help") || given(app_, "--version"))
-      return {};  // these answer before any file
-    file_ = app_.get_config_ptr()->results().back();
-    if (file_ == "-" || file_ == "/dev/stdin") file_ = "stdin";  // CLI11 2.4 writes it out
-    std::vector<CLI::ConfigItem> items;
-    for (auto& item : read_toml(input, file_)) {
-      check(item);
-      // "{}" is CLI11's word for a list without elements.
-      if (item.list && item.values.empty()) item.values = {"{}"};
-      items.push_back({{}, item.key, std::move(item.values)});
-    }
-    return items;
-  }
-
-  std::string to_config(const CLI::App*, bool, bool, std::string) const override { return {}; }
-
-  /// "FILE:LINE" where the option got its value from the file, else "".
-  std::string origin(const CLI::Option& option) const {
-    const auto found = lines_.find(&option);
-    const auto& typed = app_.parse_order();
-    if (found == lines_.end() || std::count(typed.begin(), typed.end(), &option) > 0) return {};
-    return concat(file_, ":", found->second);
-  }
-
- private:
-  void check(const TomlItem& item) const {
-    const std::string where = concat(file_, ":", item.line, ": ");
-    const auto* option = app_.get_option_no_throw("--" + item.key);
-    if (option == nullptr && item.key.size() == 1)
-      option = app_.get_option_no_throw("-" + item.key);
-    if (option == nullptr)
-      throw Error(Exit::config, where, "unknown key '", item.key, "'",
-                  did_you_mean(item.key, keys()));
-    if (!option->get_configurable())
-      throw Error(Exit::config, where, "'", item.key, "' is for the command line only");
-    if (!lines_.emplace(option, item.line).second)
-      throw Error(Exit::config, where, "'", item.key, "' is another name of a key given before");
-    if (is_flag(*option) && (item.list || !is_flag_value(item.values.at(0))))
-      throw Error(Exit::config, where, "'", item.key, "': expected true or false");
-    if (item.list && !is_list(*option))
-      throw Error(Exit::config, where, "'", item.key, "': expected one value, found a list");
-  }
-
-  /// What a file may say, for the hint.
-  std::vector<std::string> keys() const {
-    std::vector<std::string> names;
-    for (const auto* option : named_options(app_))
-      if (option->get_configurable())
-        names.insert(names.end(), option->get_lnames().begin(), option->get_lnames().end());
-    return names;
-  }
-
-  CLI::App& app_;
-  mutable std::string file_;
-  mutable std::map<const CLI::Option*, int> lines_;
-};
-
-// --- errors --------------------------------------------------------------------------------------
-
-/// All long names, with their dashes.
-std::vector<std::string> long_names(CLI::App& app) {
-  std::vector<std::string> names;
-  for (const auto* option : named_options(app))
-    for (const auto& name : option->get_lnames()) names.push_back("--" + name);
-  return names;
+Option& Option::words(const std::vector<std::string>& words) {
+  option_->check(CLI::IsMember(words));
+  return *this;
 }
 
-/// What the parser left over, an unknown option or a word too many, and what helps; else "".
-std::string leftover(CLI::App& app, const std::string& hint) {
-  const auto rest = app.remaining();
-  for (const auto& word : rest) {
-    if (word.size() < 2 || word[0] != '-' || word == "--") continue;
-    const auto name = word.substr(0, word.find('='));
-    return concat("unknown option ", name, did_you_mean(name, long_names(app), hint));
-  }
-  return rest.empty() ? "" : concat("unexpected argument '", rest.front(), "'", hint);
+Option& Option::required() {
+  option_->required();
+  return *this;
 }
 
-std::string plain(std::string what) {
-  if (what.size() > 1 && std::isupper(static_cast<unsigned char>(what[0])) &&
-      !std::isupper(static_cast<unsigned char>(what[1])))
-    what[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(what[0])));
-  return what;
+Option& Option::separated() {
+  option_->delimiter(',');
+  return *this;
 }
 
-[[noreturn]] void refuse(CLI::App& app, const TomlConfig& config, const CLI::ParseError& error) {
-  const std::string hint = "; try '" + app.get_name() + " --help'";
-  if (const auto rest = leftover(app, hint); !rest.empty()) throw Error(Exit::usage, rest);
-  if (dynamic_cast<const CLI::FileError*>(&error) != nullptr)
-    throw Error(Exit::no_input, app.get_config_ptr()->results().back(),
-                ": cannot read the configuration file");
-  const std::string what = error.what();
-  for (const auto* option : named_options(app)) {
-    const auto origin = config.origin(*option);
-    const bool named = (" " + what).find(" " + option->get_name()) != std::string::npos;
-    if (!origin.empty() && named) throw Error(Exit::config, origin, ": ", plain(what));
-  }
-  if (const auto at = what.find(": 1 required "); at != std::string::npos)
-    throw Error(Exit::usage, what.substr(0, at), ": a value is missing", hint);
-  throw Error(Exit::usage, plain(what), hint);
+Option& Option::initially(const std::string& text) {
+  option_->default_str(text);
+  state_->told.insert(option_);
+  return *this;
 }
 
-// --- arguments -----------------------------------------------------------------------------------
-
-/// CLI11 takes the next word for the value of `--name=`; here it is the empty string.
-std::vector<std::string> split_empty_values(const CLI::App& app,
-                                            const std::vector<std::string>& words) {
-  std::vector<std::string> result;
-  bool options = true;
-  for (const auto& word : words) {
-    options = options && word != "--";
-    const bool ends =
-        options && word.size() > 3 && word.rfind("--", 0) == 0 && word.find('=') == word.size() - 1;
-    const auto* option = ends ? app.get_option_no_throw(word.substr(0, word.size() - 1)) : nullptr;
-    if (option != nullptr && !is_flag(*option)) {
-      result.push_back(word.substr(0, word.size() - 1));
-      result.emplace_back();
-    } else {
-      result.push_back(word);
-    }
-  }
-  return result;
+Option& Option::renamed(const std::string& before, const std::string& now) {
+  state_->renamed.push_back({option_->get_single_name(), "", before, now});
+  // What comes from a file has been translated by then.
+  option_->transform(
+      [before, now](const std::string& text) {
+        if (text == before) throw CLI::ValidationError(concat(before, " is called ", now, " now"));
+        return text;
+      },
+      "", "");
+  return *this;
 }
 
-/// See parse() in run.hpp.
-void change_habits(CLI::App& app) {
-  for (auto* option : named_options(app)) {
-    option->allow_extra_args(false);
-    if (!is_list(*option) && !is_flag(*option) &&
-        option->get_multi_option_policy() == CLI::MultiOptionPolicy::Throw)
-      option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-    if (option->get_default_str().empty()) option->capture_default_str();  // for --help
-  }
+Options::Options(CLI::App* app, std::shared_ptr<Option::State> state, std::string group)
+    : app_(app), state_(std::move(state)), group_(std::move(group)) {}
+
+template <class Variable>
+Option Options::declare(const std::string& names, Variable& variable, const std::string& help) {
+  auto* option = app_->add_option(names, variable, help);
+  if (!group_.empty()) option->group(group_);
+  return {option, state_};
 }
 
-/// Written where the option stood, so that --print-config and a run's record say which it was.
-std::string random_seed() {
-  std::random_device device;
-  return std::to_string(uint64_t{device()} << 32 | device());
+Option Options::add(const std::string& names, std::string& variable, const std::string& help) {
+  return declare(names, variable, help);
+}
+Option Options::add(const std::string& names, int& variable, const std::string& help) {
+  return declare(names, variable, help);
+}
+Option Options::add(const std::string& names, int64_t& variable, const std::string& help) {
+  return declare(names, variable, help);
+}
+Option Options::add(const std::string& names, double& variable, const std::string& help) {
+  return declare(names, variable, help);
+}
+Option Options::add(const std::string& names, bool& variable, const std::string& help) {
+  auto option = declare(names, variable, help);
+  option.option_->default_str(variable ? "true" : "false");
+  return option.value("true|false");
+}
+Option Options::add(const std::string& names, std::optional<std::string>& variable,
+                    const std::string& help) {
+  return declare(names, variable, help);
+}
+Option Options::add(const std::string& names, std::optional<int64_t>& variable,
+                    const std::string& help) {
+  return declare(names, variable, help);
+}
+Option Options::add(const std::string& names, std::optional<double>& variable,
+                    const std::string& help) {
+  return declare(names, variable, help);
+}
+Option Options::add(const std::string& names, std::optional<bool>& variable,
+                    const std::string& help) {
+  return declare(names, variable, help).value("true|false");
+}
+Option Options::add(const std::string& names, std::vector<std::string>& variable,
+                    const std::string& help) {
+  return declare(names, variable, help);
 }
 
-void set_threads(Context& context) {
-  at::set_num_threads(context.threads > 0 ? context.threads : usable_cores());
-  context.threads = at::get_num_threads();
+Option Options::flag(const std::string& names, bool& variable, const std::string& help) {
+  auto* option = app_->add_flag(names, variable, help);
+  if (!group_.empty()) option->group(group_);
+  return {option, state_};
+}
+Option Options::flag(const std::string& names, int& variable, const std::string& help) {
+  auto* option = app_->add_flag(names, variable, help);
+  if (!group_.empty()) option->group(group_);
+  return {option, state_};
 }
 
-}  // namespace
-
-std::vector<CLI::Option*> named_options(CLI::App& app) {
-  auto options = app.get_options([](const CLI::Option* option) { return option->nonpositional(); });
-  for (auto* group :
-       app.get_subcommands([](const CLI::App* sub) { return sub->get_name().empty(); }))
-    for (auto* option : named_options(*group)) options.push_back(option);
-  return options;
+Options Options::group(const std::string& title) const {
+  return {app_, state_, title};
 }
 
-// --- common options ------------------------------------------------------------------------------
+void Options::footer(const std::string& text) {
+  app_->footer(text);
+}
 
-void common_options(CLI::App& app, Context& context) {
-  const char* group = "Common options";
-  app.set_help_flag("-h,--help", "print this help and end")->group(group);
-  app.set_version_flag("--version", version_line(log::program()), "print the version and end")
-      ->group(group);
-  app.add_option("--device", CLI::callback_t{},
-                 "where to compute: cpu, cuda, cuda:N, or auto (cuda if there is one, else cpu)",
-                 false, [] { return std::string("auto"); })
-      ->type_name("DEVICE")
-      ->group(group);
-  if (app.get_option_no_throw("--dtype") == nullptr)  // lact-bench verify has other types
-    app.add_option("--dtype", context.dtype,
-                   "number type of matrix products; auto: bfloat16 where a measurement shows it to "
-                   "be faster, else float32")
-        ->check(CLI::IsMember({"auto", "float32", "bfloat16"}))
-        ->group(group);
-  app.add_option("--threads", context.threads,
-                 "threads for computing, 1 to 1024; 0: as many as cores this process may use")
-      ->check(CLI::Range(0, 1024))
-      ->type_name("N")
-      ->group(group);
-  // CLI11 would take -1 for 2^64 - 1.
-  const auto whole = [](const std::string& text) {
-    uint64_t value = 0;
-    const auto* end = text.data() + text.size();
-    const auto read = std::from_chars(text.data(), end, value);
-    if (read.ec == std::errc() && read.ptr == end) return std::string();
-    return "expected a whole number from 0 to 2^64 - 1, found '" + text + "'";
+void Options::renamed(const std::string& before, const std::string& now) {
+  const auto bare = [](const std::string& name) {
+    return name.substr(name.find_first_not_of('-'));
   };
-  app.add_option("-s,--seed", context.seed,
-                 "seed of all random numbers, 0 to 2^64 - 1; -1: another one every time")
-      ->check(whole)
-      ->type_name("N")
-      ->transform([](const std::string& text) { return text == "-1" ? random_seed() : text; }, "",
-                  "")
-      ->group(group);
-  app.add_flag("--json", context.json, "results as JSON")->group(group);
-  app.add_flag("-v,--verbose", context.verbose, "say more on stderr")->group(group);
-  app.add_flag("-q,--quiet", context.quiet, "say nothing but errors on stderr")->group(group);
-  app.set_config("--config", "",
-                 "read options from a TOML file, keys as the long options without dashes; the "
-                 "command line goes on top; - is stdin")
-      ->type_name("FILE")
-      ->transform([](std::string name) { return name == "-" ? "/dev/stdin" : name; }, "", "")
-      ->group(group);
-  app.add_flag("--print-config")
-      ->description("print all options as a file for --config and end")
-      ->configurable(false)
-      ->group(group);
-  // Read before the plugin whose options these are is loaded: see plugin::plugin_dir.
-  app.add_option("--plugin-dir")
-      ->description("look for plugins here first")
-      ->configurable(false)
-      ->type_name("DIR")
-      ->group(group);
-  // Read before all others, too: it speaks of the whole program.
-  app.add_option("--completion")
-      ->description("print a script that completes this program in a shell, and end")
-      ->configurable(false)
-      ->check(CLI::IsMember({"bash", "zsh", "fish"}))
-      ->group(group);
-  app.formatter(help_formatter());
-}
-
-c10::Device resolve_device(const std::string& name) {
-  if (name == "cpu") return c10::kCPU;
-  const bool indexed = name.rfind("cuda:", 0) == 0 && name.size() > 5 && name.size() < 8 &&
-                       name.find_first_not_of("0123456789", 5) == std::string::npos;
-  if (name != "auto" && name != "cuda" && !indexed)
-    throw Error(Exit::usage, "--device: expected cpu, cuda, cuda:N or auto, found '", name, "'");
-  // The hooks answer without our linking CUDA: nobody registers them in a build without it.
-  const int count = at::hasCUDA() ? static_cast<int>(at::detail::getCUDAHooks().deviceCount()) : 0;
-  if (name == "auto") return count > 0 ? c10::Device(c10::kCUDA, 0) : c10::Device(c10::kCPU);
-  const int index = indexed ? std::stoi(name.substr(5)) : 0;
-  if (index >= count)
-    throw Error(Exit::unavailable, "--device ", name, ": this ",
-                count == 0 ? "machine or build has no CUDA device"
-                           : concat("machine has ", count, " CUDA device(s)"));
-  return c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(index));
-}
-
-int usable_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (::sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
-  return std::max(1u, std::thread::hardware_concurrency());
-}
-
-void parse(CLI::App& app, const Args& args, Context& context) {
-  if (context.program.empty()) context.program = args.program;
-  app.name(context.program);
-  change_habits(app);
-  const auto config = std::make_shared<TomlConfig>(app);
-  app.config_formatter(config);
-  auto words = split_empty_values(app, args.rest);
-  std::reverse(words.begin(), words.end());
-  try {
-    app.parse(words);
-  } catch (const CLI::CallForHelp&) {
-    out(app.help());
-    throw Finished();
-  } catch (const CLI::CallForVersion& version) {
-    out(std::string(version.what()) + "\n");
-    throw Finished();
-  } catch (const CLI::ParseError& error) {
-    // A file of all options is how one begins: it may be asked for before the required ones.
-    if (!given(app, "--print-config") || dynamic_cast<const CLI::RequiredError*>(&error) == nullptr)
-      refuse(app, *config, error);
-  }
-  context.resolved_config = config_text(app, context.program);
-  if (given(app, "--print-config")) {
-    out(context.resolved_config);
-    throw Finished();
-  }
-  if (context.verbose > 0) log::set_level(log::Level::debug);
-  if (context.quiet) log::set_level(log::Level::error);
-  if (const auto* device = app.get_option_no_throw("--device"))
-    context.device = resolve_device(device->count() > 0 ? device->as<std::string>() : "auto");
-  set_threads(context);
+  state_->renamed.push_back({bare(before), bare(now), "", ""});
 }
 
 }  // namespace lact::cli

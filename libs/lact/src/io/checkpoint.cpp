@@ -149,7 +149,7 @@ bool Checkpoint::contains(const std::string& name) const {
 const SafeTensors& Checkpoint::file_of(const std::string& name) const {
   const auto found = where_.find(name);
   if (found == where_.end())
-    throw Error(Exit::data, folder_.string(), ": has no tensor ", printable(name));
+    throw Error(Exit::data, folder_.string(), ": tensor ", printable(name), " is missing");
   if (pickles_)
     throw Error(Exit::data, folder_.string(), ": tensor ", printable(name),
                 ": expected a safetensors file, found a pickled one");

@@ -52,9 +52,6 @@ inline std::string reason(int error) {
 /// True if the text is UTF-8: no surrogates, nothing overlong, nothing beyond U+10FFFF.
 bool is_utf8(std::string_view text);
 
-/// What nlohmann's parser says, without its bracketed code.
-std::string json_problem(std::string_view what);
-
 /// True if the text names a file of a folder, nothing outside it, and is one line.
 bool is_plain_name(std::string_view name);
 

@@ -49,7 +49,7 @@ std::string SafeTensors::Mapping::read_header() {
 const SafeTensors::Entry& SafeTensors::Mapping::find(const std::string& name) const {
   const auto found = index.find(name);
   if (found == index.end())
-    throw Error(Exit::data, this->name(), ": has no tensor ", printable(name));
+    throw Error(Exit::data, this->name(), ": tensor ", printable(name), " is missing");
   return header.entries[found->second];
 }
 

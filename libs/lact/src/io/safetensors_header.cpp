@@ -2,6 +2,7 @@
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
+#include <lact/io/json.hpp>
 
 #include "descriptor.hpp"
 #include "dtype.hpp"

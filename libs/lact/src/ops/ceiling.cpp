@@ -1,5 +1,6 @@
 #include <lact/error.hpp>
 #include <lact/ops/ceiling.hpp>
+#include <lact/stopwatch.hpp>
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/core/Tensor.h>
@@ -12,7 +13,6 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <algorithm>
-#include <chrono>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -20,12 +20,6 @@
 
 namespace lact::ops {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 /// Kernels on an accelerator are only started by the call that asks for them.
 void wait_for(c10::Device device) {
@@ -36,10 +30,10 @@ void wait_for(c10::Device device) {
 
 double timed(c10::Device device, const std::function<void()>& work) {
   wait_for(device);
-  const auto start = Clock::now();
+  const Stopwatch watch;
   work();
   wait_for(device);
-  return seconds_since(start);
+  return watch.seconds();
 }
 
 /// Random [n, n], from a generator of its own: measuring must not move the program's.
@@ -86,9 +80,9 @@ class Product {
 
 double rate_at(int64_t n, c10::Device device, c10::ScalarType dtype, double seconds) {
   Product product(n, device, dtype);
-  const auto start = Clock::now();
+  const Stopwatch watch;
   do product.run();
-  while (seconds_since(start) < seconds);
+  while (watch.seconds() < seconds);
   return product.best();
 }
 
@@ -117,11 +111,11 @@ double copy_rate(c10::Device device, double seconds) {
   auto to = at::empty({bytes / 4}, options);
   to.copy_(from);  // brings the pages in
   double best = 0;
-  const auto start = Clock::now();
+  const Stopwatch watch;
   do {
     const double took = timed(device, [&] { to.copy_(from); });
     best = std::max(best, 2.0 * static_cast<double>(bytes) / took);
-  } while (seconds_since(start) < seconds);
+  } while (watch.seconds() < seconds);
   return best;
 }
 

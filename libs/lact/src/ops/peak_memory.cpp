@@ -4,6 +4,8 @@
 #include <c10/core/CPUAllocator.h>
 #include <c10/core/CachingDeviceAllocator.h>
 
+#include <sys/resource.h>
+
 #include <atomic>
 #include <memory>
 #include <utility>
@@ -87,6 +89,12 @@ std::optional<int64_t> peak_bytes(c10::Device device, const std::function<void()
   const int64_t before = now().current;
   work();
   return now().peak - before;
+}
+
+int64_t process_peak_bytes() {
+  struct rusage usage {};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_maxrss * int64_t{1024};
 }
 
 }  // namespace lact::ops

@@ -1,10 +1,7 @@
 #include <lact/cli/completion.hpp>
 #include <lact/cli/nearest.hpp>
+#include <lact/cli/options.hpp>
 #include <lact/plugin/tool_main.hpp>
-
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
 
 #include <algorithm>
 
@@ -147,12 +144,11 @@ void run_command(Command& command, const std::string& program, const std::string
   // Words that nobody took are positionals of the command.
   args.rest.insert(args.rest.begin(), args.words.begin(), args.words.end());
   args.words.clear();
-  CLI::App app(sentence(summary));
+  cli::CommandLine line(sentence(summary));
   cli::Context context;
   context.program = program;
-  command.declare(app);
-  cli::common_options(app, context);
-  cli::parse(app, args, context);
+  command.declare(line.options());
+  line.parse(args, context);
   command.run(context);
 }
 
@@ -193,12 +189,13 @@ void run_command(Command& command, const std::string& program, const std::string
 
 /// What --help of one command lists.
 cli::WordHint command_hint(const OwnVerb& verb) {
-  CLI::App app;
-  cli::Context context;
+  cli::CommandLine line;
   const auto command = verb.make();
-  command->declare(app);
-  cli::common_options(app, context);
-  return {verb.verb.name, verb.verb.summary, {}, cli::option_hints(app), cli::positional_hint(app)};
+  command->declare(line.options());
+  auto hint = line.hint();
+  hint.name = verb.verb.name;
+  hint.summary = verb.verb.summary;
+  return hint;
 }
 
 cli::WordHint modality_hint(const Serving& found) {
@@ -216,10 +213,9 @@ cli::WordHint modality_hint(const Serving& found) {
 
 std::string completion(const ToolInfo& tool, const std::string& shell,
                        const std::filesystem::path& folder) {
-  CLI::App common;
-  cli::Context context;
-  cli::common_options(common, context);
-  cli::WordHint hint{tool.program, tool.summary, {}, cli::option_hints(common), {}};
+  auto hint = cli::CommandLine().hint();  // what all commands have
+  hint.name = tool.program;
+  hint.summary = tool.summary;
   for (const auto& found : modalities(tool, folder)) hint.next.push_back(modality_hint(found));
   for (const auto& verb : tool.before) {
     cli::WordHint word{

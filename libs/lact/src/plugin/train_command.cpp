@@ -1,26 +1,32 @@
 #include <lact/log.hpp>
 #include <lact/ops/ceiling.hpp>
 #include <lact/plugin/train_command.hpp>
+#include <lact/random.hpp>
+#include <lact/train/run_config.hpp>
+#include <lact/train/trainer.hpp>
 
 #include <optional>
 
 namespace lact::plugin {
 
-void TrainCommand::declare(CLI::App& app) {
-  task_->prefer(options_);
-  task_->declare(app);
-  train::declare(app, options_);
+void TrainCommand::declare(cli::Options options) {
+  task_->declare(options);
+  options_.declare(options, task_->defaults());
 }
 
 void TrainCommand::run(cli::Context& context) {
   task_->configure();
-  if (options_.dry_run) {
-    const auto& dtype = context.dtype == "auto" ? options_.auto_dtype : context.dtype;
-    cli::out(train::describe(task_->cost({context.device, ops::resolve_dtype(dtype, context.device),
-                                          context.seed.value_or(0), options_.recompute}),
-                             context.json));
-    return;
+  const auto recipe = task_->defaults();
+  const auto options = options_.resolve(recipe);
+  if (options.dry_run) {
+    const auto dtype =
+        ops::resolve_dtype(context.dtype == "auto" ? options.dtype : context.dtype, context.device);
+    const train::TaskSetup setup{context.device, dtype, context.seed.value_or(kDefaultSeed),
+                                 options.recompute, options.ema > 0};
+    return cli::out(train::describe(task_->cost(setup), context.json));
   }
+  context.resolved_config =
+      train::edit_config(context.resolved_config, options_.filled(recipe), "options");
   std::optional<cli::Progress> progress;
   const auto show = [&progress](double done, double total, const std::string& note) {
     if (!progress) progress.emplace("training", total, "steps");
@@ -29,7 +35,7 @@ void TrainCommand::run(cli::Context& context) {
   const train::Observer observer{[](const std::string& line) { log::info(line); },
                                  [](const std::string& line) { log::warning(line); }, show,
                                  cli::stop_requested};
-  if (train::run(*task_, options_, context, observer) == train::Outcome::interrupted)
+  if (train::run(*task_, options, context, observer) == train::Outcome::interrupted)
     throw cli::Interrupted();
 }
 

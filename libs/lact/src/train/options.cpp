@@ -1,100 +1,131 @@
 #include <lact/train/options.hpp>
 
-#include <CLI/CLI.hpp>
+#include <lact/cli/options.hpp>
 
-#include <limits>
+#include <charconv>
 
 namespace lact::train {
 namespace {
 
-constexpr double kMany = std::numeric_limits<double>::max();
-constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
-
-void declare_optimizer(CLI::App& app, TrainOptions& options) {
-  const std::string group = "Optimizer";
-  const CLI::Range positive(std::numeric_limits<double>::min(), kMany, "POSITIVE");
-  const CLI::Range share(0.0, 1.0, "0..1"), below_one(0.0, 1 - 1e-12, "below 1");
-  const CLI::Range not_negative(0.0, kMany, "NONNEGATIVE");
-  const auto add = [&](const char* flag, auto& value, const char* text) {
-    return app.add_option(flag, value, text)->capture_default_str()->group(group);
-  };
-  add("--lr", options.learning_rate, "peak learning rate of AdamW")->check(positive);
-  add("--schedule", options.schedule, "learning rate after the warm-up")
-      ->check(CLI::IsMember({"cosine", "linear", "constant"}));
-  add("--warmup-steps", options.warmup_steps, "steps in which the learning rate rises from 0")
-      ->check(CLI::Range(int64_t{0}, kMost, "NONNEGATIVE"));
-  add("--warmup-from-zero", options.warmup_from_zero, "the first step has learning rate 0")
-      ->type_name("true|false");
-  add("--min-lr-ratio", options.min_lr_ratio, "learning rate at the end, as a part of the peak")
-      ->check(share);
-  add("--weight-decay", options.weight_decay, "decoupled weight decay")->check(not_negative);
-  add("--beta1", options.beta1, "decay of the first moment")->check(below_one);
-  add("--beta2", options.beta2, "decay of the second moment")->check(below_one);
-  add("--adam-eps", options.adam_epsilon, "added to the root of the second moment")
-      ->check(positive);
-  add("--max-norm", options.max_norm, "clip gradients to this global norm; 0: do not")
-      ->check(not_negative);
-  add("--skip-norm", options.skip_norm,
-      "skip a step whose gradient norm is this many times the median of the last ones; 0: do not")
-      ->check(not_negative);
-  add("--skip-above", options.skip_above,
-      "skip a step whose gradient norm is more than this; 0: do not")
-      ->check(not_negative);
-  add("--skip-above-from", options.skip_above_from, "steps before --skip-above counts")
-      ->check(CLI::Range(int64_t{0}, kMost, "NONNEGATIVE"));
-  add("--norms-from", options.norms_from,
-      "steps before norms count: until then nothing is clipped, and skipped only if not finite")
-      ->check(CLI::Range(int64_t{0}, kMost, "NONNEGATIVE"));
-  add("--max-skips", options.max_skips,
-      "skipped steps in a row that a run survives; one more ends it with exit code 75")
-      ->check(CLI::Range(int64_t{0}, kMost, "NONNEGATIVE"));
-  add("--ema", options.ema,
-      "save and evaluate averages of the parameters, which keep this part of themselves in each "
-      "step; 0: the parameters")
-      ->check(below_one);
+/// As TOML and help write it: the shortest text that is read as the same number.
+std::string literal(double value) {
+  char text[32];
+  const auto end = std::to_chars(text, text + sizeof text, value);
+  return {text, end.ptr};
 }
-
-void declare_run(CLI::App& app, TrainOptions& options) {
-  const std::string group = "Run";
-  const CLI::Range positive(int64_t{1}, kMost, "POSITIVE");
-  const CLI::Range not_negative(int64_t{0}, kMost, "NONNEGATIVE");
-  const auto add = [&](const char* flag, auto& value, const char* text) {
-    return app.add_option(flag, value, text)->group(group);
-  };
-  add("-o,--output", options.output, "run directory: run.toml, metrics.jsonl, checkpoints, latest")
-      ->type_name("DIR");
-  add("--steps", options.steps, "steps to train")->capture_default_str()->check(positive);
-  add("--log-every", options.log_every, "steps between lines of metrics.jsonl")
-      ->capture_default_str()
-      ->check(positive);
-  add("--eval-every", options.eval_every, "steps between evaluations on held-out data; 0: never")
-      ->capture_default_str()
-      ->check(not_negative);
-  add("--eval-batches", options.eval_batches, "batches of held-out data in an evaluation")
-      ->capture_default_str()
-      ->check(positive);
-  add("--save-every", options.save_every, "steps between checkpoints; 0: only at the end")
-      ->capture_default_str()
-      ->check(not_negative);
-  add("--keep", options.keep, "newest checkpoints that are kept")
-      ->capture_default_str()
-      ->check(CLI::Range(1, std::numeric_limits<int>::max(), "POSITIVE"));
-  const auto flag = [&](const char* name, bool& value, const char* text) {
-    app.add_flag(name, value, text)->group(group);
-  };
-  flag("--recompute", options.recompute,
-       "keep only the input of each block for the backward pass: less memory, more time");
-  flag("--resume", options.resume,
-       "go on from the newest checkpoint of --output, with the options of its run.toml; only "
-       "--steps and options of logging, evaluation, saving and skipping may differ");
-  flag("--dry-run", options.dry_run, "print sizes, memory and FLOPs per step, and end");
+std::string literal(int64_t value) {
+  return std::to_string(value);
+}
+std::string literal(bool value) {
+  return value ? "true" : "false";
+}
+std::string literal(const std::string& value) {
+  return value;
 }
 
 }  // namespace
 
-void declare(CLI::App& app, TrainOptions& options) {
-  declare_run(app, options);
-  declare_optimizer(app, options);
+/// Calls visit(name, given, recipe's) for every option that a recipe sets.
+template <class Self, class Recipes, class Visit>
+void GivenOptions::each(Self& self, Recipes& recipe, const Visit& visit) {
+  visit("steps", self.steps_, recipe.steps);
+  visit("eval-every", self.eval_every_, recipe.eval_every);
+  visit("eval-batches", self.eval_batches_, recipe.eval_batches);
+  visit("save-every", self.save_every_, recipe.save_every);
+  visit("lr", self.learning_rate_, recipe.learning_rate);
+  visit("schedule", self.schedule_, recipe.schedule);
+  visit("warmup-steps", self.warmup_steps_, recipe.warmup_steps);
+  visit("warmup-from-zero", self.warmup_from_zero_, recipe.warmup_from_zero);
+  visit("min-lr-ratio", self.min_lr_ratio_, recipe.min_lr_ratio);
+  visit("weight-decay", self.weight_decay_, recipe.weight_decay);
+  visit("beta1", self.beta1_, recipe.beta1);
+  visit("beta2", self.beta2_, recipe.beta2);
+  visit("adam-eps", self.adam_epsilon_, recipe.adam_epsilon);
+  visit("max-norm", self.max_norm_, recipe.max_norm);
+  visit("skip-norm", self.skip_norm_, recipe.skip_norm);
+  visit("skip-above", self.skip_above_, recipe.skip_above);
+  visit("skip-above-from", self.skip_above_from_, recipe.skip_above_from);
+  visit("norms-from", self.norms_from_, recipe.norms_from);
+  visit("ema", self.ema_, recipe.ema);
+}
+
+void GivenOptions::declare(cli::Options options, const Recipe& usual) {
+  std::map<std::string, std::string> defaults;
+  each(*this, usual,
+       [&](const char* name, const auto&, const auto& value) { defaults[name] = literal(value); });
+  auto group = options.group("Run");
+  const auto add = [&](const char* name, auto& variable, const char* help) {
+    return group.add(std::string("--") + name, variable, help).initially(defaults.at(name));
+  };
+  group
+      .add("-o,--output", run_.output,
+           "run directory: run.toml, metrics.jsonl, checkpoints/, latest")
+      .value("DIR");
+  add("steps", steps_, "steps to train").at_least(1);
+  group.add("--log-every", run_.log_every, "steps between lines of metrics.jsonl").at_least(1);
+  add("eval-every", eval_every_, "steps between evaluations on the validation split; 0: never")
+      .at_least(0);
+  add("eval-batches", eval_batches_, "batches in an evaluation").at_least(1);
+  add("save-every", save_every_, "steps between checkpoints; 0: only at the end").at_least(0);
+  group.add("--keep", run_.keep, "how many of the newest checkpoints are kept").at_least(1);
+  group.flag("--recompute", run_.recompute,
+             "keep only the input of each block for the backward pass: less memory, more time");
+  group.flag("--resume", run_.resume,
+             "continue from the newest checkpoint in --output with the options in its run.toml; "
+             "only --steps and the options of logging, evaluation, saving and skipping may differ");
+  group.flag("--dry-run", run_.dry_run, "print sizes, memory and FLOPs of a step, and exit");
+
+  group = options.group("Optimizer");
+  add("lr", learning_rate_, "peak learning rate of AdamW").positive();
+  add("schedule", schedule_, "learning rate after the warm-up")
+      .words({"cosine", "linear", "constant"});
+  add("warmup-steps", warmup_steps_, "steps in which the learning rate rises from 0").at_least(0);
+  add("warmup-from-zero", warmup_from_zero_, "give the first step the learning rate 0");
+  add("min-lr-ratio", min_lr_ratio_, "final learning rate as a fraction of the peak")
+      .range(0.0, 1.0);
+  add("weight-decay", weight_decay_, "decoupled weight decay").at_least(0.0);
+  const double below_one = 1 - 1e-12;
+  add("beta1", beta1_, "decay rate of the first moment").range(0.0, below_one);
+  add("beta2", beta2_, "decay rate of the second moment").range(0.0, below_one);
+  add("adam-eps", adam_epsilon_, "epsilon of AdamW").positive();
+  add("max-norm", max_norm_, "clip gradients to this global norm; 0: no clipping").at_least(0.0);
+  add("skip-norm", skip_norm_,
+      "skip a step whose gradient norm exceeds this many times the median of the last ones; 0: "
+      "never")
+      .at_least(0.0);
+  add("skip-above", skip_above_, "skip a step whose gradient norm exceeds this; 0: never")
+      .at_least(0.0);
+  add("skip-above-from", skip_above_from_, "first step at which --skip-above applies").at_least(0);
+  add("norms-from", norms_from_,
+      "first step that is clipped, or skipped by its norm; earlier ones are skipped only if not "
+      "finite")
+      .at_least(0);
+  group
+      .add("--max-skips", run_.max_skips,
+           "consecutive skipped steps that a run survives; one more ends it with exit code 75")
+      .at_least(0);
+  add("ema", ema_,
+      "decay of an exponential moving average of the parameters, which is what is saved and "
+      "evaluated; 0: none")
+      .range(0.0, below_one);
+}
+
+TrainOptions GivenOptions::resolve(const Recipe& recipe) const {
+  TrainOptions all = run_;
+  static_cast<Recipe&>(all) = recipe;
+  each(*this, all, [](const char*, const auto& given, auto& value) {
+    if (given) value = *given;
+  });
+  return all;
+}
+
+std::map<std::string, std::string> GivenOptions::filled(const Recipe& recipe) const {
+  std::map<std::string, std::string> values;
+  each(*this, recipe, [&](const std::string& name, const auto& given, const auto& value) {
+    const auto text = literal(value);
+    if (!given) values[name] = name == "schedule" ? "\"" + text + "\"" : text;
+  });
+  return values;
 }
 
 }  // namespace lact::train

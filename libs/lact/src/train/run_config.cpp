@@ -3,6 +3,7 @@
 #include <lact/train/run_config.hpp>
 
 #include <toml++/toml.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <charconv>
@@ -103,6 +104,26 @@ std::string config_value(const std::string& toml, const std::string& key, const 
   const auto table = parse(toml, what);
   const auto found = table.find(key);
   return found == table.end() ? "" : literal(found->second);
+}
+
+std::string translated(const std::string& toml, const std::vector<cli::Renamed>& renamed,
+                       const std::string& what) {
+  auto text = toml;
+  for (const auto& one : renamed) {
+    const auto table = parse(text, what);
+    const auto found = table.find(one.key);
+    if (found == table.end()) continue;
+    const bool word = found->second.is_string();
+    auto value = literal(found->second);
+    if (!one.value.empty() && value != one.value) continue;
+    if (!one.value.empty()) value = one.value_now;
+    const auto quoted = word ? nlohmann::json(value).dump() : value;
+    if (one.now.empty())
+      text = edit_config(text, {{one.key, quoted}}, what);
+    else
+      text = edit_config(text, {{one.key, ""}, {one.now, quoted}}, what);
+  }
+  return text;
 }
 
 std::vector<std::string> contradictions(const std::string& stored, const std::string& given) {

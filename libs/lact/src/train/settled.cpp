@@ -2,6 +2,7 @@
 
 #include <lact/error.hpp>
 #include <lact/ops/ceiling.hpp>
+#include <lact/random.hpp>
 #include <lact/train/run_config.hpp>
 #include <lact/train/trainer.hpp>
 

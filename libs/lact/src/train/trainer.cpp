@@ -1,6 +1,7 @@
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
 #include <lact/ops/ceiling.hpp>
+#include <lact/stopwatch.hpp>
 #include <lact/train/averages.hpp>
 #include <lact/train/lr_schedule.hpp>
 #include <lact/train/norm_history.hpp>
@@ -17,7 +18,6 @@
 
 #include <ATen/Parallel.h>
 
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <optional>
@@ -26,13 +26,8 @@
 namespace lact::train {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using nlohmann::json;
 using nlohmann::ordered_json;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 /// One line of words with numbers, as printf does it.
 template <class... Values>
@@ -50,7 +45,7 @@ struct StepResult {
 
 /// Time and work since the last logged line.
 struct Interval {
-  Clock::time_point start = Clock::now();
+  Stopwatch start;
   double data_seconds = 0, aside_seconds = 0;  ///< aside: evaluating, saving
   int64_t steps = 0;
 };
@@ -108,9 +103,9 @@ class Run {
       throw Error(Exit::cannot_create, options_.output,
                   ": holds a run; give --resume to go on with it, or another --output");
     if (options_.resume && !exists) info("no run in ", options_.output, " yet: starting one");
-    const auto stored = exists ? directory_.config() : std::string();
+    const auto stored = exists ? translated(directory_.config(), context_.renamed) : std::string();
     settled_ = exists ? settled_before(context_, stored, options_.output)
-                      : settle(context_, options_.auto_dtype);
+                      : settle(context_, options_.dtype);
     at::set_num_threads(settled_.threads);
     config_ = run_config(context_, settled_);
     if (!exists) return;
@@ -124,7 +119,8 @@ class Run {
 
   void build() {
     const auto dtype = ops::resolve_dtype(settled_.dtype, context_.device);
-    const TaskSetup setup{context_.device, dtype, settled_.seed, options_.recompute};
+    const TaskSetup setup{context_.device, dtype, settled_.seed, options_.recompute,
+                          options_.ema > 0};
     cost_ = task_.cost(setup);
     // Measured before the generators are seeded: it draws numbers.
     if (cost_.flops > 0) ceiling_ = ops::product_rate(context_.device, dtype);
@@ -203,14 +199,14 @@ class Run {
     tokens_ += cost_.tokens;
     count(result);
     if (step_ == 1 || step_ % options_.log_every == 0 || step_ == options_.steps) log(result);
-    const auto aside = Clock::now();
+    const Stopwatch aside;
     const bool interrupted = evaluation_due() ? !evaluate() : stopping();
     const bool given_up = skips_in_row_ > options_.max_skips;
     const bool due = options_.save_every > 0 && step_ % options_.save_every == 0;
     if (given_up) skips_in_row_ = 0;  // who goes on has as many tries again
     if (due || interrupted || given_up || step_ == options_.steps) save();
     if (given_up) give_up(result);
-    interval_.aside_seconds += seconds_since(aside);
+    interval_.aside_seconds += aside.seconds();
     if (observer_.progress)
       observer_.progress(static_cast<double>(step_ - started_at_),
                          static_cast<double>(options_.steps - started_at_),
@@ -243,9 +239,9 @@ class Run {
     std::vector<std::pair<at::Tensor, double>> losses;
     double first = 0, sum = 0;
     for (int micro = 0; micro < task_.micro_batches(); ++micro) {
-      const auto start = Clock::now();
+      const Stopwatch watch;
       const auto batch = source_->at(settled_.seed, step_, micro, Rank{});
-      interval_.data_seconds += seconds_since(start);
+      interval_.data_seconds += watch.seconds();
       const auto loss = task_.loss(batch, {step_, micro});
       if (!(loss.weight > 0)) continue;  // nothing is scored in it
       if (first == 0) first = loss.weight;
@@ -283,7 +279,7 @@ class Run {
   // --- telling -----------------------------------------------------------------------------------
 
   void log(const StepResult& result) {
-    const double elapsed = seconds_since(interval_.start) - interval_.aside_seconds;
+    const double elapsed = interval_.start.seconds() - interval_.aside_seconds;
     const double steps = static_cast<double>(std::max<int64_t>(interval_.steps, 1));
     const double seconds = std::max(elapsed, 1e-9) / steps;
     const double tokens_rate = static_cast<double>(cost_.tokens) / seconds;

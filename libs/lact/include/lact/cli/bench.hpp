@@ -10,10 +10,6 @@
 #include <string>
 #include <vector>
 
-namespace CLI {
-class App;
-}
-
 namespace lact::cli {
 
 /// "512", "512,1024", "0-4096+512" (steps), "512-4096*2" (factors), and lists of these. K, M and G
@@ -40,12 +36,17 @@ std::string spread_text(const Spread& spread, int digits = 2);
 /// Seconds that the work takes, until the device has done its part of it.
 double timed(c10::Device device, const std::function<void()>& work);
 
+class Options;
+
+/// -o, --output: the form of a Table, as llama-bench has it.
+void declare_form(Options options, std::string& form);
+
 /// --repetitions, --no-warmup, --output.
 struct BenchOptions {
   int repetitions = 5;
   bool no_warmup = false;
   std::string format = "md";
-  void declare(CLI::App& app, const char* group);
+  void declare(Options options);
 };
 
 /// One field of a line of CSV, quoted where it must be (RFC 4180).

@@ -4,10 +4,6 @@
 #include <string>
 #include <vector>
 
-namespace CLI {
-class App;
-}
-
 namespace lact::cli {
 
 /// What a value can be.
@@ -31,11 +27,6 @@ struct WordHint {
   std::vector<OptionHint> options;
   ValueHint positional;
 };
-
-/// All named options of an app as --help lists them.
-std::vector<OptionHint> option_hints(CLI::App& app);
-/// Its first positional.
-ValueHint positional_hint(CLI::App& app);
 
 /// What `--completion` names in `words`, up to "--": "bash"; "" if it is not there.
 /// Errors   64 if it names no shell that completion_script() knows

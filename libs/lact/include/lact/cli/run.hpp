@@ -16,10 +16,6 @@
 #include <string_view>
 #include <vector>
 
-namespace CLI {
-class App;
-}
-
 namespace lact::cli {
 
 /// The command line: leading words (modality, verb) and everything else. Common options that stand
@@ -27,11 +23,17 @@ namespace lact::cli {
 struct Args {
   std::string program;
   std::vector<std::string> words;  ///< positionals before the first option
-  std::vector<std::string> rest;   ///< what parse() gets; whoever takes the leading words moves the
+  std::vector<std::string> rest;   ///< what is parsed; whoever takes the leading words moves the
                                    ///< others here (plugin::take_word does)
 };
 
-/// What a verb works with. Filled by parse().
+/// A name that changed before 0.1.0: of an option (values empty), or of one of its values.
+struct Renamed {
+  std::string key, now;  ///< without dashes; `now` empty: the key stays
+  std::string value, value_now;
+};
+
+/// What a verb works with. Filled by CommandLine::parse().
 struct Context {
   std::string program;  ///< "lact-generate text"
   c10::Device device{c10::kCPU};
@@ -42,8 +44,12 @@ struct Context {
   bool quiet = false;
   int verbose = 0;
 
+  std::string plugin_dir;  ///< as given
+
   /// Every option as it stands after parsing, as TOML that --config reads back.
   std::string resolved_config;
+  /// What older files call otherwise.
+  std::vector<Renamed> renamed;
 };
 
 /// Runs `body` and turns what it throws into one line on stderr and an exit code: lact::Error its
@@ -52,27 +58,8 @@ struct Context {
 /// `--version` alone is answered here.
 int run(const char* program, int argc, char** argv, const std::function<void(Args&)>& body);
 
-/// Adds --device, --dtype, --threads, --seed, --json, -v, -q, --config, --print-config, --version,
-/// --plugin-dir, --completion. They are stored in `context` by parse(); both must live until then.
-void common_options(CLI::App& app, Context& context);
-
-/// Parses args.rest: configuration file first, flags on top, unknown keys and flags are errors.
-/// --help, --version and --print-config print and end the program with 0 (by an exception that
-/// run() knows). Sets threads and device. Errors: 64 for the command line, 78 for the file, 69 for
-/// a device that is not there.
-///
-/// A few of CLI11's habits are changed: an option that takes several values is repeated (`--y a --y
-/// b`; "--y a b" leaves b to the positionals), the last of several values of a single-valued option
-/// wins, and `--name=` is an empty value. One that stays: an unsigned variable takes -1 for its
-/// largest value, so bind signed ones and give them a CLI::Range.
-///
-/// Context::resolved_config lists what was given and the defaults that CLI11 can read from the
-/// bound variables *after* parsing; flags and options without a value appear as comments. So a
-/// value that depends on others (a preset) is best held in a std::optional: it is then written
-/// only if given. Tell "given" by the value, not by count(): a file may give defaults.
-void parse(CLI::App& app, const Args& args, Context& context);
-
-/// Thrown by parse() when --help, --version or --print-config has said all; run() answers 0.
+/// Thrown by CommandLine::parse() when --help, --version or --print-config has said all; run()
+/// answers 0.
 struct Finished {};
 
 /// Asked to stop by SIGINT or SIGTERM. The first signal only sets this; a second one ends the

@@ -2,6 +2,7 @@
 // Model directories in Hugging Face's layout, and the protocol by which a run's checkpoints are
 // written so that a kill at any moment loses nothing. Names to tensors; knows no model.
 
+#include <lact/io/json.hpp>
 #include <lact/io/safetensors.hpp>
 
 #include <nlohmann/json_fwd.hpp>
@@ -67,10 +68,6 @@ class Checkpoint {
   std::map<std::string, size_t> where_;
   std::shared_ptr<const std::map<std::string, NamedPickle>> pickles_;  // instead of files_
 };
-
-/// Parses JSON strictly: UTF-8, no duplicate keys, at most 64 levels deep. Errors: 65 naming
-/// `what`.
-nlohmann::json parse_json(std::string_view text, const std::string& what);
 
 /// One checkpoint being written: a temporary folder beside its target. Files are checked, flushed
 /// and listed with size and XXH3 in manifest.json, which is written last; then the folder is

@@ -14,4 +14,7 @@ namespace lact::ops {
 /// seen. None where the device's allocator does not say.
 std::optional<int64_t> peak_bytes(c10::Device device, const std::function<void()>& work);
 
+/// The most memory that this process has had so far, all libraries included.
+int64_t process_peak_bytes();
+
 }  // namespace lact::ops

@@ -9,9 +9,9 @@ extern "C" {
 #endif
 
 /* Rises whenever lact_plugin or lact::plugin::Modality changes. */
-#define LACT_PLUGIN_ABI 3u
+#define LACT_PLUGIN_ABI 4u
 
-/* LACT_BUILD_STAMP (compiler, LibTorch, CLI11, C++ ABI) is in <lact/plugin/stamp.h>, which the
+/* LACT_BUILD_STAMP (compiler, LibTorch, C++ ABI) is in <lact/plugin/stamp.h>, which the
    build makes: equal stamps mean that C++ objects may cross. */
 
 typedef struct lact_plugin {

@@ -3,6 +3,7 @@
 
 #include <lact/plugin/abi.h>
 #include <lact/plugin/stamp.h>
+#include <lact/cli/options.hpp>
 #include <lact/cli/run.hpp>
 #include <lact/train/task.hpp>
 #include <lact/verify/kind.hpp>
@@ -26,7 +27,7 @@ class Command {
  public:
   virtual ~Command();
   /// Its own options.
-  virtual void declare(CLI::App& app) = 0;
+  virtual void declare(cli::Options options) = 0;
   /// Does the work. Throws lact::Error.
   virtual void run(cli::Context& context) = 0;
 };

@@ -2,22 +2,21 @@
 // lact-train MODALITY: the task's options and the trainer's together, then a run or a dry run.
 
 #include <lact/plugin/modality.hpp>
-#include <lact/train/trainer.hpp>
+#include <lact/train/options.hpp>
 
 #include <memory>
-#include <string>
 
 namespace lact::plugin {
 
 class TrainCommand final : public Command {
  public:
   explicit TrainCommand(std::unique_ptr<train::Task> task) : task_(std::move(task)) {}
-  void declare(CLI::App& app) override;
+  void declare(cli::Options options) override;
   void run(cli::Context& context) override;
 
  private:
   std::unique_ptr<train::Task> task_;
-  train::TrainOptions options_;
+  train::GivenOptions options_;
 };
 
 }  // namespace lact::plugin

@@ -1,6 +1,8 @@
 #pragma once
 // run.toml: the options a run was started with, and what may change when it goes on.
 
+#include <lact/cli/run.hpp>
+
 #include <map>
 #include <string>
 #include <vector>
@@ -16,6 +18,11 @@ std::string edit_config(const std::string& toml, const std::map<std::string, std
 /// A top-level key's value as a TOML literal, strings without quotes; "" if there is none.
 std::string config_value(const std::string& toml, const std::string& key,
                          const std::string& what = "run.toml");
+
+/// The text with the names that keys and values have today.
+/// Errors   65 naming `what` if the text is not TOML
+std::string translated(const std::string& toml, const std::vector<cli::Renamed>& renamed,
+                       const std::string& what = "run.toml");
 
 /// Keys whose values differ, or that one side lacks, and that matter to a run that goes on: not
 /// those of logging, evaluation, saving, skipping and length. One line each: "lr: 0.001 in the run,

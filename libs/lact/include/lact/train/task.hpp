@@ -1,8 +1,9 @@
 #pragma once
 // What the trainer drives: a modality's data, model and loss.
 
-#include <lact/cli/run.hpp>
+#include <lact/cli/options.hpp>
 #include <lact/io/checkpoint.hpp>
+#include <lact/train/options.hpp>
 
 #include <ATen/core/Tensor.h>
 
@@ -16,12 +17,15 @@
 
 namespace lact::train {
 
-struct TrainOptions;
-
 /// This process among those that train together.
 struct Rank {
   int rank = 0, world = 1;
 };
+
+/// The place of a micro-batch among all of a run, whoever computes it.
+inline int64_t place_of(int64_t step, int micro, int micro_batches, Rank rank) {
+  return (step * micro_batches + micro) * rank.world + rank.rank;
+}
 
 enum class Split { train, validation };
 
@@ -68,17 +72,19 @@ struct TaskSetup {
   c10::ScalarType dtype = c10::ScalarType::Float;  ///< of the products; parameters are float32
   uint64_t seed = 0;
   bool recompute = false;  ///< keep only block inputs, recompute the rest in the backward pass
+  bool averages = false;   ///< averages of the parameters are kept (Recipe::ema)
 };
 
 class Task {
  public:
   virtual ~Task();
-  /// The defaults of this modality's training.
-  virtual void prefer(TrainOptions&) const {}
   /// Data, model and loss options; presets.
-  virtual void declare(CLI::App& app) = 0;
+  virtual void declare(cli::Options options) = 0;
   /// Checks the options, so that cost() is known; allocates nothing large. Errors: 64, 65, 66, 78.
   virtual void configure() = 0;
+  /// How the configured model is trained unless the command line says otherwise; before
+  /// configure(), what help names as defaults.
+  virtual Recipe defaults() const { return {}; }
   virtual Cost cost(const TaskSetup& setup) const = 0;
   /// Builds the model with fresh parameters (from the seed, or --init-from) and opens the data.
   virtual void build(const TaskSetup& setup) = 0;

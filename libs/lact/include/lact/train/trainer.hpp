@@ -15,6 +15,7 @@
 // tokens so far, skip counters, recent gradient norms, AdamW's moments, the random generators'
 // states. Data position is the step, for a Source is a pure function of it.
 
+#include <lact/cli/run.hpp>
 #include <lact/train/options.hpp>
 #include <lact/train/task.hpp>
 
@@ -33,8 +34,6 @@ struct Observer {
 };
 
 enum class Outcome { done, interrupted };
-
-constexpr uint64_t kDefaultSeed = 42;
 
 /// Trains a configured task in the run directory options.output.
 ///

@@ -1,12 +1,10 @@
-#include "sources.hpp"
+#include "input_options.hpp"
 
 #include <plugins/views/capture/capture.hpp>
 
 #include <lact/error.hpp>
 #include <lact/log.hpp>
 #include <lact/ops/ceiling.hpp>
-
-#include <CLI/CLI.hpp>
 
 #include <charconv>
 #include <filesystem>
@@ -43,23 +41,23 @@ std::pair<std::string, std::optional<int64_t>> split_path(const std::string& pat
   return {path, {}};
 }
 
-void ModelSource::declare(CLI::App& app) {
-  const auto add = [&](const char* flag, auto& value, const char* text) {
-    return app.add_option(flag, value, text)->group("Model");
-  };
-  add("--model", place_, "model directory, run directory, or a .safetensors or .pt file")
-      ->type_name("DIR|FILE");
-  add("--normalize-poses", normalize_,
-      "cameras are brought into a frame and scale of their own: over inputs and targets (all), "
-      "over "
-      "inputs, or not; default: as the model says. Published scene models: all")
-      ->check(CLI::IsMember({"none", "all", "inputs"}));
-  add("--muon-dtype", muon_dtype_,
-      "of Newton-Schulz; default: as the model says, of a bare file bfloat16, as published")
-      ->check(CLI::IsMember({"auto", "bfloat16", "float32"}));
+void ModelInput::declare(cli::Options options) {
+  options.add("--model", place_, "model directory, run directory, or a .safetensors or .pt file")
+      .value("DIR|FILE");
+  options
+      .add("--normalize-poses", normalize_,
+           "put cameras into a frame and scale of their own: over context and targets (all), over "
+           "the context, or not at all (default: as the model says; published scene models: all)")
+      .words({"none", "all", "context"})
+      .renamed("inputs", "context");
+  options
+      .add("--muon-dtype", muon_dtype_,
+           "number type of Newton-Schulz (default: as the model says; for a bare file bfloat16, as "
+           "published)")
+      .words({"auto", "bfloat16", "float32"});
 }
 
-ViewModel ModelSource::load(const cli::Context& context) {
+ViewModel ModelInput::load(const cli::Context& context) {
   if (place_.empty()) throw Error(Exit::usage, "--model is missing");
   const auto checkpoint = io::Checkpoint::open(place_);
   auto model = ViewModel::load(checkpoint, context.device,
@@ -71,45 +69,51 @@ ViewModel ModelSource::load(const cli::Context& context) {
 }
 
 Normalization normalization_for(const ViewModel& model, const Views& views) {
-  auto sample = views.input_cameras();
+  auto sample = views.context_cameras();
   const auto targets = views.target_cameras();
   sample.insert(sample.end(), targets.begin(), targets.end());
-  return normalization_of(views.input_cameras(), sample, model.config().normalize_poses);
+  return normalization_of(views.context_cameras(), sample, model.config().normalize_poses);
 }
 
-void SourceOptions::declare(CLI::App& app) {
-  const auto add = [&](const char* flag, auto& value, const char* text) {
-    return app.add_option(flag, value, text)->group("Input");
-  };
-  add("--images", images_,
-      "posed photographs: a folder with opencv_cameras.json, transforms.json or a COLMAP model, or "
-      "one of these files")
-      ->type_name("DIR|FILE");
-  add("--data", data_, "packed data of lact-tokenize views pack")->type_name("DIR|FILE");
-  add("--split", split_, "of a folder of packed data")->capture_default_str();
-  add("--scene", scene_, "of packed data: its name, or its number")->capture_default_str();
-  add("--size", photographs_.size, "photographs are scaled and cut to it")
-      ->type_name("WxH|N")
-      ->capture_default_str();
-  add("--background", photographs_.background, "behind transparent pixels: white, black, #rrggbb")
-      ->capture_default_str();
-  add("--masks", photographs_.masks, "folder of masks, named as the photographs")->type_name("DIR");
-  app.add_flag("--strict", photographs_.strict, "a photograph that cannot be used is an error")
-      ->group("Input");
-  add("--input-views", choice_.inputs,
-      "how many views are read; default: all that are not held out; 0: none, beside a --state")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 20));
-  add("--holdout", choice_.holdout,
-      "every so-manieth view, from the first on, is not read but a target; 0: those that are not "
-      "read are")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 20))
-      ->capture_default_str();
-  add("--choose", choice_.how, "which views are read: those nearest to K-means of the poses, ...")
-      ->check(CLI::IsMember({"kmeans", "even", "first", "random"}))
-      ->capture_default_str();
+void InputOptions::declare(cli::Options options) {
+  options
+      .add("--images", images_,
+           "posed photographs: a folder with opencv_cameras.json, transforms.json or a COLMAP "
+           "model, or one of these files")
+      .value("DIR|FILE");
+  options.add("--data", data_, "packed data of lact-tokenize views pack").value("DIR|FILE");
+  options.add("--split", split_, "split to read from a folder of packed data");
+  options.add("--scene", scene_, "scene of the packed data, by name or number");
+  options
+      .add("--size", photographs_.size,
+           "size of the images; photographs are scaled to cover it and cropped")
+      .value("WxH|N");
+  options
+      .add("--background", photographs_.background,
+           "colour behind transparent pixels: white, black or #rrggbb")
+      .value("COLOUR");
+  options.add("--masks", photographs_.masks, "folder of masks, named like the photographs")
+      .value("DIR");
+  options.flag("--strict", photographs_.strict, "fail at a photograph that cannot be used");
+  options
+      .add("--context-views", choice_.context,
+           "how many views are read (default: all but the targets; 0: none, beside a --state)")
+      .range(0, 1 << 20);
+  options
+      .add("--target-every", choice_.target_every,
+           "make every N-th view, from the first on, a target that is not read; 0: all views that "
+           "are not read are targets")
+      .range(0, 1 << 20)
+      .value("N");
+  options
+      .add(
+          "--choose", choice_.how,
+          "which views are read: nearest to the K-means of the poses, evenly spread, the first, or "
+          "random ones")
+      .words({"kmeans", "even", "first", "random"});
 }
 
-Views SourceOptions::read(uint64_t seed) const {
+Views InputOptions::read(uint64_t seed) const {
   if (!images_.empty() && !data_.empty())
     throw Error(Exit::usage, "--images and --data: only one of them can be read");
   Views views;

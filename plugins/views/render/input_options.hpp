@@ -6,6 +6,7 @@
 #include <plugins/views/model/model.hpp>
 #include <plugins/views/scene/views.hpp>
 
+#include <lact/cli/options.hpp>
 #include <lact/cli/run.hpp>
 
 #include <cstdint>
@@ -14,10 +15,6 @@
 #include <utility>
 #include <vector>
 
-namespace CLI {
-class App;
-}
-
 namespace lact::views {
 
 /// "spiral:60" to a name and a number; a name with a dot in it is a file's, and stays whole.
@@ -25,9 +22,9 @@ namespace lact::views {
 std::pair<std::string, std::optional<int64_t>> split_path(const std::string& path);
 
 /// A trained model, and what a file of bare tensors does not say of it.
-class ModelSource {
+class ModelInput {
  public:
-  void declare(CLI::App& app);
+  void declare(cli::Options options);
   /// Errors   64 if none is named; as ViewModel::load
   ViewModel load(const cli::Context& context);
   /// io::Checkpoint::hash of what was loaded.
@@ -37,13 +34,13 @@ class ModelSource {
   std::string place_, normalize_, muon_dtype_, hash_;
 };
 
-/// Brings cameras into the model's space: over the inputs, and the targets where the model's
+/// Brings cameras into the model's space: over the context, and the targets where the model's
 /// configuration says "all" (spec 2.5).
 Normalization normalization_for(const ViewModel& model, const Views& views);
 
-class SourceOptions {
+class InputOptions {
  public:
-  void declare(CLI::App& app);
+  void declare(cli::Options options);
   bool given() const { return !images_.empty() || !data_.empty(); }
   Views read(uint64_t seed) const;
 

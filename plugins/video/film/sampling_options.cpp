@@ -1,26 +1,23 @@
-#include "sources.hpp"
+#include "sampling_options.hpp"
 
 #include <plugins/video/train/flow.hpp>
 
 #include <lact/error.hpp>
 
-#include <CLI/CLI.hpp>
-
 namespace lact::video {
 
-void Surroundings::declare(CLI::App& app) {
-  const auto add = [&](const char* flag, auto& value, const char* text) {
-    return app.add_option(flag, value, text)->group("Model");
-  };
-  add("--vae", vae_, "of a model with Wan's latents: its autoencoder")->type_name("DIR|FILE");
-  add("--text-encoder", text_encoder_, "of a model with UMT5 prompts: the encoder")
-      ->type_name("DIR|FILE");
-  add("--tokenizer", tokenizer_, "the encoder's SentencePiece model; default: beside it")
-      ->type_name("FILE");
+void ModelExtras::declare(cli::Options options) {
+  options.add("--vae", vae_, "Wan's VAE, for a model with its latents").value("DIR|FILE");
+  options.add("--text-encoder", text_encoder_, "UMT5, for a model with its prompts")
+      .value("DIR|FILE");
+  options
+      .add("--tokenizer", tokenizer_,
+           "SentencePiece model of the text encoder (default: the one beside it)")
+      .value("FILE");
 }
 
-LoadedVideo Surroundings::load(const io::Checkpoint& checkpoint, const Config& config,
-                               at::Device device, at::ScalarType products) const {
+LoadedVideo ModelExtras::load(const io::Checkpoint& checkpoint, const Config& config,
+                              at::Device device, at::ScalarType products) const {
   auto codec = open_codec(config.codec, &checkpoint, vae_, device);
   if (codec->channels() != config.in_dim)
     throw Error(Exit::data, checkpoint.folder().string(), ": the model's latents have ",
@@ -30,30 +27,26 @@ LoadedVideo Surroundings::load(const io::Checkpoint& checkpoint, const Config& c
   return {std::move(model), std::move(codec)};
 }
 
-at::Tensor Surroundings::embed(const Config& config, const VideoModel* model,
-                               const std::vector<std::string>& prompts, at::Device device) const {
+at::Tensor ModelExtras::embed(const Config& config, const VideoModel* model,
+                              const std::vector<std::string>& prompts, at::Device device) const {
   const auto table = model != nullptr ? model->condition_table() : at::Tensor();
   return make_conditioner(config, table, text_encoder_, tokenizer_, device)
       ->embed(prompts)
       .detach();
 }
 
-void SamplingOptions::declare(CLI::App& app) {
-  const char* group = "Sampling";
-  app.add_option("--sampler", sampler_, "from noise to frames: unipc or euler")
-      ->check(CLI::IsMember({"unipc", "euler"}))
-      ->group(group);
-  app.add_option("--steps", steps_, "of each chunk; default: 20, of Wan's models 50")
-      ->check(CLI::Range(int64_t{1}, int64_t{1000}))
-      ->group(group);
-  app.add_option("--shift", shift_,
-                 "more time at high noise; default: as the model says; 0: by the size of a chunk")
-      ->check(CLI::Range(0.0, 1000.0))
-      ->group(group);
-  app.add_option("--guidance", guidance_,
-                 "how far away from the negative prompt; 1: off; default: 1, of Wan's models 5")
-      ->check(CLI::Range(-1000.0, 1000.0))
-      ->group(group);
+void SamplingOptions::declare(cli::Options options) {
+  options.add("--sampler", sampler_, "solver from noise to frames (default: unipc)")
+      .words({"unipc", "euler"});
+  options.add("--steps", steps_, "sampler steps per chunk (default: 20; Wan: 50)").range(1, 1000);
+  options
+      .add("--shift", shift_,
+           "time shift, more steps at high noise; 0: by the number of tokens per chunk (default: "
+           "the model's; Wan: 3)")
+      .range(0.0, 1000.0);
+  options
+      .add("--guidance", guidance_, "classifier-free guidance scale; 1: off (default: 1; Wan: 5)")
+      .range(-1000.0, 1000.0);
 }
 
 bool SamplingOptions::given() const {

@@ -9,6 +9,7 @@
 #include <plugins/video/condition/prompts.hpp>
 #include <plugins/video/model/model.hpp>
 
+#include <lact/cli/options.hpp>
 #include <lact/cli/run.hpp>
 #include <lact/io/checkpoint.hpp>
 
@@ -16,10 +17,6 @@
 #include <optional>
 #include <string>
 #include <vector>
-
-namespace CLI {
-class App;
-}
 
 namespace lact::video {
 
@@ -29,9 +26,9 @@ struct LoadedVideo {
 };
 
 /// --vae, --text-encoder, --tokenizer: what a model of the Wan architecture needs beside itself.
-class Surroundings {
+class ModelExtras {
  public:
-  void declare(CLI::App& app);
+  void declare(cli::Options options);
   /// Errors   as Config::of, VideoModel::load, open_codec
   LoadedVideo load(const io::Checkpoint& checkpoint, const Config& config, at::Device device,
                    at::ScalarType products) const;
@@ -53,7 +50,7 @@ class Surroundings {
 /// --sampler, --steps, --shift, --guidance.
 class SamplingOptions {
  public:
-  void declare(CLI::App& app);
+  void declare(cli::Options options);
   bool given() const;
   double guidance(const Config& config) const;  ///< of a film that begins
   /// `base`, changed by what was given. A shift of 0 becomes that of chunks of `tokens`.
