@@ -1,7 +1,7 @@
-// CUDA's passes, products and scans against the CPU's, and what only a device can show.
+// CUDA's kernels, products and scans against the CPU's, and what only a device can show.
 #include "support/test.hpp"
 
-#include "../../libs/lact/src/ops/passes.hpp"
+#include "../../libs/lact/src/ops/kernels.hpp"
 #include "../../libs/lact/src/ops/products.hpp"
 
 #include <lact/ops/scan.hpp>
@@ -62,27 +62,27 @@ struct Shape {
 /// Tokens' tensors and rates of one shape.
 struct Passes {
   c10::ScalarType type;
-  std::vector<Twin> x, rate, rate_;
+  std::vector<Twin> x, rate, grad_rate;
   Passes(const Shape& s, c10::ScalarType type, size_t count) : type(type) {
     const int64_t rows = s.rows + (s.strided ? 3 : 0);
     for (size_t i = 0; i < count; ++i)
       x.emplace_back(at::randn({s.heads, rows, s.width}, at::kDouble) * 2, type, s.strided);
     for (int i = 0; i < 3; ++i) {
       rate.emplace_back(at::rand({s.heads, rows, 1}, at::kDouble), wide(type), s.strided);
-      rate_.emplace_back(at::rand({s.heads, rows, 1}, at::kDouble), wide(type), s.strided);
+      grad_rate.emplace_back(at::rand({s.heads, rows, 1}, at::kDouble), wide(type), s.strided);
     }
   }
-  /// pass(x, rate, rate_) on both, then compares all tensors.
+  /// pass(x, rate, grad_rate) on both, then compares all tensors.
   template <class F>
   void run(const F& pass) const {
     for (const auto side : {&Twin::host, &Twin::device}) {
       std::vector<Tensor> views;
       for (const auto& twin : x) views.push_back(twin.of(twin.*side));
       const auto rates = [&](const std::vector<Twin>& r) {
-        return ops::passes::TileRates{r[0].of(r[0].*side), r[1].of(r[1].*side),
-                                      r[2].of(r[2].*side)};
+        return ops::kernels::TileRates{r[0].of(r[0].*side), r[1].of(r[1].*side),
+                                       r[2].of(r[2].*side)};
       };
-      pass(views, rates(rate), rates(rate_));
+      pass(views, rates(rate), rates(grad_rate));
     }
     for (size_t i = 0; i < x.size(); ++i) {
       CAPTURE(i);
@@ -91,13 +91,13 @@ struct Passes {
     for (size_t i = 0; i < 3; ++i) {
       CAPTURE(i);
       CHECK(rate[i].error() == 0);
-      CHECK(rate_[i].error() <= sum_bound(type));
+      CHECK(grad_rate[i].error() <= sum_bound(type));
     }
   }
 };
 
 using Views = std::vector<Tensor>;
-using ops::passes::TileRates;
+using ops::kernels::TileRates;
 
 }  // namespace
 
@@ -109,33 +109,34 @@ TEST_CASE("every pass over tokens gives the CPU's numbers, and writes nowhere el
   const bool strided = GENERATE(false, true);
   CAPTURE(type, width, heads, rows, strided);
   const Shape shape{heads, rows, width, strided};
-  namespace passes = ops::passes;
+  namespace kernels = ops::kernels;
   Passes(shape, type, 3).run([](const Views& x, const TileRates&, const TileRates&) {
-    passes::gate(x[0], x[1], x[2]);
+    kernels::swiglu(x[0], x[1], x[2]);
   });
   Passes(shape, type, 3).run([](const Views& x, const TileRates&, const TileRates&) {
-    passes::gate_backward(x[0], x[1], x[2]);
+    kernels::swiglu_backward(x[0], x[1], x[2]);
   });
   Passes(shape, type, 6).run([](const Views& x, const TileRates& rate, const TileRates&) {
-    passes::learn(x[0], x[1], x[2], rate, x[3], x[4], x[5]);
+    kernels::delta_factors(x[0], x[1], x[2], rate, x[3], x[4], x[5]);
   });
   Passes(shape, type, 3).run([](const Views& x, const TileRates& rate, const TileRates&) {
-    passes::learn_last(x[0], x[1], rate, x[2]);
+    kernels::delta_factors_last(x[0], x[1], rate, x[2]);
   });
-  Passes(shape, type, 6).run([](const Views& x, const TileRates& rate, const TileRates& rate_) {
-    passes::learn_backward(x[0], x[1], x[2], x[3], x[4], x[5], rate, rate_);
+  Passes(shape, type, 6).run([](const Views& x, const TileRates& rate, const TileRates& grad_rate) {
+    kernels::delta_factors_backward(x[0], x[1], x[2], x[3], x[4], x[5], rate, grad_rate);
   });
-  Passes(shape, type, 3).run([](const Views& x, const TileRates& rate, const TileRates& rate_) {
-    passes::learn_last_backward(x[0], x[1], x[2], rate, rate_);
+  Passes(shape, type, 3).run([](const Views& x, const TileRates& rate, const TileRates& grad_rate) {
+    kernels::delta_factors_last_backward(x[0], x[1], x[2], rate, grad_rate);
   });
 }
 
 TEST_CASE("more rows than one grid has warps are all worked on") {
   at::manual_seed(2);
   const Shape shape{3, 200000, 3, false};  // the grid ends at 524288
-  Passes(shape, at::kFloat, 3).run([](const Views& x, const TileRates& rate, const TileRates& r_) {
-    ops::passes::learn_last_backward(x[0], x[1], x[2], rate, r_);
-  });
+  Passes(shape, at::kFloat, 3)
+      .run([](const Views& x, const TileRates& rate, const TileRates& grad_r) {
+        ops::kernels::delta_factors_last_backward(x[0], x[1], x[2], rate, grad_r);
+      });
 }
 
 TEST_CASE("rows are rescaled, and backward, as on the CPU") {
@@ -152,9 +153,9 @@ TEST_CASE("rows are rescaled, and backward, as on the CPU") {
   for (const auto side : {&Twin::host, &Twin::device}) {
     (base.*side).select(1, 4).zero_();
     (move.*side).select(1, 4).zero_();  // a row of zeros has no direction
-    ops::passes::rescale(base.*side, move.*side, norm.*side, 1e-5, inside,
-                         keep ? u.*side : Tensor(), w.*side);
-    ops::passes::rescale_backward(base.*side, norm.*side, 1e-5, inside, w_.*side, norm_.*side);
+    ops::kernels::rescale(base.*side, move.*side, norm.*side, 1e-5, inside,
+                          keep ? u.*side : Tensor(), w.*side);
+    ops::kernels::rescale_backward(base.*side, norm.*side, 1e-5, inside, w_.*side, norm_.*side);
   }
   for (const auto* twin : {&u, &w}) CHECK(twin->error() <= bound_of(type));
   for (const auto* twin : {&w_, &norm_}) CHECK(twin->error() <= sum_bound(type));
@@ -165,13 +166,13 @@ TEST_CASE("squares are mirrored at their diagonal, and added to their transposes
   const auto type = GENERATE(values<c10::ScalarType>(kTypes));
   const int64_t n = GENERATE(1, 31, 64, 100), block = GENERATE(16, 64);
   CAPTURE(type, n, block);
-  if (type == at::kBFloat16 && !test::device().is_cuda()) return;  // the CPU has no such passes
+  if (type == at::kBFloat16 && !test::device().is_cuda()) return;  // the CPU has no such kernels
   const auto x = at::randn({3, n, n}, at::kDouble).to(type);
   auto got = x.to(test::device(), type, false, /*copy=*/true);
-  ops::passes::symmetrize(got);
+  ops::kernels::symmetrize(got);
   CHECK(test::same_bytes(got, x + x.mT()));
   got = x.to(test::device(), type, false, /*copy=*/true);
-  ops::passes::mirror(got, block);
+  ops::kernels::mirror(got, block);
   const auto blocks = at::arange(n, at::kLong).div(block, "floor");
   CHECK(test::same_bytes(got, at::where(blocks.unsqueeze(1) < blocks.unsqueeze(0), x.mT(), x)));
 }

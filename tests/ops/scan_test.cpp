@@ -1,7 +1,7 @@
 #include "support/test.hpp"
 
 #include <lact/error.hpp>
-#include <lact/ops/scan.hpp>
+#include <lact/ops/reference.hpp>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
@@ -63,14 +63,14 @@ TEST_CASE("a chunk's delta is autograd's, token by token") {
   CAPTURE(C, linear);
   auto w = weights(linear);
   const auto t = tokens(C, {});
-  const auto got = ops::fast_weight_delta(w, t, {});
+  const auto got = ops::delta(w, t, {});
   // Each matrix has its own rate: autograd gives one token's gradient at a time.
   const auto want = [&](Tensor ops::FastWeights::*which, const Tensor& rate) {
     Tensor sum = at::zeros((w.*which).sizes(), at::kDouble);
     for (int64_t i = 0; i < C; ++i) {
       auto leaves = w;
       leaves.*which = (w.*which).detach().clone().requires_grad_(true);
-      const auto f = ops::apply(leaves, t.k.slice(1, i, i + 1), {});
+      const auto f = ops::reference::apply(leaves, t.k.slice(1, i, i + 1), {});
       (f * t.v.slice(1, i, i + 1) * rate.slice(1, i, i + 1)).sum().backward();
       sum += (leaves.*which).grad();
     }
@@ -143,7 +143,7 @@ TEST_CASE("a rate of zero leaves the weights where they are") {
   auto t = tokens(12, rule);
   t.rate = {t.rate.gate * 0, t.rate.up * 0, t.rate.down * 0};
   const auto next =
-      ops::step(ops::initial_state(w, rule), ops::fast_weight_delta(w, t, rule), {}, rule);
+      ops::step(ops::initial_state(w, rule), ops::reference::delta(w, t, rule), {}, rule);
   CHECK(test::same_bytes(next.w.gate, w.gate));
   CHECK(test::same_bytes(next.w.down, w.down));
 }
@@ -169,7 +169,7 @@ TEST_CASE("target norms that are detached pass no gradient") {
     auto w = weights();
     w.gate.requires_grad_(true);
     const auto next =
-        ops::step(ops::initial_state(w, rule), ops::fast_weight_delta(w, t, rule), {}, rule);
+        ops::step(ops::initial_state(w, rule), ops::reference::delta(w, t, rule), {}, rule);
     next.w.gate.square().sum().backward();
     return w.gate.grad();
   };
@@ -303,9 +303,9 @@ TEST_CASE("the backward pass written by hand is autograd's of the plain pieces")
       std::vector<Tensor> outs;
       for (int64_t begin = 0; begin < length; begin += chunk) {
         const int64_t end = std::min(begin + chunk, length);
-        outs.push_back(ops::apply(state.w, in.q.slice(1, begin, end), rule));
+        outs.push_back(ops::reference::apply(state.w, in.q.slice(1, begin, end), rule));
         const auto part = slice(in.t, begin, end);
-        state = ops::step(state, ops::fast_weight_delta(state.w, part, rule),
+        state = ops::step(state, ops::reference::delta(state.w, part, rule),
                           rule.momentum ? part.momentum.mean({1}, true) : Tensor(), rule);
       }
       out = at::cat(outs, 1);
@@ -321,6 +321,56 @@ TEST_CASE("the backward pass written by hand is autograd's of the plain pieces")
     CAPTURE(name, prenorm, i);
     CHECK(test::scaled_error(got[i], want[i]) < 1e-9);
   }
+}
+
+TEST_CASE("apply and delta on their own are the scan's, to the bit, and the reference's") {
+  at::manual_seed(12);
+  const bool linear = GENERATE(false, true);
+  const auto type = GENERATE(at::kFloat, at::kDouble);
+  ops::Rule rule;
+  rule.weight_norm = false;
+  const int64_t length = 150;  // longer than a tile
+  auto w = weights(linear);
+  for (auto* x : {&w.gate, &w.up, &w.down})
+    if (x->defined()) *x = x->to(type);
+  auto t = tokens(length, rule);
+  for (auto* x : {&t.k, &t.v, &t.rate.gate, &t.rate.up, &t.rate.down}) *x = x->to(type);
+  ops::ScanOptions options;
+  options.tile = 64;
+  const double rounding = type == at::kFloat ? 1e-5 : 1e-12;
+  const auto scan = [&](ops::Step::Kind kind) {
+    const at::NoGradGuard no_grad;
+    return ops::scan(ops::initial_state(w, rule), {}, t.k, t, {{{kind, 0, length}}, length, 0},
+                     rule, options);
+  };
+  const auto applied = scan(ops::Step::Kind::apply).out;
+  CHECK(test::same_bytes(ops::apply(w, t.k, rule, options), applied));
+  CHECK(test::scaled_error(applied, ops::reference::apply(w, t.k, rule)) < rounding);
+  const auto next = scan(ops::Step::Kind::update).state.w;
+  const auto sum = ops::delta(w, t, rule, options), plain = ops::reference::delta(w, t, rule);
+  for (const auto which :
+       {&ops::FastWeights::gate, &ops::FastWeights::up, &ops::FastWeights::down}) {
+    if (!(w.*which).defined()) continue;
+    CHECK(test::same_bytes(w.*which + sum.*which, next.*which));
+    CHECK(test::scaled_error(sum.*which, plain.*which) < rounding);
+  }
+
+  // Gradients of apply, of the input and of every matrix.
+  const auto gradients = [&](const auto& f) {
+    auto leaves = w;
+    std::vector<Tensor> all{t.k.clone().requires_grad_(true)};
+    for (auto* x : {&leaves.gate, &leaves.up, &leaves.down})
+      if (x->defined()) all.push_back(*x = x->clone().requires_grad_(true));
+    f(leaves, all[0]).square().sum().backward();
+    for (auto& x : all) x = x.grad();
+    return all;
+  };
+  const auto got = gradients(
+      [&](const auto& leaves, const Tensor& q) { return ops::apply(leaves, q, rule, options); });
+  const auto want = gradients(
+      [&](const auto& leaves, const Tensor& q) { return ops::reference::apply(leaves, q, rule); });
+  for (size_t i = 0; i < want.size(); ++i)
+    CHECK(test::scaled_error(got[i], want[i]) < 10 * rounding);
 }
 
 TEST_CASE("a graph that is never run backward gives its memory back") {
@@ -558,5 +608,5 @@ TEST_CASE("tensors that do not fit are refused by name") {
   const auto rule = ops::Rule::from_name("gd");
   auto t = tokens(8, rule);
   t.v = normal({kN, 7, kV});
-  CHECK_THROWS_WITH(ops::fast_weight_delta(weights(), t, rule), Catch::Contains("v: wrong shape"));
+  CHECK_THROWS_WITH(ops::delta(weights(), t, rule), Catch::Contains("v: wrong shape"));
 }

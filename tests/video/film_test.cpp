@@ -535,8 +535,8 @@ TEST_CASE("velocities are compared as under teacher forcing") {
   // The last chunk's velocity by the training sequence: noisy and clean entries side by side.
   Rollout past(small().model, quick(), text("x"), {});
   const auto chunks = batch.latents.split(2, 1);
-  past.learn(chunks[0]);
-  past.learn(chunks[1]);
+  past.append(chunks[0]);
+  past.append(chunks[1]);
   const auto noise = chunk_noise(1, 0, chunks[2].sizes());
   const auto x = 0.1 * chunks[2] + 0.9 * noise;
   const auto stepped = past.velocity(x, 900);

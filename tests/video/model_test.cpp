@@ -96,9 +96,9 @@ Tensor chunkwise(const VideoModel& model, const Film& film, int64_t video, int64
   auto memory = model.start(1);
   std::vector<Tensor> all;
   for (int64_t c = 0; c < kChunks; ++c) {
-    if (c > 0) model.absorb(memory, of(film.clean).select(1, c - 1), context);
-    all.push_back(model.step(memory, of(film.noisy).select(1, repeat).select(1, c),
-                             film.t[video][repeat][c].item<double>(), context));
+    if (c > 0) memory = model.append(memory, of(film.clean).select(1, c - 1), context);
+    all.push_back(model.velocity(memory, of(film.noisy).select(1, repeat).select(1, c),
+                                 film.t[video][repeat][c].item<double>(), context));
   }
   return at::stack(all, 1)[0];
 }
@@ -222,7 +222,7 @@ TEST_CASE("without updates a model has the same parameters, and fast weights tha
   const Film film;
   auto memory = model.start(kBatch);
   const auto before = to_tensors(memory, "");
-  model.absorb(memory, film.clean.select(1, 0), model.context(film.text));
+  memory = model.append(memory, film.clean.select(1, 0), model.context(film.text));
   const auto after = to_tensors(memory, "");
   CHECK(memory.chunks == 1);
   for (const auto& [name, x] : before) CHECK(same_bytes(x, after.at(name)));
@@ -236,13 +236,13 @@ TEST_CASE("reading leaves the memory as it is, and two branches of it do not tou
   const Film film;
   const auto context = model.context(film.text);
   auto memory = model.start(kBatch);
-  model.absorb(memory, film.clean.select(1, 0), context);
+  memory = model.append(memory, film.clean.select(1, 0), context);
   const auto before = to_tensors(memory, "a.");
   std::map<std::string, Tensor> copies;
   for (const auto& [name, x] : before) copies[name] = x.clone();
-  model.step(memory, film.noisy.select(1, 0).select(1, 1), 500, context);
+  model.velocity(memory, film.noisy.select(1, 0).select(1, 1), 500, context);
   auto branch = memory;
-  model.absorb(branch, film.clean.select(1, 1), context);
+  branch = model.append(branch, film.clean.select(1, 1), context);
   const auto after = to_tensors(memory, "a."), other = to_tensors(branch, "a.");
   for (const auto& [name, x] : copies) CHECK(same_bytes(x, after.at(name)));
   CHECK(distance(other.at("a.layer.1.w1"), copies.at("a.layer.1.w1")) > 1e-6);
@@ -260,15 +260,16 @@ TEST_CASE("a memory comes back from its tensors with the same bytes, and goes on
   const auto clean = film.clean.to(at::kFloat), noisy = film.noisy.to(at::kFloat);
   const auto context = model.context(film.text.to(at::kFloat));
   auto memory = model.start(kBatch);
-  model.absorb(memory, clean.select(1, 0), context);
+  memory = model.append(memory, clean.select(1, 0), context);
   const io::State state{to_tensors(memory, "prompt."), {}};
   auto again = memory_from(state, "prompt.", model, 1, kBatch);
   const auto copied = to_tensors(again, "prompt.");
   REQUIRE(copied.size() == state.tensors.size());
   for (const auto& [name, x] : state.tensors) CHECK(same_bytes(x, copied.at(name)));
-  for (auto* one : {&memory, &again}) model.absorb(*one, clean.select(1, 1), context);
+  for (auto* one : {&memory, &again}) *one = model.append(*one, clean.select(1, 1), context);
   const auto x = noisy.select(1, 0).select(1, 2);
-  CHECK(same_bytes(model.step(memory, x, 300, context), model.step(again, x, 300, context)));
+  CHECK(
+      same_bytes(model.velocity(memory, x, 300, context), model.velocity(again, x, 300, context)));
 
   auto bad = state;
   bad.tensors.erase("prompt.layer.2.norm0");
@@ -316,7 +317,7 @@ TEST_CASE("in bfloat16 velocities are near those of float32, and fast weights st
   CHECK(error > 1e-4);
   CHECK(error < 0.05);
   auto memory = model.start(kBatch);
-  model.absorb(memory, single.clean.select(1, 0), model.context(single.text));
+  memory = model.append(memory, single.clean.select(1, 0), model.context(single.text));
   CHECK(memory.layers[0].fast.w.gate.scalar_type() == at::kFloat);
   CHECK(memory.layers[0].keys.scalar_type() == at::kBFloat16);
 }

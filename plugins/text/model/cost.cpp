@@ -76,7 +76,7 @@ double activation_bytes(const Config& c, int64_t batch, int64_t length, int64_t 
   if (c.use_fast_weights) {
     const auto scan = ops::scan_cost({}, rule(c), c.num_lact_heads, c.fast_width(), c.fast_width(),
                                      c.linear() ? 0 : c.fast_hidden(), at::kFloat);
-    layer += 5 * d + scan.kept_per_token / 4;
+    layer += 5 * d + scan.saved_per_token / 4;
   }
   const double layers = static_cast<double>(c.num_hidden_layers);
   const double kept = recompute ? layers * d + layer : layers * layer;

@@ -51,7 +51,7 @@ class BenchVideo final : public plugin::Command {
  public:
   void declare(cli::Options options) override {
     options.footer(
-        "A film of random latents: chunk N is generated after N - 1 others, each time by learning\n"
+        "A film of random latents: chunk N is generated after N - 1 others, each time by reading\n"
         "the preceding chunk and taking all sampler steps. Time and memory must not depend on N.\n"
         "Encoders and decoders are not measured. train: a training step, forward, backward and\n"
         "AdamW. LIST is N, A-B, A-B+STEP, A-B*FACTOR, or a list of these.");
@@ -153,7 +153,7 @@ class BenchVideo final : public plugin::Command {
 
   // --- a film ------------------------------------------------------------------------------------
 
-  /// FLOPs of learning a chunk and of all steps towards the next; of the first chunk, steps alone.
+  /// FLOPs of appending a chunk and of all steps towards the next; of the first chunk, steps alone.
   double chunk_flops(const Config& config, const FilmOptions& film, bool first) const {
     const double alone = forward_flops(config, Extent{1, 1, tokens_});
     const auto steps = static_cast<double>(film.steps);
@@ -179,16 +179,16 @@ class BenchVideo final : public plugin::Command {
     const auto prompt = at::zeros({1, 1, config.text_dim});
     Rollout past(model, options, prompt, prompt);
     for (const int64_t chunk : chunks) {
-      // Chunk N follows N - 1, of which the last is learned within its time.
+      // Chunk N follows N - 1, of which the last is appended within its time.
       while (past.chunks() < chunk - 2) {
         poll();
-        past.learn(latents(config, 1, config.chunk_frames, h_, w_, past.chunks()));
+        past.append(latents(config, 1, config.chunk_frames, h_, w_, past.chunks()));
       }
       const auto before = latents(config, 1, config.chunk_frames, h_, w_, chunk - 2);
       const auto noise = latents(config, 1, config.chunk_frames, h_, w_, chunk);
       const auto sample = repeat([&] {
         auto film = past;
-        if (chunk > 1) film.learn(before);
+        if (chunk > 1) film.append(before);
         film.make(noise, poll);
       });
       report({concat("chunk ", chunk), "chunk", chunk, tokens_,

@@ -71,7 +71,7 @@ void compare_velocities(const LoadedVideo& loaded, const Chunks& truth,
       scores[c].velocity += error.to(at::kDouble).square().sum().item<double>();
       scores[c].velocities += static_cast<double>(error.numel());
     }
-    if (c + 1 < truth.latents.size()) past.learn(clean);
+    if (c + 1 < truth.latents.size()) past.append(clean);
   }
 }
 
@@ -151,7 +151,7 @@ std::vector<ChunkScore> continue_clips(const LoadedVideo& loaded, const ClipBatc
   std::vector<Tensor> shown;
   const auto context = static_cast<size_t>(options.context);
   for (size_t c = 0; c < context; ++c) {
-    past.learn(truth.latents[c]);
+    past.append(truth.latents[c]);
     shown.push_back(loaded.codec->decode(truth.latents[c], seen));
   }
   const auto last = truth.video[context - 1].slice(2, -1);
@@ -167,7 +167,7 @@ std::vector<ChunkScore> continue_clips(const LoadedVideo& loaded, const ClipBatc
       const auto video = loaded.codec->decode(chunk, memory);
       scores[c].ours.add(video, truth.video[c]);
       if (keep) shown.push_back(video);
-      if (c + 1 < scores.size()) film.learn(chunk);
+      if (c + 1 < scores.size()) film.append(chunk);
     }
     if (keep) *made = at::cat(shown, 2);
   }

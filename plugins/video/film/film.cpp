@@ -57,10 +57,10 @@ Rollout::Rollout(const VideoModel& model, const FilmOptions& options, const Tens
   if (options.guidance != 1) add(negative);
 }
 
-void Rollout::learn(const Tensor& chunk) {
+void Rollout::append(const Tensor& chunk) {
   const at::NoGradGuard no_graph;
   const auto x = turned(chunk.to(model_->device()));
-  for (auto& branch : branches_) model_->absorb(branch.memory, x, branch.context);
+  for (auto& branch : branches_) branch.memory = model_->append(branch.memory, x, branch.context);
 }
 
 Tensor Rollout::make(const Tensor& noise, const std::function<void()>& step) const {
@@ -69,7 +69,7 @@ Tensor Rollout::make(const Tensor& noise, const std::function<void()>& step) con
   Sampler sampler(options_.sampler, options_.steps, options_.shift);
   for (int64_t i = 0; i < sampler.steps(); ++i) {
     const auto predict = [&](const Branch& branch) {
-      return model_->step(branch.memory, x, sampler.timestep(i), branch.context);
+      return model_->velocity(branch.memory, x, sampler.timestep(i), branch.context);
     };
     auto v = predict(branches_[0]);
     if (branches_.size() > 1) {
@@ -85,7 +85,7 @@ Tensor Rollout::make(const Tensor& noise, const std::function<void()>& step) con
 Tensor Rollout::velocity(const Tensor& x, double t) const {
   const at::NoGradGuard no_graph;
   const auto& branch = branches_[0];
-  return turned(model_->step(branch.memory, turned(x.to(model_->device())), t, branch.context));
+  return turned(model_->velocity(branch.memory, turned(x.to(model_->device())), t, branch.context));
 }
 
 Tensor rollout(const VideoModel& model, const Tensor& noise, const Tensor& prompt,
@@ -93,7 +93,7 @@ Tensor rollout(const VideoModel& model, const Tensor& noise, const Tensor& promp
   Rollout film(model, options, prompt, negative);
   std::vector<Tensor> done;
   for (const auto& chunk : noise.split(model.config().chunk_frames, 1)) {
-    if (!done.empty()) film.learn(done.back());
+    if (!done.empty()) film.append(done.back());
     done.push_back(film.make(chunk));
   }
   return at::cat(done, 1);
@@ -109,7 +109,7 @@ struct Film::Impl {
   Tensor prompt, negative;     // as they were embedded
   Rollout past;
   DecoderMemory decoder;
-  Tensor unread;  // the last chunk, until it is learned: who stops here need not
+  Tensor pending;  // the last chunk, until it is appended: who stops here need not
   int64_t chunks = 0;
 
   Impl(const VideoModel& which, const Codec& how, const FilmOptions& options,
@@ -123,8 +123,8 @@ struct Film::Impl {
         negative(other),
         past(which, options, positive, other) {}
 
-  void learn() {
-    if (unread.defined()) past.learn(std::exchange(unread, {}));
+  void append_pending() {
+    if (pending.defined()) past.append(std::exchange(pending, {}));
   }
   int64_t frames_at(int64_t count) const { return count > 0 ? codec.frames(count * shape[1]) : 0; }
 };
@@ -154,7 +154,7 @@ int64_t Film::frames_of(int64_t more) const {
 
 void Film::change(const FilmOptions& options, const Tensor& prompt, const Tensor& negative) {
   auto& film = *impl_;
-  film.learn();  // under the prompt that it was made with
+  film.append_pending();  // under the prompt that it was made with
   auto& branches = film.past.branches_;
   if (options.guidance != 1 && branches.size() < 2)
     throw Error(Exit::usage, "--guidance ", options.guidance,
@@ -177,21 +177,21 @@ void Film::give(const Tensor& latents) {
     if (chunk.sizes() != at::IntArrayRef(film.shape))
       throw Error(Exit::internal, "film: expected chunks of ", at::IntArrayRef(film.shape),
                   ", found ", chunk.sizes());
-    film.learn();
-    film.unread = chunk;
+    film.append_pending();
+    film.pending = chunk;
     ++film.chunks;
   }
 }
 
 Tensor Film::next(const std::function<void()>& step) {
   auto& film = *impl_;
-  film.learn();
+  film.append_pending();
   auto chunk = film.past.make(chunk_noise(options().seed, film.chunks, film.shape), step);
   if (!chunk.isfinite().all().item<bool>())
     throw Error(Exit::data, "chunk ", film.chunks,
                 ": the model's numbers are not finite; a damaged model, or --dtype float32 is "
                 "needed");
-  film.unread = chunk;
+  film.pending = chunk;
   ++film.chunks;
   return chunk;
 }
@@ -272,7 +272,7 @@ void check_owner(const io::State& state, const std::string& model_hash, const Co
 
 io::State Film::save(const std::string& model_hash) const {
   auto& film = *impl_;
-  film.learn();
+  film.append_pending();
   io::State state;
   const auto& options = film.past.options_;
   const auto& branches = film.past.branches_;

@@ -42,11 +42,11 @@ class Rollout {
   Rollout(const VideoModel& model, const FilmOptions& options, const at::Tensor& prompt,
           const at::Tensor& negative);
 
-  /// Chunks that were learned.
+  /// Chunks in the memory.
   int64_t chunks() const { return branches_.at(0).memory.chunks; }
-  /// Learns a finished chunk.
-  void learn(const at::Tensor& chunk);
-  /// From noise to the next chunk, which is not learned yet. `step` hears of each step done.
+  /// Appends a finished chunk to the memory.
+  void append(const at::Tensor& chunk);
+  /// From noise to the next chunk, which is not appended yet. `step` hears of each step done.
   at::Tensor make(const at::Tensor& noise, const std::function<void()>& step = {}) const;
   /// Velocity of the next chunk, without guidance: x at time t in [0, 1000].
   at::Tensor velocity(const at::Tensor& x, double t) const;

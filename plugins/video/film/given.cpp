@@ -43,9 +43,9 @@ struct Giver {
   Reading& reading;
   const std::function<void(const Tensor&)>& each;
   const std::function<void()>& poll;
-  io::Xxh3 hash = {};  // of the frames that were learned
+  io::Xxh3 hash = {};  // of the frames that were read
 
-  void learn(const Tensor& latents, const Tensor& frames) {
+  void append(const Tensor& latents, const Tensor& frames) {
     poll();
     film.give(latents);
     add(hash, frames);
@@ -67,7 +67,7 @@ struct Giver {
       if (count < end) break;
       const auto latents = codec.encode_next(to_video(frames.unsqueeze(0), device), memory);
       if (count > before.frames) {
-        learn(latents, frames);
+        append(latents, frames);
         continue;
       }
       add(hash, frames);

@@ -12,7 +12,7 @@
 
 namespace lact::video {
 
-/// How far into the frames that are given a film has learned them; a state that was saved on the
+/// How far into the frames that are given a film has read them; a state that was saved on the
 /// way has it, so that the next run goes on behind them.
 struct Reading {
   int64_t frames = 0;

@@ -23,8 +23,8 @@ Tensor added(const Tensor& x, const Tensor& gate, const Tensor& y) {
   return at::addcmul(apart(x), gate, apart(y.to(x.dtype()))).flatten(1, 2);
 }
 
-Tensor self_attention(const Config& c, const Parameters& parameters, int64_t index, const Tensor& x,
-                      const Pass& pass, LayerMemory* memory) {
+LayerOutput self_attention(const Config& c, const Parameters& parameters, int64_t index,
+                           const Tensor& x, const Pass& pass, const LayerMemory* memory) {
   const Part p(parameters, "self_attn.");
   if (c.has_fast(index)) return fast_layer(c, p, x, pass, memory);
   // Whole entries: what a table of their own turns is their tokens.
@@ -34,7 +34,7 @@ Tensor self_attention(const Config& c, const Parameters& parameters, int64_t ind
     return nn::rotate(entries, pass.entry).view(y.sizes());
   };
   const auto out = entry_attention(turned(in.q), turned(in.k), in.v, pass.sequence.tokens);
-  return nn::affine(out.flatten(2), p("o.weight"), p("o.bias"));
+  return {nn::affine(out.flatten(2), p("o.weight"), p("o.bias")), {}};
 }
 
 }  // namespace
@@ -44,14 +44,14 @@ Tensor modulated(const Tensor& x, const Tensor& shift, const Tensor& scale, doub
   return at::addcmul(shift, y, 1 + scale).flatten(1, 2);
 }
 
-Tensor block(const Config& c, const Parameters& parameters, int64_t index, const Tensor& in,
-             const Tensor& e, const Tensor& context, int64_t padding, const Pass& pass,
-             LayerMemory* memory) {
+LayerOutput block(const Config& c, const Parameters& parameters, int64_t index, const Tensor& in,
+                  const Tensor& e, const Tensor& context, int64_t padding, const Pass& pass,
+                  const LayerMemory* memory) {
   const auto row = rows(parameters, e);
   const Part p(parameters, "");
-  auto x = added(
-      in, row[2],
-      self_attention(c, parameters, index, modulated(in, row[0], row[1], c.eps), pass, memory));
+  auto first =
+      self_attention(c, parameters, index, modulated(in, row[0], row[1], c.eps), pass, memory);
+  auto x = added(in, row[2], first.out);
   const Part cross(parameters, "cross_attn.");
   Tensor y;  // one row of text says the same to all tokens
   if (context.size(1) > 1)
@@ -61,13 +61,16 @@ Tensor block(const Config& c, const Parameters& parameters, int64_t index, const
   x = x + cross_attention(cross, y, context, padding, c.num_heads, c.eps);
   const auto hidden = nn::affine(modulated(x, row[3], row[4], c.eps).to(pass.compute),
                                  p("ffn.0.weight"), p("ffn.0.bias"));
-  return added(x, row[5], nn::affine(at::gelu(hidden, "tanh"), p("ffn.2.weight"), p("ffn.2.bias")));
+  x = added(x, row[5], nn::affine(at::gelu(hidden, "tanh"), p("ffn.2.weight"), p("ffn.2.bias")));
+  return {x, std::move(first.memory)};
 }
 
-void remember(const Config& c, const Parameters& parameters, const Tensor& x, const Tensor& e,
-              const Pass& pass, LayerMemory& memory) {
+LayerMemory next_memory(const Config& c, const Parameters& parameters, const Tensor& x,
+                        const Tensor& e, const Pass& pass, const LayerMemory& memory) {
   const auto row = rows(parameters, e);
-  fast_layer(c, Part(parameters, "self_attn."), modulated(x, row[0], row[1], c.eps), pass, &memory);
+  return fast_layer(c, Part(parameters, "self_attn."), modulated(x, row[0], row[1], c.eps), pass,
+                    &memory)
+      .memory;
 }
 
 }  // namespace lact::video

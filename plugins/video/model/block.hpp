@@ -11,12 +11,12 @@ at::Tensor modulated(const at::Tensor& x, const at::Tensor& shift, const at::Ten
 
 /// x [B, E n, d], the residual stream; e [B, E, 6, d] of the entries' times; context [B, R, d],
 /// whose last row stands for `padding` ones. memory: of this layer, or null.
-at::Tensor block(const Config& config, const Parameters& parameters, int64_t index,
-                 const at::Tensor& x, const at::Tensor& e, const at::Tensor& context,
-                 int64_t padding, const Pass& pass, LayerMemory* memory);
+LayerOutput block(const Config& config, const Parameters& parameters, int64_t index,
+                  const at::Tensor& x, const at::Tensor& e, const at::Tensor& context,
+                  int64_t padding, const Pass& pass, const LayerMemory* memory);
 
-/// The first part alone, for what it leaves in the memory.
-void remember(const Config& config, const Parameters& parameters, const at::Tensor& x,
-              const at::Tensor& e, const Pass& pass, LayerMemory& memory);
+/// The memory that a block with fast weights leaves, without the rest of its output.
+LayerMemory next_memory(const Config& config, const Parameters& parameters, const at::Tensor& x,
+                        const at::Tensor& e, const Pass& pass, const LayerMemory& memory);
 
 }  // namespace lact::video

@@ -4,7 +4,6 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/softplus.h>
@@ -63,89 +62,86 @@ ops::Rates rates(const Config& c, const Part& p, const Tensor& x) {
   return {all.select(0, 0), all.select(0, 2), all.select(0, 1)};
 }
 
-/// The first entries read; then each clean one is learned, and it and those after it read.
-ops::Schedule schedule_of(const Sequence& s, bool updates) {
+/// The first entries are applied; then each clean one is an update, and it and those after it are
+/// applied.
+ops::Schedule schedule_of(const Sequence& s) {
   using Kind = ops::Step::Kind;
   const int64_t n = s.tokens, span = (1 + s.repeats) * n;
   ops::Schedule plan;
-  if (!updates) {
-    plan.steps.push_back({Kind::apply, 0, s.length()});
-    return plan;
-  }
   if (s.lead > 0) plan.steps.push_back({Kind::apply, 0, s.lead * n});
   for (int64_t i = 0; i < s.groups; ++i) {
     const int64_t begin = s.lead * n + i * span;
     plan.steps.push_back({Kind::update, i * n, (i + 1) * n});
     plan.steps.push_back({Kind::apply, begin, begin + span});
   }
+  plan.carry_from = s.groups * n;
   return plan;
 }
 
-/// What clean entries teach. k, v [B, E n, A, a]; x [B, E n, d].
-ops::Tokens lessons(const Config& c, const Part& p, const Tensor& x, const Projected& in,
-                    const Pass& pass) {
+/// Keys, values and rates of the clean entries. in [B, E n, A, a]; x [B, E n, d].
+ops::Tokens update_tokens(const Config& c, const Part& p, const Tensor& x, const Projected& in,
+                          const Pass& pass) {
   const auto& s = pass.sequence;
   const auto row = [&](const Tensor& table) { return s.clean(table.unsqueeze(0)).squeeze(0); };
   const nn::Rotary table{row(pass.film.cos), row(pass.film.sin), pass.film.pairs};
-  const auto lesson = s.clean(x);
+  const auto clean = s.clean(x);
   ops::Tokens tokens{fast_heads(c, p, s.clean(in.k).flatten(2), 1, table),
                      fast_heads(c, p, s.clean(in.v).flatten(2), -1, {}),
-                     rates(c, p, lesson),
+                     rates(c, p, clean),
                      {}};
   if (c.fast->momentum)
     tokens.momentum =
-        at::sigmoid(nn::affine(lesson, p("momentum_proj.0.weight"), p("momentum_proj.0.bias")))
+        at::sigmoid(nn::affine(clean, p("momentum_proj.0.weight"), p("momentum_proj.0.bias")))
             .transpose(1, 2)
-            .reshape({-1, lesson.size(1), 1});
+            .reshape({-1, clean.size(1), 1});
   return tokens;
 }
 
-/// Nothing is learned: not looked at.
-ops::Tokens unread(const Tensor& q, bool momentum) {
-  const auto none = at::empty({q.size(0), q.size(1), 1}, q.options());
-  return {q, q, {none, none, none}, momentum ? none : Tensor()};
-}
-
-/// All that fast weights do to the tokens: [B, E n, N, K].
-Tensor scanned(const Config& c, const Part& p, const Tensor& x, const Projected& in,
-               const Pass& pass, LayerMemory* memory) {
-  const int64_t batch = x.size(0), heads = c.fast_heads();
-  const bool learns = c.fast->updates && pass.sequence.groups > 0;
+/// The fast weights applied to all tokens, [B, E n, N, K], and the state that they leave.
+struct Applied {
+  Tensor out;
+  ops::FastState state;
+};
+Applied apply_fast_weights(const Config& c, const Part& p, const Tensor& x, const Projected& in,
+                           const Pass& pass, const ops::FastState& before) {
   const auto how = rule(c, pass.compute);
   const auto q = fast_heads(c, p, in.q.flatten(2), 0, pass.film);
-  auto state =
-      memory != nullptr ? memory->fast : ops::initial_state(initial_weights(p, batch), how);
-  if (learns && pass.running_norm) state.norms = ops::initial_state(state.w, how).norms;
-  const auto tokens = learns ? lessons(c, p, x, in, pass) : unread(q, how.momentum);
-  auto schedule = schedule_of(pass.sequence, learns);
-  schedule.carry_from = tokens.k.size(1);
-  const auto done = ops::scan(state, {}, q, tokens, schedule, how);
-  if (memory != nullptr && learns) {
-    const auto norms = memory->fast.norms;
-    memory->fast = done.state;
-    memory->fast.norms = norms;
-  }
-  return done.out.unflatten(0, {batch, heads}).transpose(1, 2);
+  const auto heads_apart = [&](const Tensor& out) {
+    return out.unflatten(0, {x.size(0), c.fast_heads()}).transpose(1, 2);
+  };
+  if (!c.fast->updates || pass.sequence.groups == 0)
+    return {heads_apart(ops::apply(before.w, q, how)), before};
+  auto state = before;
+  if (pass.running_norm) state.norms = ops::initial_state(state.w, how).norms;
+  auto done =
+      ops::scan(state, {}, q, update_tokens(c, p, x, in, pass), schedule_of(pass.sequence), how);
+  done.state.norms = before.norms;
+  return {heads_apart(done.out), done.state};
 }
 
 /// Keys or values of the window of a clean chunk x [B, n, heads, width].
-Tensor remembered(const Tensor& x, int64_t kv) {
+Tensor window_of(const Tensor& x, int64_t kv) {
   const int64_t n = x.size(1);
   return x.slice(1, kv < 0 ? 0 : n - std::min(kv, n)).transpose(1, 2).contiguous();
 }
 
-/// What the window gives: [B, E n, heads, width]; a clean entry alone becomes the window.
-Tensor looked(const Config& c, const Projected& turned, const Pass& pass, LayerMemory* memory) {
+/// Attention over the window: [B, E n, heads, width].
+Tensor local_attention(const Config& c, const Projected& turned, const Pass& pass,
+                       const LayerMemory* memory) {
   const auto& s = pass.sequence;
   const int64_t kv = c.fast->kv_cache_size;
   if (memory != nullptr && s.lead > 0 && memory->keys.defined())
     return window_attention(turned.q, turned.k, turned.v, s, kv, memory->keys.transpose(1, 2),
                             memory->values.transpose(1, 2));
-  if (memory != nullptr && s.groups > 0) {
-    memory->keys = remembered(turned.k, kv);
-    memory->values = remembered(turned.v, kv);
-  }
   return window_attention(turned.q, turned.k, turned.v, s, kv);
+}
+
+/// What a layer remembers after a pass: of one without clean entries, what it did before.
+LayerMemory next_memory(const Config& c, const Projected& turned, const Pass& pass,
+                        const LayerMemory& before, const ops::FastState& fast) {
+  if (pass.sequence.groups == 0) return before;
+  const int64_t kv = c.fast->kv_cache_size;
+  return {fast, window_of(turned.k, kv), window_of(turned.v, kv)};
 }
 
 }  // namespace
@@ -172,12 +168,15 @@ ops::FastWeights initial_weights(const Part& p, int64_t batch) {
   return {repeated("w0"), repeated("w2"), repeated("w1")};
 }
 
-Tensor fast_layer(const Config& c, const Part& p, const Tensor& x, const Pass& pass,
-                  LayerMemory* memory) {
+LayerOutput fast_layer(const Config& c, const Part& p, const Tensor& x, const Pass& pass,
+                       const LayerMemory* memory) {
   const auto in = project(p, x.to(pass.compute), c.num_heads, c.eps);
-  const auto fast = scanned(c, p, x, in, pass, memory);
-  const auto local =
-      looked(c, {nn::rotate(in.q, pass.film), nn::rotate(in.k, pass.film), in.v}, pass, memory);
+  const auto before =
+      memory != nullptr ? memory->fast
+                        : ops::initial_state(initial_weights(p, x.size(0)), rule(c, pass.compute));
+  const auto fast = apply_fast_weights(c, p, x, in, pass, before);
+  const Projected turned{nn::rotate(in.q, pass.film), nn::rotate(in.k, pass.film), in.v};
+  const auto local = local_attention(c, turned, pass, memory);
   auto gain = p("output_norm.weight");
   Tensor gate;
   if (c.fast->learnable_scale)
@@ -187,7 +186,10 @@ Tensor fast_layer(const Config& c, const Part& p, const Tensor& x, const Pass& p
                .contiguous();
   else
     gain = gain * c.fast->scale;
-  return nn::affine(nn::mix(local, fast, gain, c.eps, gate), p("o.weight"), p("o.bias"));
+  LayerOutput done;
+  done.out = nn::affine(nn::mix(local, fast.out, gain, c.eps, gate), p("o.weight"), p("o.bias"));
+  if (memory != nullptr) done.memory = next_memory(c, turned, pass, *memory, fast.state);
+  return done;
 }
 
 }  // namespace lact::video

@@ -31,10 +31,13 @@ ops::Rule rule(const Config& config, at::ScalarType compute);
 /// The parameters' fast weights for `batch` videos, [batch * heads, ...], head fastest.
 ops::FastWeights initial_weights(const Part& p, int64_t batch);
 
-/// x [B, E n, d], normalised and modulated, in float32 or better -> [B, E n, d] in `compute`.
-/// Without a memory the fast weights start from the parameters. With one, the leading entries see
-/// what it holds, and a clean entry moves it on.
-at::Tensor fast_layer(const Config& config, const Part& p, const at::Tensor& x, const Pass& pass,
-                      LayerMemory* memory);
+struct LayerOutput {
+  at::Tensor out;      ///< [B, E n, d] in `compute`
+  LayerMemory memory;  ///< after the clean entry; empty where none was given
+};
+/// x [B, E n, d], normalised and modulated, in float32 or better. Without a memory (null) the fast
+/// weights start from the parameters; with one, the leading entries see what it holds.
+LayerOutput fast_layer(const Config& config, const Part& p, const at::Tensor& x, const Pass& pass,
+                       const LayerMemory* memory);
 
 }  // namespace lact::video

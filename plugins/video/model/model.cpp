@@ -144,8 +144,8 @@ Pass VideoModel::pass_of(const Sequence& sequence, const Tensor& frames, int64_t
   return {sequence, table(frames), table(at::arange(own, at::kLong)), compute_, running_norm_};
 }
 
-Tensor VideoModel::run(const Tensor& x, const Tensor& features, const Tensor& context,
-                       const Pass& pass, Memory* memory, bool answer) const {
+VideoModel::Output VideoModel::run(const Tensor& x, const Tensor& features, const Tensor& context,
+                                   const Pass& pass, const Memory* memory, bool velocity) const {
   const int64_t batch = context.size(0), entries = pass.sequence.entries();
   if (x.dim() != 5 || x.size(0) != batch * entries || x.size(1) != config_.in_dim)
     throw Error(Exit::internal, "video: latents ", x.sizes(), ": expected [", batch * entries, ", ",
@@ -157,20 +157,30 @@ Tensor VideoModel::run(const Tensor& x, const Tensor& features, const Tensor& co
   const auto e6 = linear(at::silu(e), "time_projection.1").view({batch, entries, 6, config_.dim});
   const int64_t padding = config_.text_len - context.size(1) + 1;
   auto tokens = embed(x).view({batch, -1, config_.dim});
+  Output result;
+  if (memory != nullptr) result.layers.resize(blocks_.size());
   for (size_t i = 0; i < blocks_.size(); ++i) {
     const auto index = static_cast<int64_t>(i);
-    auto* mine = memory != nullptr ? &memory->layers[i] : nullptr;
-    if (!answer && i + 1 == blocks_.size()) {
-      if (config_.has_fast(index)) remember(config_, blocks_[i], tokens, e6, pass, *mine);
-      return {};
+    const auto* before = memory != nullptr ? &memory->layers[i] : nullptr;
+    if (!velocity && i + 1 == blocks_.size()) {
+      if (config_.has_fast(index))
+        result.layers[i] = next_memory(config_, blocks_[i], tokens, e6, pass, *before);
+      return result;
     }
-    const auto apply = [this, i, index, padding, pass, mine](const std::vector<Tensor>& in) {
-      return block(config_, blocks_[i], index, in[0], in[1], in[2], padding, pass, mine);
+    const auto apply = [this, i, index, padding, pass, before](const std::vector<Tensor>& in) {
+      return block(config_, blocks_[i], index, in[0], in[1], in[2], padding, pass, before);
     };
     const std::vector<Tensor> in{tokens, e6, context};
-    tokens = recompute_ ? nn::recompute(apply, in) : apply(in);
+    if (recompute_ && memory == nullptr) {
+      tokens = nn::recompute([apply](const std::vector<Tensor>& y) { return apply(y).out; }, in);
+    } else {
+      auto done = apply(in);
+      tokens = done.out;
+      if (memory != nullptr) result.layers[i] = std::move(done.memory);
+    }
   }
-  return head(tokens, e.view({batch, entries, config_.dim}), x.sizes());
+  result.velocity = head(tokens, e.view({batch, entries, config_.dim}), x.sizes());
+  return result;
 }
 
 Tensor VideoModel::forward(const Tensor& x, const Tensor& t, const Tensor& text,
@@ -184,7 +194,7 @@ Tensor VideoModel::forward(const Tensor& x, const Tensor& t, const Tensor& text,
     throw Error(Exit::internal, "video: ", text.size(0), " prompts and ", t.size(0), " times for ",
                 batch, " videos and ", x.size(0), " entries");
   const auto pass = pass_of(sequence_of(plan, f * h * w), plan_frames(plan, f), h, w);
-  return run(x, features, context(text), pass, nullptr, /*answer=*/true);
+  return run(x, features, context(text), pass, nullptr, /*velocity=*/true).velocity;
 }
 
 Memory VideoModel::start(int64_t batch) const {
@@ -207,25 +217,24 @@ Tensor next_frames(const Memory& memory, int64_t frames) {
 
 }  // namespace
 
-void VideoModel::absorb(Memory& memory, const Tensor& x, const Tensor& context) const {
+Memory VideoModel::append(const Memory& memory, const Tensor& x, const Tensor& context) const {
   const at::NoGradGuard no_grad;
   const auto& patch = config_.patch_size;
   const int64_t f = x.size(2) / patch[0], h = x.size(3) / patch[1], w = x.size(4) / patch[2];
   const auto pass = pass_of({0, 1, 0, f * h * w}, next_frames(memory, f), h, w);
   const auto none = at::full({x.size(0)}, 0, x.options().dtype(at::kDouble));
-  run(x, time_features(none), context, pass, &memory, /*answer=*/false);
-  ++memory.chunks;
+  auto done = run(x, time_features(none), context, pass, &memory, /*velocity=*/false);
+  return {memory.chunks + 1, std::move(done.layers)};
 }
 
-Tensor VideoModel::step(const Memory& memory, const Tensor& x, double t,
-                        const Tensor& context) const {
+Tensor VideoModel::velocity(const Memory& memory, const Tensor& x, double t,
+                            const Tensor& context) const {
   const at::NoGradGuard no_grad;
   const auto& patch = config_.patch_size;
   const int64_t f = x.size(2) / patch[0], h = x.size(3) / patch[1], w = x.size(4) / patch[2];
   const auto pass = pass_of({1, 0, 0, f * h * w}, next_frames(memory, f), h, w);
   const auto times = at::full({x.size(0)}, t, x.options().dtype(at::kDouble));
-  // Reading leaves the memory as it is.
-  return run(x, time_features(times), context, pass, const_cast<Memory*>(&memory), true);
+  return run(x, time_features(times), context, pass, &memory, /*velocity=*/true).velocity;
 }
 
 }  // namespace lact::video

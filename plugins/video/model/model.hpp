@@ -22,7 +22,7 @@ namespace lact::video {
 
 /// One guidance branch of a film. Nothing in it grows with the number of chunks.
 struct Memory {
-  int64_t chunks = 0;               ///< finished ones that were learned
+  int64_t chunks = 0;               ///< finished ones, appended
   std::vector<LayerMemory> layers;  ///< of blocks with fast weights; others stay empty
 };
 
@@ -71,11 +71,11 @@ class VideoModel {
   at::Tensor context(const at::Tensor& text) const;
   /// A film of which nothing is finished.
   Memory start(int64_t batch) const;
-  /// Learns a finished chunk x [B, c, f, h, w]: constant cost, whatever came before.
-  void absorb(Memory& memory, const at::Tensor& x, const at::Tensor& context) const;
+  /// The memory after a finished chunk x [B, c, f, h, w]: constant cost, whatever came before.
+  Memory append(const Memory& memory, const at::Tensor& x, const at::Tensor& context) const;
   /// Velocity of the next chunk at time t in [0, 1000]: [B, c, f, h, w] -> the same shape.
-  at::Tensor step(const Memory& memory, const at::Tensor& x, double t,
-                  const at::Tensor& context) const;
+  at::Tensor velocity(const Memory& memory, const at::Tensor& x, double t,
+                      const at::Tensor& context) const;
   /// The norm target of updates is taken from the weights before each, as officially (spec 5.5);
   /// for golden files.
   void set_running_norm(bool on) { running_norm_ = on; }
@@ -85,9 +85,13 @@ class VideoModel {
   at::ScalarType wide() const;  ///< of the residual stream
   Pass pass_of(const Sequence& sequence, const at::Tensor& frames, int64_t h, int64_t w) const;
   at::Tensor time_features(const at::Tensor& t) const;
-  /// x [B * E, c, f, h, w] through all layers; nothing comes back where only the memory counts.
-  at::Tensor run(const at::Tensor& x, const at::Tensor& features, const at::Tensor& context,
-                 const Pass& pass, Memory* memory, bool answer) const;
+  struct Output {
+    at::Tensor velocity;              ///< undefined where only the memory counts
+    std::vector<LayerMemory> layers;  ///< empty without a memory
+  };
+  /// x [B * E, c, f, h, w] through all layers, from a memory or (null) from the parameters.
+  Output run(const at::Tensor& x, const at::Tensor& features, const at::Tensor& context,
+             const Pass& pass, const Memory* memory, bool velocity) const;
   at::Tensor embed(const at::Tensor& x) const;
   at::Tensor head(const at::Tensor& x, const at::Tensor& e, at::IntArrayRef shape) const;
 

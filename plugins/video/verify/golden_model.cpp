@@ -133,7 +133,7 @@ Computed ar_layer(Golden& file) {
                   {},
                   file.settings().dtype};
   const auto y = fast_layer(c, Part(parameters, ""), x.view({batch, -1, c.dim}), pass, nullptr)
-                     .reshape(x.sizes());
+                     .out.reshape(x.sizes());
   Computed out{{"out.y", y}};
   file.gradients((y * file.probe("in.dy", {entries, n, d})).sum(), out);
   return out;
@@ -199,8 +199,8 @@ Tensor chunkwise(const VideoModel& model, const Tensor& clean, const Tensor& noi
   std::vector<Tensor> all;
   const auto context = model.context(text);
   for (int64_t c = 0; c < noisy.size(1); ++c) {
-    if (c > 0) model.absorb(memory, clean.select(1, c - 1), context);
-    all.push_back(model.step(memory, noisy.select(1, c), t[0][c].item<double>(), context));
+    if (c > 0) memory = model.append(memory, clean.select(1, c - 1), context);
+    all.push_back(model.velocity(memory, noisy.select(1, c), t[0][c].item<double>(), context));
   }
   return at::stack(all, 1);  // [B, chunks, c, f, h, w]
 }

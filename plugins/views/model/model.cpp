@@ -41,7 +41,7 @@ Tensor initial_value(const Config& c, const std::string& name, const std::vector
   return at::empty(shape, at::kFloat).normal_(0, deviation, generator);
 }
 
-/// Every input token is learned, then all are answered.
+/// One update on every context token, then all tokens are applied.
 ops::Schedule learn_then_apply(int64_t learned, int64_t all) {
   return {{{ops::Step::Kind::update, 0, learned}, {ops::Step::Kind::apply, 0, all}}, all, 0};
 }
@@ -177,27 +177,26 @@ ops::FastState ViewModel::state_of(const Sublayer& s, const Parameters& p,
   return state;
 }
 
-void ViewModel::read(const Sublayer& s, const Parameters& p, Tensor& x, int64_t step,
-                     ops::FastWeights& w, const std::function<void(int64_t)>& passed) const {
+void ViewModel::update_and_apply(const Sublayer& s, const Parameters& p, Tensor& x, int64_t step,
+                                 ops::FastWeights& w,
+                                 const std::function<void(int64_t)>& passed) const {
   const auto tile = [&](int64_t begin) { return x.slice(1, begin, begin + step); };
   const auto normed = [&](int64_t begin) { return layer_norm(tile(begin), p.at("ln.weight")); };
-  auto state = state_of(s, p, w);
   ops::FastWeights sum;
-  // What tiles teach is added up in float32, however many there are.
+  // In float32 or better, however many tiles there are.
   const auto add_up = [&](Tensor& to, const Tensor& one) {
     to = to.defined() ? to + one : residual(one);
   };
   for (int64_t begin = 0; begin < x.size(1); begin += step) {
-    const auto one = lesson(config_, s, p, normed(begin), state, compute_);
+    const auto one = delta(config_, s, p, normed(begin), w, compute_);
     add_up(sum.gate, one.gate);
     add_up(sum.up, one.up);
     add_up(sum.down, one.down);
     passed(tile(begin).size(1));
   }
-  state = ops::step(state, sum, {}, rule(config_, s, compute_));
-  w = state.w;
+  w = ops::step(state_of(s, p, w), sum, {}, rule(config_, s, compute_)).w;
   for (int64_t begin = 0; begin < x.size(1); begin += step) {
-    tile(begin) += answer(config_, s, p, normed(begin), state, compute_);
+    tile(begin) += apply(config_, s, p, normed(begin), w, compute_);
     passed(tile(begin).size(1));
   }
 }
@@ -246,7 +245,7 @@ SceneWeights ViewModel::reconstruct(const Posed& views, const SceneWeights& from
     for (size_t j = 0; j < config_.block.size(); ++j) {
       const auto& s = config_.block[j];
       if (s.kind == Kind::fast_weights)
-        read(s, layer[j], x, step, scene.at(fast++), passed);
+        update_and_apply(s, layer[j], x, step, scene.at(fast++), passed);
       else
         add(s, layer[j], x, step, l, passed);
     }
@@ -271,7 +270,7 @@ Tensor ViewModel::render(const Posed& views, const SceneWeights& scene, int64_t 
           continue;
         }
         const auto y = layer_norm(x, layer[j].at("ln.weight"));
-        x = x + answer(config_, s, layer[j], y, state_of(s, layer[j], scene.at(fast++)), compute_);
+        x = x + apply(config_, s, layer[j], y, scene.at(fast++), compute_);
       }
     rendered.push_back(decode(x.select(0, 0).unflatten(0, {end - begin, l}), height, width));
   }

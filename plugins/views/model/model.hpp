@@ -79,9 +79,9 @@ class ViewModel {
   at::Tensor residual(const at::Tensor& x) const;  ///< in the residual stream's dtype
   at::Tensor decode(const at::Tensor& x, int64_t height, int64_t width) const;
   ops::FastState state_of(const Sublayer& s, const Parameters& p, const ops::FastWeights& w) const;
-  /// A sublayer with fast weights over all of x [1, L, d], in place: learned, then answered.
-  void read(const Sublayer& s, const Parameters& p, at::Tensor& x, int64_t step,
-            ops::FastWeights& w, const std::function<void(int64_t)>& passed) const;
+  /// A sublayer with fast weights over all of x [1, L, d], in place.
+  void update_and_apply(const Sublayer& s, const Parameters& p, at::Tensor& x, int64_t step,
+                        ops::FastWeights& w, const std::function<void(int64_t)>& passed) const;
   /// Another sublayer, in place.
   void add(const Sublayer& s, const Parameters& p, at::Tensor& x, int64_t step,
            int64_t tokens_per_view, const std::function<void(int64_t)>& passed) const;

@@ -8,8 +8,6 @@
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/softplus.h>
-#include <ATen/ops/zeros.h>
-#include <ATen/ops/zeros_like.h>
 
 #include <cmath>
 
@@ -120,31 +118,16 @@ Tensor fast_weights(const Config& config, const Sublayer& s, const Parameters& p
   return project(p, done.out, x.size(0));
 }
 
-ops::FastWeights lesson(const Config& config, const Sublayer& s, const Parameters& p,
-                        const Tensor& x, const ops::FastState& state, at::ScalarType compute) {
+ops::FastWeights delta(const Config& config, const Sublayer& s, const Parameters& p,
+                       const Tensor& x, const ops::FastWeights& w, at::ScalarType compute) {
   const auto kv = nn::affine(x.to(compute), rows(p, 1, 3)).chunk(2, 2);
-  auto tokens = tokens_of(s, p, x, kv[0], kv[1], config.heads(s));
-  // With a momentum of zero the operator leaves its sum, as it is, in the buffer.
-  tokens.momentum = at::zeros_like(tokens.rate.gate);
-  auto sum = rule(config, s, compute);
-  sum.momentum = true;
-  sum.transform = nullptr;
-  sum.weight_norm = false;
-  const int64_t length = x.size(1);
-  const ops::Schedule plan{{{ops::Step::Kind::update, 0, length}}, length, 0};
-  return ops::scan(ops::initial_state(state.w, sum), {}, tokens.k, tokens, plan, sum)
-      .state.momentum;
+  return ops::delta(w, tokens_of(s, p, x, kv[0], kv[1], config.heads(s)), rule(config, s, compute));
 }
 
-Tensor answer(const Config& config, const Sublayer& s, const Parameters& p, const Tensor& x,
-              const ops::FastState& state, at::ScalarType compute) {
+Tensor apply(const Config& config, const Sublayer& s, const Parameters& p, const Tensor& x,
+             const ops::FastWeights& w, at::ScalarType compute) {
   const auto q = fast_heads(nn::affine(x.to(compute), rows(p, 0, 1)), config.heads(s), true);
-  const int64_t length = x.size(1);
-  const ops::Schedule plan{{{ops::Step::Kind::apply, 0, length}}, length, 0};
-  const auto none = at::zeros({q.size(0), length, 1}, q.options().dtype(x.scalar_type()));
-  // Nothing is learned: keys, values and rates are not looked at.
-  const ops::Tokens unread{q, q, {none, none, none}, {}};
-  return project(p, ops::scan(state, {}, q, unread, plan, rule(config, s, compute)).out, x.size(0));
+  return project(p, ops::apply(w, q, rule(config, s, compute)), x.size(0));
 }
 
 Tensor block(const Config& config, const std::vector<Parameters>& parameters, const Tensor& in,

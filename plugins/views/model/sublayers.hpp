@@ -35,12 +35,12 @@ at::Tensor fast_weights(const Config& config, const Sublayer& s, const Parameter
                         const at::Tensor& x, const ops::Schedule& plan, ops::FastState& state,
                         at::ScalarType compute);
 
-/// What the tokens x [1, L, d] of one sequence teach: summed over tiles, it is one update's.
-ops::FastWeights lesson(const Config& config, const Sublayer& s, const Parameters& p,
-                        const at::Tensor& x, const ops::FastState& state, at::ScalarType compute);
-/// What the fast weights answer to x [1, L, d].
-at::Tensor answer(const Config& config, const Sublayer& s, const Parameters& p, const at::Tensor& x,
-                  const ops::FastState& state, at::ScalarType compute);
+/// ops::delta of the tokens x [1, L, d] of one sequence: summed over tiles, it is one update's.
+ops::FastWeights delta(const Config& config, const Sublayer& s, const Parameters& p,
+                       const at::Tensor& x, const ops::FastWeights& w, at::ScalarType compute);
+/// The fast weights applied to x [1, L, d].
+at::Tensor apply(const Config& config, const Sublayer& s, const Parameters& p, const at::Tensor& x,
+                 const ops::FastWeights& w, at::ScalarType compute);
 
 /// All sublayers of a block, each x + f(LayerNorm(x)). x [B, L, d]; states: one for each sublayer
 /// with fast weights; without any, they start from the parameters.

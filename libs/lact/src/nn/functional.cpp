@@ -1,9 +1,9 @@
 #include <lact/error.hpp>
 #include <lact/nn/functional.hpp>
 
+#include "../ops/kernels.hpp"
 #include "../ops/once.hpp"
-#include "../ops/passes.hpp"
-#include "passes.hpp"
+#include "kernels.hpp"
 
 #include <ATen/OpMathType.h>
 #include <ATen/TensorOperators.h>
@@ -32,7 +32,8 @@ using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// --- without passes of our own -------------------------------------------------------------------
+// --- without kernels of our own
+// -------------------------------------------------------------------
 
 namespace composed {
 
@@ -88,14 +89,14 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
                         double epsilon) {
     context->save_for_backward({x, weight});
     context->saved_data["epsilon"] = epsilon;
-    return passes::rms_norm(x, weight, epsilon);
+    return kernels::rms_norm(x, weight, epsilon);
   }
-  static variable_list backward(AutogradContext* context, const variable_list& y_) {
+  static variable_list backward(AutogradContext* context, const variable_list& grad_y) {
     ops::once("a layer");
     const auto saved = context->get_saved_variables();
-    const auto found = passes::rms_norm_backward(saved[0], saved[1],
-                                                 context->saved_data["epsilon"].toDouble(), y_[0]);
-    return {found.x_, found.weight_.to(saved[1].scalar_type()), {}};
+    const auto found = kernels::rms_norm_backward(
+        saved[0], saved[1], context->saved_data["epsilon"].toDouble(), grad_y[0]);
+    return {found.grad_x, found.grad_weight.to(saved[1].scalar_type()), {}};
   }
 };
 
@@ -103,13 +104,13 @@ struct Rotate : torch::autograd::Function<Rotate> {
   static Tensor forward(AutogradContext* context, const Tensor& x, const Rotary& table) {
     context->save_for_backward({table.cos, table.sin});
     context->saved_data["pairs"] = table.pairs;
-    return passes::rotate(x, table, /*back=*/false);
+    return kernels::rotate(x, table, /*back=*/false);
   }
-  static variable_list backward(AutogradContext* context, const variable_list& y_) {
+  static variable_list backward(AutogradContext* context, const variable_list& grad_y) {
     ops::once("a layer");
     const auto saved = context->get_saved_variables();
     const bool pairs = context->saved_data["pairs"].toBool();
-    return {passes::rotate(y_[0], {saved[0], saved[1], pairs}, /*back=*/true), {}};
+    return {kernels::rotate(grad_y[0], {saved[0], saved[1], pairs}, /*back=*/true), {}};
   }
 };
 
@@ -121,9 +122,9 @@ struct FastInputNode : torch::autograd::Function<FastInputNode> {
     context->saved_data["silu"] = how.silu;
     context->saved_data["epsilon"] = how.unit_epsilon;
     context->saved_data["pairs"] = how.table.pairs;
-    return passes::fast_input(x, how);
+    return kernels::fast_input(x, how);
   }
-  static variable_list backward(AutogradContext* context, const variable_list& y_) {
+  static variable_list backward(AutogradContext* context, const variable_list& grad_y) {
     ops::once("a layer");
     const auto saved = context->get_saved_variables();
     auto& data = context->saved_data;
@@ -133,12 +134,12 @@ struct FastInputNode : torch::autograd::Function<FastInputNode> {
                         data["silu"].toBool(),
                         data["epsilon"].toDouble(),
                         {saved[3], saved[4], data["pairs"].toBool()}};
-    const auto found = passes::fast_input_backward(saved[0], how, y_[0]);
-    if (!how.scale.defined()) return {found.x_, {}, {}, {}};
-    return {found.x_,
+    const auto found = kernels::fast_input_backward(saved[0], how, grad_y[0]);
+    if (!how.scale.defined()) return {found.grad_x, {}, {}, {}};
+    return {found.grad_x,
             {},
-            found.scale_.to(how.scale.scalar_type()),
-            found.offset_.to(how.offset.scalar_type())};
+            found.grad_scale.to(how.scale.scalar_type()),
+            found.grad_offset.to(how.offset.scalar_type())};
   }
 };
 
@@ -149,19 +150,19 @@ struct Mix : torch::autograd::Function<Mix> {
     context->save_for_backward({fast, weight, z});
     context->saved_data["epsilon"] = epsilon;
     context->saved_data["heads"] = attention.size(2);
-    return passes::mix(attention, fast, weight, epsilon, z);
+    return kernels::mix(attention, fast, weight, epsilon, z);
   }
-  static variable_list backward(AutogradContext* context, const variable_list& y_) {
+  static variable_list backward(AutogradContext* context, const variable_list& grad_y) {
     ops::once("a layer");
     const auto saved = context->get_saved_variables();
-    const auto found = passes::mix_backward(
-        saved[0], saved[1], context->saved_data["epsilon"].toDouble(), saved[2], y_[0]);
+    const auto found = kernels::mix_backward(
+        saved[0], saved[1], context->saved_data["epsilon"].toDouble(), saved[2], grad_y[0]);
     const int64_t heads = context->saved_data["heads"].toInt();
-    return {y_[0].unflatten(-1, {heads, -1}),
-            found.fast_,
-            found.weight_.to(saved[1].scalar_type()),
+    return {grad_y[0].unflatten(-1, {heads, -1}),
+            found.grad_fast,
+            found.grad_weight.to(saved[1].scalar_type()),
             {},
-            found.z_};
+            found.grad_z};
   }
 };
 
@@ -172,17 +173,18 @@ struct Swiglu : torch::autograd::Function<Swiglu> {
     const auto a = at::linear(x, gate).unsqueeze(0), b = at::linear(x, up).unsqueeze(0);
     context->save_for_backward({x, gate, up, down, a, b});
     const auto h = at::empty_like(a);
-    ops::passes::gate(a, b, h);
+    ops::kernels::swiglu(a, b, h);
     return at::linear(h[0], down);
   }
-  static variable_list backward(AutogradContext* context, const variable_list& y_) {
+  static variable_list backward(AutogradContext* context, const variable_list& grad_y) {
     ops::once("a layer");
     const auto saved = context->get_saved_variables();
     const Tensor &x = saved[0], &gate = saved[1], &up = saved[2], &down = saved[3];
     // In place: a, b and the gradient of h become the gradients of a and b, and h.
-    const auto a = saved[4].clone(), b = saved[5].clone(), h = y_[0].mm(down).unsqueeze(0);
-    ops::passes::gate_backward(a, b, h);
-    return {a[0].mm(gate).addmm_(b[0], up), a[0].mT().mm(x), b[0].mT().mm(x), y_[0].mT().mm(h[0])};
+    const auto a = saved[4].clone(), b = saved[5].clone(), h = grad_y[0].mm(down).unsqueeze(0);
+    ops::kernels::swiglu_backward(a, b, h);
+    return {a[0].mm(gate).addmm_(b[0], up), a[0].mT().mm(x), b[0].mT().mm(x),
+            grad_y[0].mT().mm(h[0])};
   }
 };
 
@@ -194,8 +196,8 @@ struct Entropy {
     const int64_t tokens = x.size(0), classes = weight.size(0);
     const int64_t tile = std::clamp<int64_t>(kNumbers / classes, 64, 2048);
     if (wanted) {
-      x_ = at::empty_like(x);
-      weight_ = at::zeros(weight.sizes(), x.options().dtype(at::toOpMathType(x.scalar_type())));
+      grad_x = at::empty_like(x);
+      grad_weight = at::zeros(weight.sizes(), x.options().dtype(at::toOpMathType(x.scalar_type())));
     }
     const auto room = at::empty({std::min(tile, tokens), classes}, x.options());
     for (int64_t begin = 0; begin < tokens; begin += tile) {
@@ -205,17 +207,17 @@ struct Entropy {
       at::mm_out(logits, rows, weight.mT());
       sum += score(logits, labels.slice(0, begin, end), wanted ? factor : 0);
       if (!wanted) continue;
-      auto rows_ = x_.slice(0, begin, end);
-      at::mm_out(rows_, logits, weight);
-      if (weight_.scalar_type() == x.scalar_type())
-        weight_.addmm_(logits.mT(), rows);
+      auto grad_rows = grad_x.slice(0, begin, end);
+      at::mm_out(grad_rows, logits, weight);
+      if (grad_weight.scalar_type() == x.scalar_type())
+        grad_weight.addmm_(logits.mT(), rows);
       else  // a tile is rounded to bfloat16, the sum of tiles is not
-        weight_.add_(logits.mT().mm(rows));
+        grad_weight.add_(logits.mT().mm(rows));
     }
   }
 
   static double score(const Tensor& logits, const Tensor& labels, double factor) {
-    if (passes::fit(logits)) return passes::entropy(logits, labels, factor);
+    if (kernels::fit(logits)) return kernels::entropy(logits, labels, factor);
     const auto wide = logits.to(at::toOpMathType(logits.scalar_type())),
                most = wide.logsumexp({-1}, /*keepdim=*/true);
     const auto scored = labels.ge(0).unsqueeze(1), index = labels.clamp_min(0).unsqueeze(1);
@@ -225,7 +227,7 @@ struct Entropy {
     return ((most - wide.gather(1, index)) * scored).sum().item<double>();
   }
 
-  Tensor x_, weight_;
+  Tensor grad_x, grad_weight;
   double sum = 0;
 };
 
@@ -243,7 +245,7 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
                         const Tensor& labels) {
     const auto count = scored(labels);
     const Entropy done(x, weight, labels, 1 / std::max(count, 1.0), true);
-    context->save_for_backward({done.x_, done.weight_});
+    context->save_for_backward({done.grad_x, done.grad_weight});
     return mean(done, count, x);
   }
   static variable_list backward(AutogradContext* context, const variable_list& mean_) {
@@ -258,7 +260,7 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
 
 namespace {
 
-/// Passes read memory by these sizes.
+/// TokenKernels read memory by these sizes.
 void require(bool fits, const char* name, const Tensor& x) {
   if (!fits)
     throw Error(Exit::internal, "layer: ", name, " does not fit: ", x.sizes(), " ",
@@ -285,8 +287,8 @@ Tensor affine(const Tensor& x, const Tensor& weight, const Tensor& bias) {
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon) {
   require(is_vector(weight, x.size(-1)), "weight of rms_norm", weight);
-  return passes::fit(x) ? RmsNorm::apply(x, weight, epsilon)
-                        : composed::rms_norm(x, weight, epsilon);
+  return kernels::fit(x) ? RmsNorm::apply(x, weight, epsilon)
+                         : composed::rms_norm(x, weight, epsilon);
 }
 
 Rotary rotary(const Tensor& positions, int64_t width, double theta, at::ScalarType dtype) {
@@ -301,7 +303,7 @@ Rotary rotary(const Tensor& positions, int64_t width, double theta, at::ScalarTy
 Tensor rotate(const Tensor& x, const Rotary& table) {
   require(x.dim() == 4 && x.size(3) == 2 * table.cos.size(-1), "input of rotate", x);
   require_table(table, x);
-  return passes::fit(x) ? Rotate::apply(x, table) : composed::rotate(x, table);
+  return kernels::fit(x) ? Rotate::apply(x, table) : composed::rotate(x, table);
 }
 
 Tensor fast_input(const Tensor& x, const FastInput& how) {
@@ -313,8 +315,8 @@ Tensor fast_input(const Tensor& x, const FastInput& how) {
     require(x.size(2) % (2 * how.table.cos.size(-1)) == 0, "rotation of fast input", x);
     require_table(how.table, x);
   }
-  return passes::fit(x) ? FastInputNode::apply(x, how, Parameter(how.scale), Parameter(how.offset))
-                        : composed::fast_input(x, how);
+  return kernels::fit(x) ? FastInputNode::apply(x, how, Parameter(how.scale), Parameter(how.offset))
+                         : composed::fast_input(x, how);
 }
 
 Tensor mix(const Tensor& attention, const Tensor& fast, const Tensor& weight, double epsilon,
@@ -327,13 +329,13 @@ Tensor mix(const Tensor& attention, const Tensor& fast, const Tensor& weight, do
   require(is_vector(weight, fast.size(3)), "weight of mix", weight);
   if (z.defined())
     require(z.sizes() == fast.sizes().slice(0, 3) && z.scalar_type() == fast.scalar_type(), "z", z);
-  return passes::fit(fast) ? Mix::apply(attention, fast, weight, epsilon, Parameter(z))
-                           : composed::mix(attention, fast, weight, epsilon, z);
+  return kernels::fit(fast) ? Mix::apply(attention, fast, weight, epsilon, Parameter(z))
+                            : composed::mix(attention, fast, weight, epsilon, z);
 }
 
 Tensor swiglu(const Tensor& x, const Tensor& gate, const Tensor& up, const Tensor& down) {
   const auto type = x.scalar_type();
-  if (!passes::fit(x)) return affine(at::silu(affine(x, gate)) * affine(x, up), down);
+  if (!kernels::fit(x)) return affine(at::silu(affine(x, gate)) * affine(x, up), down);
   auto sizes = x.sizes().vec();
   sizes.back() = down.size(0);
   return Swiglu::apply(x.reshape({-1, x.size(-1)}), gate.to(type), up.to(type), down.to(type))

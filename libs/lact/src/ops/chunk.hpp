@@ -24,12 +24,12 @@ struct Part {
 
 /// How a step's work is cut, and where its intermediates are put. On a CPU one head at a time, so
 /// that a tile stays in the caches; where tokens are few, and on other devices, all at once.
-class Workshop {
+class TileBuffers {
  public:
   /// longest: tokens of the longest step. Products in `type`. tile: tokens worked on at once;
   /// 0: what suits the device. cores: that take part in each product.
-  Workshop(const FastWeights& w, c10::ScalarType type, int64_t longest, int64_t tile,
-           int64_t cores);
+  TileBuffers(const FastWeights& w, c10::ScalarType type, int64_t longest, int64_t tile,
+              int64_t cores);
 
   /// f for all parts of a step over `tokens` tokens.
   template <class F>
@@ -53,25 +53,26 @@ class Workshop {
 constexpr int64_t kFewTokens = 64;
 
 /// What a step leaves for its backward pass in keep mode: [N, tokens of the step, F].
-struct Kept {
+struct SavedActivations {
   at::Tensor a, b, e;
 };
 
 /// out [N, T, V] <- f(q) for q [N, T, K]. w in the products' type, as q and out.
-void read(const Workshop& shop, const FastWeights& w, const at::Tensor& q, const at::Tensor& out,
-          const Kept& kept);
-/// q_ receives q's gradient; w_ is added the weights', in its own type.
-/// `kept` is used up.
-void read_backward(const Workshop& shop, const FastWeights& w, const at::Tensor& q,
-                   const at::Tensor& out_, const Kept& kept, const at::Tensor& q_,
-                   const FastWeights& w_);
+void apply(const TileBuffers& buffers, const FastWeights& w, const at::Tensor& q,
+           const at::Tensor& out, const SavedActivations& saved);
+/// grad_q receives q's gradient; grad_w is added the weights', in its own type.
+/// `saved` is used up.
+void apply_backward(const TileBuffers& buffers, const FastWeights& w, const at::Tensor& q,
+                    const at::Tensor& grad_out, const SavedActivations& saved,
+                    const at::Tensor& grad_q, const FastWeights& grad_w);
 
 /// sum <- what the tokens say (spec 2.3); matrices that do not learn are undefined in it.
-void learn(const Workshop& shop, const FastWeights& w, const Tokens& tokens, const FastWeights& sum,
-           const Kept& kept);
-/// sum_ in the products' type. t_ receives the tokens' gradients, but for momentum.
-void learn_backward(const Workshop& shop, const FastWeights& w, const Tokens& tokens,
-                    const FastWeights& sum_, const Kept& kept, const Tokens& t_,
-                    const FastWeights& w_);
+void accumulate_delta(const TileBuffers& buffers, const FastWeights& w, const Tokens& tokens,
+                      const FastWeights& sum, const SavedActivations& saved);
+/// grad_sum in the products' type. grad_t receives the tokens' gradients, but for momentum.
+void accumulate_delta_backward(const TileBuffers& buffers, const FastWeights& w,
+                               const Tokens& tokens, const FastWeights& grad_sum,
+                               const SavedActivations& saved, const Tokens& grad_t,
+                               const FastWeights& grad_w);
 
 }  // namespace lact::ops

@@ -102,9 +102,10 @@ constexpr Tensor FastWeights::*kMatrices[] = {&FastWeights::gate, &FastWeights::
                                               &FastWeights::down};
 
 /// Zeros where no gradient has come yet.
-void fill(FastWeights& w_, const FastWeights& like) {
+void fill(FastWeights& grad_w, const FastWeights& like) {
   for (const auto which : kMatrices)
-    if (!(w_.*which).defined() && (like.*which).defined()) w_.*which = at::zeros_like(like.*which);
+    if (!(grad_w.*which).defined() && (like.*which).defined())
+      grad_w.*which = at::zeros_like(like.*which);
 }
 
 /// Some heads of it.
@@ -172,6 +173,18 @@ std::vector<Tensor*> fields(ScanInput& input) {
   return all;
 }
 
+void check(const FastWeights& w, const Tokens& chunk) {
+  const auto require = [](bool holds, const char* what, const Tensor& found) {
+    if (!holds) throw Error(Exit::internal, "scan: ", what, ": wrong shape ", found.sizes());
+  };
+  const auto& [k, v, rate, momentum] = chunk;
+  const int64_t hidden = w.down.size(2);
+  require(k.dim() == 3 && k.size(0) == w.down.size(0), "k", k);
+  require(v.dim() == 3 && v.size(1) == k.size(1) && v.size(2) == w.down.size(1), "v", v);
+  require(rate.down.size(1) == k.size(1) && (rate.down.size(2) == 1 || rate.down.size(2) == hidden),
+          "rate", rate.down);
+}
+
 Tokens span(const OpenChunk& open, const Tokens& tokens, int64_t begin, int64_t end) {
   if (begin >= 0) return slice(tokens, begin, end);
   if (-begin > open.count)
@@ -203,26 +216,26 @@ Plan::Plan(Schedule s, Rule r, ScanOptions o)
 HeadScan::HeadScan(const Plan& plan, ScanInput input, int64_t cores)
     : plan_(plan),
       input_(std::move(input)),
-      shop_(input_.state.w, plan.type, plan.longest, plan.options.tile, cores) {}
+      buffers_(input_.state.w, plan.type, plan.longest, plan.options.tile, cores) {}
 
 FastWeights HeadScan::narrowed(const FastWeights& w) const {
   const auto to = [&](const Tensor& x) { return x.defined() ? x.to(plan_.type) : x; };
   return {to(w.gate), to(w.up), to(w.down)};
 }
 
-FastState HeadScan::forward(const OpenChunk& open, const Tensor& out, std::vector<Kept> kept,
-                            bool record) {
+FastState HeadScan::forward(const OpenChunk& open, const Tensor& out,
+                            std::vector<SavedActivations> saved, bool record) {
   FastState state = input_.state;
   FastWeights w = narrowed(state.w);
   for (size_t i = 0; i < plan_.schedule.steps.size(); ++i) {
     const auto& [kind, begin, end] = plan_.schedule.steps[i];
-    Record mine{state, w, kept.empty() ? Kept{} : kept[i], {}};
+    Record mine{state, w, saved.empty() ? SavedActivations{} : saved[i], {}};
     if (kind == kApply) {
-      read(shop_, w, input_.q.slice(1, begin, end), out.narrow(1, plan_.places[i], end - begin),
-           mine.kept);
+      apply(buffers_, w, input_.q.slice(1, begin, end), out.narrow(1, plan_.places[i], end - begin),
+            mine.saved);
     } else {
-      state = learn_span(state, w, span(open, input_.tokens, begin, end), mine.kept,
-                         record ? &mine.update : nullptr);
+      state = update_on(state, w, span(open, input_.tokens, begin, end), mine.saved,
+                        record ? &mine.update : nullptr);
       w = narrowed(state.w);
     }
     if (record) records_.push_back(std::move(mine));
@@ -230,13 +243,20 @@ FastState HeadScan::forward(const OpenChunk& open, const Tensor& out, std::vecto
   return state;
 }
 
-FastState HeadScan::learn_span(const FastState& state, const FastWeights& w, const Tokens& chunk,
-                               const Kept& kept, UpdateRecord* record) const {
-  const auto& [rule, options] = std::tie(plan_.rule, plan_.options);
+FastWeights HeadScan::delta(const Tokens& chunk, const FastWeights& w,
+                            const SavedActivations& saved) const {
+  const auto& wide_w = input_.state.w;
   FastWeights sum;
-  for (const auto which : learning(state.w, rule))
-    sum.*which = at::empty((state.w.*which).sizes(), (state.w.*which).options());
-  learn(shop_, w, chunk, sum, kept);
+  for (const auto which : learning(wide_w, plan_.rule))
+    sum.*which = at::empty((wide_w.*which).sizes(), (wide_w.*which).options());
+  accumulate_delta(buffers_, w, chunk, sum, saved);
+  return sum;
+}
+
+FastState HeadScan::update_on(const FastState& state, const FastWeights& w, const Tokens& chunk,
+                              const SavedActivations& saved, UpdateRecord* record) const {
+  const auto& [rule, options] = std::tie(plan_.rule, plan_.options);
+  const FastWeights sum = delta(chunk, w, saved);
   Tensor beta = rule.momentum ? chunk.momentum.sum({1}, /*keepdim=*/true) : Tensor();
   const auto count = static_cast<double>(chunk.k.size(1));
   if (options.exchange) {
@@ -254,57 +274,60 @@ FastState HeadScan::learn_span(const FastState& state, const FastWeights& w, con
 }
 
 void HeadScan::apply_backward(const Step& step, const Record& record, StateGradient& g,
-                              const Tensor& out_, const ScanInput& to) const {
+                              const Tensor& grad_out, const ScanInput& to) const {
   fill(g.w, record.state.w);
   const auto place = to.q.slice(1, step.begin, step.end);
-  const auto q_ = plan_.overlap ? at::empty(place.sizes(), place.options()) : place;
-  read_backward(shop_, record.w, input_.q.slice(1, step.begin, step.end), out_, record.kept, q_,
-                g.w);
-  if (plan_.overlap) place.add_(q_);
+  const auto grad_q = plan_.overlap ? at::empty(place.sizes(), place.options()) : place;
+  ops::apply_backward(buffers_, record.w, input_.q.slice(1, step.begin, step.end), grad_out,
+                      record.saved, grad_q, g.w);
+  if (plan_.overlap) place.add_(grad_q);
 }
 
 void HeadScan::update_backward(const Step& step, const Record& record, StateGradient& g,
                                const ScanInput& to) const {
-  Tensor beta_;
-  const FastWeights sum_ = ops::update_backward(g, record.state, plan_.rule, record.update, beta_);
+  Tensor grad_beta;
+  const FastWeights grad_sum =
+      ops::update_backward(g, record.state, plan_.rule, record.update, grad_beta);
   const Tokens chunk = slice(input_.tokens, step.begin, step.end);
   auto count = static_cast<double>(chunk.k.size(1));
   if (plan_.options.exchange) {
     std::vector<Tensor> parts;
-    for (const auto* x : defined(sum_)) parts.push_back(*x);
-    if (beta_.defined()) parts.push_back(beta_);
-    const auto tokens = at::full({1}, count, sum_.down.options());
+    for (const auto* x : defined(grad_sum)) parts.push_back(*x);
+    if (grad_beta.defined()) parts.push_back(grad_beta);
+    const auto tokens = at::full({1}, count, grad_sum.down.options());
     parts.push_back(tokens);
     plan_.options.exchange(parts);
-    if (beta_.defined()) beta_ = beta_ * count / tokens;
+    if (grad_beta.defined()) grad_beta = grad_beta * count / tokens;
   }
   const Tokens places = slice(to.tokens, step.begin, step.end);
-  const Tokens t_ =
+  const Tokens grad_t =
       plan_.overlap ? each(places, [](const Tensor& x) { return at::zeros_like(x); }) : places;
   fill(g.w, record.state.w);
-  learn_backward(shop_, record.w, chunk, narrowed(sum_), record.kept, t_, g.w);
-  if (beta_.defined()) t_.momentum.copy_((beta_ / count).expand_as(t_.momentum));
+  accumulate_delta_backward(buffers_, record.w, chunk, narrowed(grad_sum), record.saved, grad_t,
+                            g.w);
+  if (grad_beta.defined()) grad_t.momentum.copy_((grad_beta / count).expand_as(grad_t.momentum));
   if (!plan_.overlap) return;
   const auto add = [](const Tensor& sum, const Tensor& x) {
     if (sum.defined()) sum.add_(x);
   };
-  add(places.k, t_.k);
-  add(places.v, t_.v);
-  add(places.rate.gate, t_.rate.gate);
-  add(places.rate.up, t_.rate.up);
-  add(places.rate.down, t_.rate.down);
-  add(places.momentum, t_.momentum);
+  add(places.k, grad_t.k);
+  add(places.v, grad_t.v);
+  add(places.rate.gate, grad_t.rate.gate);
+  add(places.rate.up, grad_t.rate.up);
+  add(places.rate.down, grad_t.rate.down);
+  add(places.momentum, grad_t.momentum);
 }
 
-StateGradient HeadScan::backward(const Tensor& out_, StateGradient g, const ScanInput& to) {
+StateGradient HeadScan::backward(const Tensor& grad_out, StateGradient g, const ScanInput& to) {
   for (size_t i = plan_.schedule.steps.size(); i-- > 0;) {
     const auto& step = plan_.schedule.steps[i];
     const Record record = std::move(records_.back());
     records_.pop_back();
     if (step.kind != kApply)
       update_backward(step, record, g, to);
-    else if (out_.defined())
-      apply_backward(step, record, g, out_.narrow(1, plan_.places[i], step.end - step.begin), to);
+    else if (grad_out.defined())
+      apply_backward(step, record, g, grad_out.narrow(1, plan_.places[i], step.end - step.begin),
+                     to);
     else
       to.q.slice(1, step.begin, step.end).zero_();
   }
@@ -322,12 +345,13 @@ ScanInput Engine::prepared(const ScanInput& input) {
     types_.push_back(x->defined() ? x->scalar_type() : at::kFloat);
     if (x->defined()) *x = x->detach();
   }
-  plan_.type = plan_.rule.product.value_or(in.q.scalar_type());
+  plan_.type = plan_.rule.product.value_or((in.q.defined() ? in.q : in.tokens.k).scalar_type());
   const auto weights_type = wide(in.state.w.down.scalar_type());
   for (auto* x : fields(in.state))
     if (x->defined()) *x = x->to(weights_type).contiguous();
   auto& t = in.tokens;
-  for (auto* x : {&in.q, &t.k, &t.v}) *x = x->to(plan_.type).contiguous();
+  for (auto* x : {&in.q, &t.k, &t.v})
+    if (x->defined()) *x = x->to(plan_.type).contiguous();
   for (auto* x : {&t.rate.gate, &t.rate.up, &t.rate.down})
     if (x->defined()) *x = x->to(wide(plan_.type)).contiguous();
   if (t.momentum.defined()) t.momentum = t.momentum.to(weights_type);
@@ -335,9 +359,9 @@ ScanInput Engine::prepared(const ScanInput& input) {
 }
 
 /// Made for all heads at once, by one thread: allocators reuse what they know to be one piece.
-std::vector<Kept> Engine::make_kept() const {
+std::vector<SavedActivations> Engine::make_saved() const {
   const auto& w = input_.state.w;
-  std::vector<Kept> all;
+  std::vector<SavedActivations> all;
   for (const auto& step : plan_.schedule.steps) {
     const auto make = [&] {
       return at::empty({w.down.size(0), step.end - step.begin, w.down.size(2)},
@@ -352,7 +376,7 @@ std::vector<Kept> Engine::make_kept() const {
 
 template <class F>
 void Engine::for_groups(const F& f) const {
-  const int64_t heads = input_.q.size(0), groups = heads / group_;
+  const int64_t heads = input_.state.w.down.size(0), groups = heads / group_;
   if (groups == 1) return f(0, 0, heads);
   at::parallel_for(0, groups, 1, [&](int64_t begin, int64_t end) {
     const at::AutoDispatchBelowADInplaceOrView no_graph;  // is not inherited by other threads
@@ -360,29 +384,45 @@ void Engine::for_groups(const F& f) const {
   });
 }
 
-ScanOutput Engine::forward(const ScanInput& input, const OpenChunk& open, bool record) {
-  input_ = prepared(input);
+int64_t Engine::choose_groups() {
   const auto& down = input_.state.w.down;
-  const int64_t all_heads = input_.q.size(0), threads = at::get_num_threads();
+  const int64_t all_heads = down.size(0), threads = at::get_num_threads();
   const bool enough = all_heads % threads == 0 || all_heads >= 4 * threads;
   const bool apart = down.is_cpu() && threads > 1 && enough && plan_.longest >= kFewTokens &&
                      !plan_.options.exchange;  // which wants all heads together
   group_ = apart ? 1 : all_heads;
+  return apart ? 1 : threads;
+}
+
+FastWeights Engine::delta(const FastWeights& w, const Tokens& chunk) {
+  input_ = prepared({{w, w, {}, {}}, {}, chunk});
+  const int64_t cores = choose_groups();
+  std::vector<FastWeights> sums(static_cast<size_t>(w.down.size(0) / group_));
+  for_groups([&](size_t group, int64_t first, int64_t count) {
+    const auto input = heads(input_, first, count);
+    const HeadScan scan(plan_, input, cores);
+    sums[group] = scan.delta(input.tokens, scan.narrowed(input.state.w), {});
+  });
+  return join(sums, [](FastWeights& sum) { return fields(sum); });
+}
+
+ScanOutput Engine::forward(const ScanInput& input, const OpenChunk& open, bool record) {
+  input_ = prepared(input);
+  const int64_t all_heads = input_.state.w.down.size(0), cores = choose_groups();
   ScanOutput result;
   if (plan_.applied > 0)
-    result.out =
-        at::empty({all_heads, plan_.applied, down.size(1)}, input_.q.options().dtype(plan_.type));
-  std::vector<Kept> kept;
-  if (record && !plan_.options.recompute) kept = make_kept();
+    result.out = at::empty({all_heads, plan_.applied, input_.state.w.down.size(1)},
+                           input_.q.options().dtype(plan_.type));
+  std::vector<SavedActivations> saved;
+  if (record && !plan_.options.recompute) saved = make_saved();
   scans_.resize(static_cast<size_t>(all_heads / group_));
   std::vector<FastState> states(scans_.size());
   for_groups([&](size_t group, int64_t first, int64_t count) {
-    std::vector<Kept> mine;
-    for (const auto& x : kept)
+    std::vector<SavedActivations> mine;
+    for (const auto& x : saved)
       mine.push_back(
           {heads(x.a, first, count), heads(x.b, first, count), heads(x.e, first, count)});
-    scans_[group] =
-        std::make_unique<HeadScan>(plan_, heads(input_, first, count), apart ? 1 : threads);
+    scans_[group] = std::make_unique<HeadScan>(plan_, heads(input_, first, count), cores);
     states[group] =
         scans_[group]->forward({heads(open.tokens, first, count), open.count},
                                heads(result.out, first, count), std::move(mine), record);
@@ -412,11 +452,12 @@ ScanInput Engine::backward(const ScanOutput& gradient) {
                   gradient.state.norms};
   for (auto* x : matrices(g))  // copies: they are added to in place
     if (x->defined()) *x = x->to(weights_type, /*non_blocking=*/false, /*copy=*/true).contiguous();
-  const Tensor out_ = gradient.out.defined() ? gradient.out.to(plan_.type).contiguous() : Tensor();
+  const Tensor grad_out =
+      gradient.out.defined() ? gradient.out.to(plan_.type).contiguous() : Tensor();
   std::vector<StateGradient> parts(scans_.size());
   for_groups([&](size_t group, int64_t first, int64_t count) {
     parts[group] = scans_[group]->backward(
-        heads(out_, first, count), heads_of_state(g, first, count), heads(out, first, count));
+        heads(grad_out, first, count), heads_of_state(g, first, count), heads(out, first, count));
     scans_[group].reset();
   });
   scans_.clear();

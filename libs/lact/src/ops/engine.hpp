@@ -47,31 +47,35 @@ class HeadScan {
  public:
   HeadScan(const Plan& plan, ScanInput input, int64_t cores);
 
-  /// Writes out [heads, applied tokens, V]. kept: for each step, in keep mode; else empty.
-  FastState forward(const OpenChunk& open, const at::Tensor& out, std::vector<Kept> kept,
-                    bool record);
-  /// From the gradients by outputs (out_ undefined: zero) to those by the state before, returned,
-  /// and by tokens, written to `to`. Uses up what forward recorded.
-  StateGradient backward(const at::Tensor& out_, StateGradient g, const ScanInput& to);
+  /// Weights in the products' type.
+  FastWeights narrowed(const FastWeights& w) const;
+
+  /// Writes out [heads, applied tokens, V]. saved: for each step, in keep mode; else empty.
+  FastState forward(const OpenChunk& open, const at::Tensor& out,
+                    std::vector<SavedActivations> saved, bool record);
+  /// The sum that the tokens are learned by, before anything is made of it.
+  FastWeights delta(const Tokens& chunk, const FastWeights& w, const SavedActivations& saved) const;
+  /// From the gradients by outputs (grad_out undefined: zero) to those by the state before,
+  /// returned, and by tokens, written to `to`. Uses up what forward recorded.
+  StateGradient backward(const at::Tensor& grad_out, StateGradient g, const ScanInput& to);
 
  private:
   struct Record {
     FastState state;  // before the step
     FastWeights w;    // read and learned with, in the products' type
-    Kept kept;
+    SavedActivations saved;
     UpdateRecord update;
   };
-  FastWeights narrowed(const FastWeights& w) const;
-  FastState learn_span(const FastState& state, const FastWeights& w, const Tokens& chunk,
-                       const Kept& kept, UpdateRecord* record) const;
+  FastState update_on(const FastState& state, const FastWeights& w, const Tokens& chunk,
+                      const SavedActivations& saved, UpdateRecord* record) const;
   void apply_backward(const Step& step, const Record& record, StateGradient& g,
-                      const at::Tensor& out_, const ScanInput& to) const;
+                      const at::Tensor& grad_out, const ScanInput& to) const;
   void update_backward(const Step& step, const Record& record, StateGradient& g,
                        const ScanInput& to) const;
 
   const Plan& plan_;
   ScanInput input_;
-  Workshop shop_;
+  TileBuffers buffers_;
   std::vector<Record> records_;
 };
 
@@ -83,13 +87,17 @@ class Engine {
 
   /// Called once. `record`: backward will follow.
   ScanOutput forward(const ScanInput& input, const OpenChunk& open, bool record);
+  /// ops::delta, instead of forward.
+  FastWeights delta(const FastWeights& w, const Tokens& chunk);
   /// The outer loss's gradients by outputs (undefined: zero) to those by inputs. Called once: it
   /// uses up what was recorded. Errors: 70 at a second call.
   ScanInput backward(const ScanOutput& gradient);
 
  private:
   ScanInput prepared(const ScanInput& input);
-  std::vector<Kept> make_kept() const;
+  /// How many heads run as one; and the processors of each such group.
+  int64_t choose_groups();
+  std::vector<SavedActivations> make_saved() const;
   template <class F>
   void for_groups(const F& f) const;
 
@@ -99,6 +107,9 @@ class Engine {
   int64_t group_ = 1;                   // heads that run as one
   std::vector<std::unique_ptr<HeadScan>> scans_;
 };
+
+/// Errors   70 naming the argument that does not fit the others
+void check(const FastWeights& w, const Tokens& chunk);
 
 /// Tokens [begin, end), where negative numbers lie in the open chunk.
 Tokens span(const OpenChunk& open, const Tokens& tokens, int64_t begin, int64_t end);

@@ -1,8 +1,8 @@
+#include "autograd.hpp"
 #include "engine.hpp"
-#include "function.hpp"
 
 #include <lact/error.hpp>
-#include <lact/ops/scan.hpp>
+#include <lact/ops/reference.hpp>
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
@@ -80,21 +80,22 @@ bool plain_rates(const Rates& rate) {
   return one(rate.gate) && one(rate.up) && one(rate.down);
 }
 
-/// The same by the pieces, with autograd's backward: rates per channel are rare (no published model
-/// has them) and have no passes of their own.
-ScanOutput scan_by_pieces(const ScanInput& input, const OpenChunk& open, const Schedule& schedule,
-                          const Rule& rule) {
+/// The same by the reference, with autograd's backward: rates per channel are rare (no published
+/// model has them) and have no kernels of their own.
+ScanOutput scan_by_reference(const ScanInput& input, const OpenChunk& open,
+                             const Schedule& schedule, const Rule& rule) {
   ScanOutput result{{}, input.state};
   std::vector<std::pair<int64_t, Tensor>> parts;
   for (const auto& [kind, begin, end] : schedule.steps) {
     if (kind == Step::Kind::apply) {
-      parts.emplace_back(begin, apply(result.state.w, input.q.slice(kTokenDim, begin, end), rule));
+      parts.emplace_back(
+          begin, reference::apply(result.state.w, input.q.slice(kTokenDim, begin, end), rule));
       continue;
     }
     const Tokens chunk = span(open, input.tokens, begin, end);
     const Tensor beta =
         rule.momentum ? chunk.momentum.mean({kTokenDim}, /*keepdim=*/true) : Tensor();  // [N, 1, 1]
-    result.state = step(result.state, fast_weight_delta(result.state.w, chunk, rule), beta, rule);
+    result.state = step(result.state, reference::delta(result.state.w, chunk, rule), beta, rule);
   }
   std::stable_sort(parts.begin(), parts.end(),
                    [](const auto& a, const auto& b) { return a.first < b.first; });
@@ -137,7 +138,7 @@ ScanResult scan(const FastState& state, const OpenChunk& open, const Tensor& q,
   const ScanInput input{state, q, tokens};
   ScanOutput done;
   if (!plain_rates(tokens.rate))
-    done = scan_by_pieces(input, open, schedule, rule);
+    done = scan_by_reference(input, open, schedule, rule);
   else if (at::GradMode::is_enabled())
     done = scan_recorded(input, open, schedule, rule, options);
   else
@@ -145,6 +146,31 @@ ScanResult scan(const FastState& state, const OpenChunk& open, const Tensor& q,
   if (!learns(schedule)) done.state = state;
   return {done.out.defined() ? done.out.to(tokens.v.scalar_type()) : done.out, done.state,
           carry(open, tokens, schedule)};
+}
+
+Tensor apply(const FastWeights& w, const Tensor& q, const Rule& rule, const ScanOptions& options) {
+  require(q.dim() == 3 && q.size(0) == w.down.size(0), "q", q);
+  // Nothing is updated: of the rule only the products' type counts.
+  Rule plain;
+  plain.weight_norm = false;
+  plain.product = rule.product;
+  const int64_t length = q.size(kTokenDim);
+  const Schedule schedule{{{Step::Kind::apply, 0, length}}, length, 0};
+  const ScanInput input{initial_state(w, plain), q, {}};
+  const auto done = at::GradMode::is_enabled()
+                        ? scan_function(input, schedule, plain, options)
+                        : Engine(schedule, plain, options).forward(input, {}, /*record=*/false);
+  return done.out.to(q.scalar_type());
+}
+
+FastWeights delta(const FastWeights& w, const Tokens& chunk, const Rule& rule,
+                  const ScanOptions& options) {
+  const at::NoGradGuard no_grad;
+  check(w, chunk);
+  if (!plain_rates(chunk.rate)) return reference::delta(w, chunk, rule);
+  const int64_t length = chunk.k.size(kTokenDim);
+  const Schedule schedule{{{Step::Kind::update, 0, length}}, length, 0};
+  return Engine(schedule, rule, options).delta(w, chunk);
 }
 
 ScanCost scan_cost(const Schedule& schedule, const Rule& rule, int64_t heads, int64_t key,
@@ -174,8 +200,8 @@ ScanCost scan_cost(const Schedule& schedule, const Rule& rule, int64_t heads, in
     const double each = linear ? iteration(v, k) : (last ? 0 : gates) + iteration(v, f);
     cost.orthogonalize = n * updates * each;
   }
-  const double kept = linear ? 0 : 2 + (last ? 2 : 3);  // a, b of reading; a, b, e of learning
-  cost.kept_per_token = n * kept * f * static_cast<double>(c10::elementSize(dtype));
+  const double saved = linear ? 0 : 2 + (last ? 2 : 3);  // a, b of reading; a, b, e of learning
+  cost.saved_per_token = n * saved * f * static_cast<double>(c10::elementSize(dtype));
   return cost;
 }
 

@@ -1,6 +1,6 @@
 #include "update.hpp"
 
-#include "passes.hpp"
+#include "kernels.hpp"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/addcmul.h>
@@ -54,7 +54,7 @@ FastState update(const FastState& state, const FastWeights& delta, const Tensor&
   }
   if (rule.transform != nullptr) {
     const auto sums = stack(moves, rule);
-    moves = rule.transform->forward(sums, rule, keep ? &record->kept : nullptr);
+    moves = rule.transform->forward(sums, rule, keep ? &record->saved : nullptr);
     moves = unstack(moves, rule, members.size());
     if (record != nullptr) record->sums = sums;
   }
@@ -67,8 +67,8 @@ FastState update(const FastState& state, const FastWeights& delta, const Tensor&
     } else {
       if (rule.prenorm || record != nullptr) raw = at::empty_like(base);
       next.w.*which = at::empty_like(base);
-      passes::rescale(base, moves[i], state.norms.*which, rule.norm_epsilon, rule.epsilon_inside,
-                      raw, next.w.*which);
+      kernels::rescale(base, moves[i], state.norms.*which, rule.norm_epsilon, rule.epsilon_inside,
+                       raw, next.w.*which);
     }
     next.main.*which = rule.prenorm ? raw : next.w.*which;
     if (record != nullptr) record->raw.*which = raw;
@@ -77,45 +77,46 @@ FastState update(const FastState& state, const FastWeights& delta, const Tensor&
 }
 
 FastWeights update_backward(StateGradient& g, const FastState& before, const Rule& rule,
-                            const UpdateRecord& record, Tensor& beta_) {
+                            const UpdateRecord& record, Tensor& grad_beta) {
   const auto members = learning(before.w, rule);
   std::vector<Tensor> moves;  // gradients by what was added
   for (const auto which : members) {
-    Tensor& w_ = g.w.*which;
-    if (!w_.defined()) w_ = at::zeros_like(before.w.*which);
+    Tensor& grad_w = g.w.*which;
+    if (!grad_w.defined()) grad_w = at::zeros_like(before.w.*which);
     if (rule.weight_norm) {
-      Tensor& norm_ = g.norms.*which;
-      if (!norm_.defined()) norm_ = at::zeros_like(before.norms.*which);
-      passes::rescale_backward(record.raw.*which, before.norms.*which, rule.norm_epsilon,
-                               rule.epsilon_inside, w_, norm_);
+      Tensor& grad_norm = g.norms.*which;
+      if (!grad_norm.defined()) grad_norm = at::zeros_like(before.norms.*which);
+      kernels::rescale_backward(record.raw.*which, before.norms.*which, rule.norm_epsilon,
+                                rule.epsilon_inside, grad_w, grad_norm);
     }
     if (rule.prenorm) {
-      add(g.main.*which, w_);
+      add(g.main.*which, grad_w);
       moves.push_back(g.main.*which);
-      w_ = Tensor();  // the reading weights before the update take part in its delta only
+      grad_w = Tensor();  // the reading weights before the update take part in its delta only
     } else {
-      moves.push_back(w_);
+      moves.push_back(grad_w);
     }
   }
   if (rule.transform != nullptr) {
-    auto kept = record.kept;
-    if (kept.empty()) rule.transform->forward(record.sums, rule, &kept);
-    moves = unstack(rule.transform->backward(stack(moves, rule), kept, rule), rule, members.size());
+    auto saved = record.saved;
+    if (saved.empty()) rule.transform->forward(record.sums, rule, &saved);
+    moves =
+        unstack(rule.transform->backward(stack(moves, rule), saved, rule), rule, members.size());
   }
-  FastWeights delta_;
-  beta_ = Tensor();
+  FastWeights grad_delta;
+  grad_beta = Tensor();
   for (size_t i = 0; i < members.size(); ++i) {
     const auto which = members[i];
-    Tensor& buffer_ = g.momentum.*which;
-    if (rule.momentum && buffer_.defined())
-      delta_.*which = buffer_ + moves[i];
+    Tensor& grad_buffer = g.momentum.*which;
+    if (rule.momentum && grad_buffer.defined())
+      grad_delta.*which = grad_buffer + moves[i];
     else  // g.w is going to be added to while this is read
-      delta_.*which = moves[i].is_same(g.w.*which) ? moves[i].clone() : moves[i];
+      grad_delta.*which = moves[i].is_same(g.w.*which) ? moves[i].clone() : moves[i];
     if (!rule.momentum) continue;
-    add(beta_, (delta_.*which * record.momentum.*which).sum({1, 2}, /*keepdim=*/true));
-    buffer_ = delta_.*which * record.beta;
+    add(grad_beta, (grad_delta.*which * record.momentum.*which).sum({1, 2}, /*keepdim=*/true));
+    grad_buffer = grad_delta.*which * record.beta;
   }
-  return delta_;
+  return grad_delta;
 }
 
 }  // namespace lact::ops

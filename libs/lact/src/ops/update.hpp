@@ -12,11 +12,11 @@ namespace lact::ops {
 
 /// What an update leaves for its backward pass. Matrices that do not learn are undefined.
 struct UpdateRecord {
-  FastWeights raw;               ///< base plus move, before rows are rescaled
-  FastWeights momentum;          ///< buffers before the update
-  at::Tensor beta;               ///< [N, 1, 1]
-  std::vector<at::Tensor> sums;  ///< what the transform was given
-  std::vector<at::Tensor> kept;  ///< by the transform; empty: it has to be run again
+  FastWeights raw;                ///< base plus move, before rows are rescaled
+  FastWeights momentum;           ///< buffers before the update
+  at::Tensor beta;                ///< [N, 1, 1]
+  std::vector<at::Tensor> sums;   ///< what the transform was given
+  std::vector<at::Tensor> saved;  ///< by the transform; empty: it has to be run again
 };
 
 /// The state after one update. delta: defined where a matrix learns. All in the weights' own type.
@@ -32,7 +32,7 @@ struct StateGradient {
 /// From the gradients by the state after an update to those by the state before it (in place), by
 /// delta (returned) and by beta [N, 1, 1] (undefined without momentum).
 FastWeights update_backward(StateGradient& g, const FastState& before, const Rule& rule,
-                            const UpdateRecord& record, at::Tensor& beta_);
+                            const UpdateRecord& record, at::Tensor& grad_beta);
 
 /// The matrices of w, down last, that learn under a rule.
 std::vector<at::Tensor FastWeights::*> learning(const FastWeights& w, const Rule& rule);

@@ -1,8 +1,8 @@
 #include <lact/error.hpp>
 #include <lact/ops/window_attention.hpp>
 
+#include "kernels.hpp"
 #include "once.hpp"
-#include "passes.hpp"
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
@@ -100,7 +100,7 @@ Tensor composed(const Tensor& q, const Tensor& k, const Tensor& v, std::optional
 /// Some consecutive queries, and the keys that one of them sees.
 struct Block {
   int64_t begin, end, first, last;
-  std::vector<passes::Seen> seen;
+  std::vector<kernels::Seen> seen;
 };
 
 /// One head of one row: q and what is like it [T, a], k and what is like it [S, a].
@@ -174,8 +174,8 @@ struct CpuAttention : torch::autograd::Function<CpuAttention> {
         auto scores = scores_of(room, block);
         at::mm_out(scores, head(q, h).slice(0, block.begin, block.end),
                    head(k, h).slice(0, block.first, block.last).mT());
-        passes::softmax(scores, block.seen, blocks.scale,
-                        head(sums, h).slice(0, block.begin, block.end));
+        kernels::softmax(scores, block.seen, blocks.scale,
+                         head(sums, h).slice(0, block.begin, block.end));
         auto some = head(out, h).slice(0, block.begin, block.end);
         at::mm_out(some, scores, head(v, h).slice(0, block.first, block.last));
       }
@@ -185,13 +185,14 @@ struct CpuAttention : torch::autograd::Function<CpuAttention> {
     return out;
   }
 
-  static variable_list backward(AutogradContext* context, const variable_list& out_) {
+  static variable_list backward(AutogradContext* context, const variable_list& grad_out) {
     once("window attention");
     const auto saved = context->get_saved_variables();
     const Tensor &q = saved[0], &k = saved[1], &v = saved[2], &sums = saved[3];
     Blocks blocks(q, k, context->saved_data["window"].toInt(), {});
     blocks.start = saved[4];
-    const auto q_ = tokens_first(q), k_ = tokens_first(k).zero_(), v_ = tokens_first(v).zero_();
+    const auto grad_q = tokens_first(q), grad_k = tokens_first(k).zero_(),
+               grad_v = tokens_first(v).zero_();
     over(q.size(0) * q.size(1), [&](int64_t begin, int64_t end) {
       const auto room = at::empty({2, blocks.rows * blocks.most_keys()}, q.options());
       for (int64_t h = begin; h < end; ++h)
@@ -203,18 +204,18 @@ struct CpuAttention : torch::autograd::Function<CpuAttention> {
           const auto keys = [&](const Tensor& x) {
             return head(x, h).slice(0, block.first, block.last);
           };
-          auto scores = scores_of(room[0], block), scores_ = scores_of(room[1], block);
-          const auto g = queries(out_[0]);
+          auto scores = scores_of(room[0], block), grad_scores = scores_of(room[1], block);
+          const auto g = queries(grad_out[0]);
           at::mm_out(scores, queries(q), keys(k).mT());
-          at::mm_out(scores_, g, keys(v).mT());
-          passes::softmax_backward(scores, block.seen, blocks.scale, queries(sums), scores_);
-          auto some_q = queries(q_), some_k = keys(k_), some_v = keys(v_);
+          at::mm_out(grad_scores, g, keys(v).mT());
+          kernels::softmax_backward(scores, block.seen, blocks.scale, queries(sums), grad_scores);
+          auto some_q = queries(grad_q), some_k = keys(grad_k), some_v = keys(grad_v);
           at::addmm_out(some_v, some_v, scores.mT(), g);
-          at::addmm_out(some_k, some_k, scores_.mT(), queries(q));
-          at::mm_out(some_q, scores_, keys(k));
+          at::addmm_out(some_k, some_k, grad_scores.mT(), queries(q));
+          at::mm_out(some_q, grad_scores, keys(k));
         }
     });
-    return {q_, k_, v_, {}};
+    return {grad_q, grad_k, grad_v, {}};
   }
 };
 

@@ -1,5 +1,5 @@
 #pragma once
-// Scalars of the passes between products, for loops that a compiler turns into vector code.
+// Scalars of the kernels between products, for loops that a compiler turns into vector code.
 // Included once per instruction set, each with functions of its own: no LibTorch header here, whose
 // inline functions, compiled for AVX-512, would reach programs on machines without.
 

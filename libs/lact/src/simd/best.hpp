@@ -1,5 +1,5 @@
 #pragma once
-// Which of the passes that were built once per instruction set this machine runs.
+// Which of the kernels that were built once per instruction set this machine runs.
 
 #include <ATen/Version.h>
 
@@ -8,18 +8,18 @@
 namespace lact::simd {
 
 /// What one of three functions returns, by LibTorch's own choice: ATEN_CPU_CAPABILITY rules both.
-template <class Passes>
-const Passes& best(const Passes& (*base)(), const Passes& (*avx2)(), const Passes& (*avx512)()) {
+template <class TokenKernels>
+const TokenKernels& best(const TokenKernels& (*base)(), const TokenKernels& (*avx2)(), const TokenKernels& (*avx512)()) {
   static const std::string can = at::get_cpu_capability();
   return can.rfind("AVX512", 0) == 0 ? avx512() : can == "AVX2" ? avx2() : base();
 }
 
 }  // namespace lact::simd
 
-/// ROOM::base::passes() and its like for other instruction sets, of which this machine runs one.
+/// ROOM::base::kernels() and its like for other instruction sets, of which this machine runs one.
 #ifdef __x86_64__
 #define LACT_BEST(ROOM) \
-  ::lact::simd::best(ROOM::base::passes, ROOM::avx2::passes, ROOM::avx512::passes)
+  ::lact::simd::best(ROOM::base::kernels, ROOM::avx2::kernels, ROOM::avx512::kernels)
 #else
-#define LACT_BEST(ROOM) ROOM::base::passes()
+#define LACT_BEST(ROOM) ROOM::base::kernels()
 #endif

@@ -435,7 +435,7 @@ Seen in_pieces(const Settings& settings) {
       };
       for (int64_t begin = 0; begin < kLength; begin += 5) {
         const auto piece = slice(in.tokens, begin, std::min<int64_t>(begin + 5, kLength));
-        const auto delta = ops::fast_weight_delta(start.w, piece, rule);
+        const auto delta = ops::delta(start.w, piece, rule);
         add(sum.gate, delta.gate);
         add(sum.up, delta.up);
         add(sum.down, delta.down);

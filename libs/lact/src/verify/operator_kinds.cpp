@@ -129,7 +129,7 @@ Computed text_update(Golden& file) {
   const ops::Schedule plan{{{ops::Step::Kind::update, 0, d.L.size}}, d.L.size, 0};
   const auto next = ops::scan(state, {}, t.k, t, plan, rule).state;
   Computed out;
-  put(out, "new.g", ops::fast_weight_delta(state.w, t, rule), kText);
+  put(out, "new.g", ops::delta(state.w, t, rule), kText);
   put(out, "new.w", next.w, kText);
   if (rule.prenorm) put(out, "new.main", next.main, kText);
   if (rule.momentum) put(out, "new.m", next.momentum, kText);
@@ -292,7 +292,7 @@ void views_intermediates(const ops::FastWeights& w, const ops::Tokens& t, const 
     const auto cut = [&](const Tensor& x) { return x.slice(1, step.begin, step.end); };
     const ops::Tokens chunk{
         cut(t.k), cut(t.v), {cut(t.rate.gate), cut(t.rate.up), cut(t.rate.down)}, {}};
-    const auto g = ops::fast_weight_delta(w, chunk, rule);
+    const auto g = ops::delta(w, chunk, rule);
     const auto how = rule.orthogonalize;
     put(out, "mid.grad_w", g, kViews);
     put(out, "mid.direction_w",

@@ -33,12 +33,12 @@ class Transform {
  public:
   virtual ~Transform() = default;
   /// g: matrices [n, rows, columns], each for itself. Returns new ones of the same shapes. What
-  /// `backward` needs is added to `kept` unless it is null.
+  /// `backward` needs is added to `saved` unless it is null.
   virtual std::vector<at::Tensor> forward(const std::vector<at::Tensor>& g, const Rule& rule,
-                                          std::vector<at::Tensor>* kept) const = 0;
+                                          std::vector<at::Tensor>* saved) const = 0;
   /// Gradients of the results to gradients of the matrices.
   virtual std::vector<at::Tensor> backward(const std::vector<at::Tensor>& gradients,
-                                           const std::vector<at::Tensor>& kept,
+                                           const std::vector<at::Tensor>& saved,
                                            const Rule& rule) const = 0;
   /// What `forward` does to one matrix in products, in FLOPs.
   virtual double flops(double /*rows*/, double /*columns*/, const Rule&) const { return 0; }

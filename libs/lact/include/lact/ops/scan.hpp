@@ -54,18 +54,8 @@ struct OpenChunk {
 /// The state before the first chunk. Norms stay in the autograd graph unless rule.detach_norms.
 FastState initial_state(const FastWeights& w, const Rule& rule);
 
-// The pieces of a scan in plain LibTorch operations that autograd differentiates: what scan is
-// tested against, and what serves rates per channel.
-
-/// f(x) for every token. x [N, L, K] -> [N, L, V]. Cost: 6 N L F K flops (K = V).
-at::Tensor apply(const FastWeights& w, const at::Tensor& x, const Rule& rule);
-
-/// What one chunk adds to the fast weights before momentum and orthogonalization: minus the
-/// gradient of each token's loss -<f(k), v>, times its rate, summed over the chunk (spec 2.3).
-/// Cost: 12 N C F K flops (K = V). Errors: ShapeError (70) naming the argument.
-FastWeights fast_weight_delta(const FastWeights& w, const Tokens& chunk, const Rule& rule);
-
-/// One update from a chunk's delta. beta [N, 1, 1]: the mean of the chunk's momentum coefficients.
+/// One update from a chunk's delta, in plain operations that autograd differentiates.
+/// beta [N, 1, 1]: the mean of the chunk's momentum coefficients.
 FastState step(const FastState& state, const FastWeights& delta, const at::Tensor& beta,
                const Rule& rule);
 
@@ -101,13 +91,28 @@ ScanResult scan(const FastState& state, const OpenChunk& open, const at::Tensor&
                 const Tokens& tokens, const Schedule& schedule, const Rule& rule,
                 const ScanOptions& options = {});
 
+// The parts of a scan on their own, tiled as there and with the same bits.
+
+/// f(q) for every token: q [N, L, K] -> [N, L, V]. Differentiable (once).
+/// Cost: 6 N L F K FLOPs (K = V).
+at::Tensor apply(const FastWeights& w, const at::Tensor& q, const Rule& rule,
+                 const ScanOptions& options = {});
+
+/// What one chunk adds to the fast weights before momentum and orthogonalization: minus the
+/// gradient of each token's loss -<f(k), v>, times its rate, summed over the chunk (spec 2.3), in
+/// float32 or better. Deltas of a chunk's parts add up to the chunk's. Records no gradient: what
+/// learns through an update uses scan. Cost: 12 N C F K FLOPs (K = V).
+FastWeights delta(const FastWeights& w, const Tokens& chunk, const Rule& rule,
+                  const ScanOptions& options = {});
+
 /// What a scan costs, per spec 13: a multiply-add counts as 2, backward twice as forward.
 struct ScanCost {
   double products = 0;  ///< reading and learning, forward
   double orthogonalize =
       0;                  ///< the transform's products, forward, as the plain iteration does them
   double recomputed = 0;  ///< what the backward pass repeats in recompute mode
-  double kept_per_token = 0;  ///< bytes kept of a token that is read and learned, in keep mode
+  double saved_per_token =
+      0;  ///< bytes saved per token that is applied and updated on, in keep mode
 };
 /// heads N, widths K, V and F (0: linear), products in `dtype`.
 ScanCost scan_cost(const Schedule& schedule, const Rule& rule, int64_t heads, int64_t key,

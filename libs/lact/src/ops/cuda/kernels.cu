@@ -1,7 +1,7 @@
 // Mapping: one warp a row, lanes side by side along it, 16 bytes each where width, strides and
 // addresses allow, else one number; grids beyond kMostBlocks go round again. Rows are reduced by
 // shuffles, no shared memory, no atomics: the same bytes every time.
-// Traffic: the passes over tokens read each input once and write each output once; what is read at
+// Traffic: the kernels over tokens read each input once and write each output once; what is read at
 // a place is read before anything is written there, by the same lane. Rescaling reads rows twice,
 // the second time mostly from a cache.
 // Agreement with the CPU's: formulas and types are the same; exp differs in the last place, and row
@@ -101,14 +101,14 @@ struct Gate {
   }
 };
 
-struct GateBackward {  // a, b, h_ to a_, b_, h
+struct GateBackward {  // a, b, grad_h to grad_a, grad_b, h
   static constexpr int kIn = 3, kOut = 3, kRates = 0, kSums = 0;
   template <class A>
   __device__ static void run(const A* x, const A*, A* y, A*) {
-    const A a = x[0], b = x[1], h_ = x[2];
+    const A a = x[0], b = x[1], grad_h = x[2];
     const A s = sigmoid(a), silu = a * s;
-    y[0] = h_ * b * s * (1 + a * (1 - s));
-    y[1] = h_ * silu;
+    y[0] = grad_h * b * s * (1 + a * (1 - s));
+    y[1] = grad_h * silu;
     y[2] = silu * b;
   }
 };
@@ -133,36 +133,36 @@ struct LearnLast {  // a, b to u
   }
 };
 
-struct LearnBackward {  // a, b, e, p_, r_, u_ to p, r, u, a_, b_, e_
+struct LearnBackward {  // a, b, e, grad_p, grad_r, grad_u to p, r, u, grad_a, grad_b, grad_e
   static constexpr int kIn = 6, kOut = 6, kRates = 3, kSums = 3;
   template <class A>
   __device__ static void run(const A* x, const A* rate, A* y, A* sum) {
-    const A a = x[0], b = x[1], e = x[2], p_ = x[3], r_ = x[4], u_ = x[5];
+    const A a = x[0], b = x[1], e = x[2], grad_p = x[3], grad_r = x[4], grad_u = x[5];
     const A gate = rate[0], up = rate[1], down = rate[2];
     const A s = sigmoid(a), silu = a * s;
     const A phi = s * (1 + a * (1 - s));                // silu'
     const A psi = s * (1 - s) * (2 + a * (1 - 2 * s));  // silu''
-    sum[0] += p_ * e * b * phi;
-    sum[1] += r_ * e * silu;
-    sum[2] += u_ * b * silu;
+    sum[0] += grad_p * e * b * phi;
+    sum[1] += grad_r * e * silu;
+    sum[2] += grad_u * b * silu;
     y[0] = gate * e * b * phi;
     y[1] = up * e * silu;
     y[2] = down * silu * b;
-    y[3] = (up * r_ * e + down * u_ * b) * phi + gate * p_ * e * b * psi;
-    y[4] = gate * p_ * e * phi + down * u_ * silu;
-    y[5] = gate * p_ * b * phi + up * r_ * silu;
+    y[3] = (up * grad_r * e + down * grad_u * b) * phi + gate * grad_p * e * b * psi;
+    y[4] = gate * grad_p * e * phi + down * grad_u * silu;
+    y[5] = gate * grad_p * b * phi + up * grad_r * silu;
   }
 };
 
-struct LearnLastBackward {  // a, b, u_ to a_, b_, u
+struct LearnLastBackward {  // a, b, grad_u to grad_a, grad_b, u
   static constexpr int kIn = 3, kOut = 3, kRates = 1, kSums = 1;
   template <class A>
   __device__ static void run(const A* x, const A* rate, A* y, A* sum) {
-    const A a = x[0], b = x[1], u_ = x[2], down = rate[0];
+    const A a = x[0], b = x[1], grad_u = x[2], down = rate[0];
     const A s = sigmoid(a), silu = a * s;
-    sum[0] += u_ * b * silu;
-    y[0] = down * u_ * b * s * (1 + a * (1 - s));
-    y[1] = down * u_ * silu;
+    sum[0] += grad_u * b * silu;
+    y[0] = down * grad_u * b * s * (1 + a * (1 - s));
+    y[1] = down * grad_u * silu;
     y[2] = down * silu * b;
   }
 };
@@ -296,7 +296,7 @@ __global__ void __launch_bounds__(kThreads)
 template <class A, int V>
 __global__ void __launch_bounds__(kThreads)
     over_rows_backward(int64_t rows, int64_t width, const A* u, const A* norm, A epsilon,
-                       bool inside, A* w_, A* norm_) {
+                       bool inside, A* grad_w, A* grad_norm) {
   using P = Pack<A, V>;
   const int lane = threadIdx.x % kWarp;
   for (int64_t row = int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp; row < rows;
@@ -304,7 +304,7 @@ __global__ void __launch_bounds__(kThreads)
     const int64_t begin = row * width;
     A squares = 0, dot = 0;
     for (int64_t i = lane * V; i < width; i += kWarp * V) {
-      const P x = load<A, V>(u + begin + i), g = load<A, V>(w_ + begin + i);
+      const P x = load<A, V>(u + begin + i), g = load<A, V>(grad_w + begin + i);
 #pragma unroll
       for (int v = 0; v < V; ++v) {
         squares += x.x[v] * x.x[v];
@@ -317,13 +317,13 @@ __global__ void __launch_bounds__(kThreads)
     // d size / d u = u / |u|, or u / size with the epsilon inside; a row of zeros has none.
     const A radius = inside ? size : root(squares);
     const A along = radius > 0 ? scale * dot / (size * radius) : A(0);
-    if (lane == 0) norm_[row] += dot / size;
+    if (lane == 0) grad_norm[row] += dot / size;
     for (int64_t i = lane * V; i < width; i += kWarp * V) {
       const P x = load<A, V>(u + begin + i);
-      P g = load<A, V>(w_ + begin + i);
+      P g = load<A, V>(grad_w + begin + i);
 #pragma unroll
       for (int v = 0; v < V; ++v) g.x[v] = scale * g.x[v] - along * x.x[v];
-      store(w_ + begin + i, g);
+      store(grad_w + begin + i, g);
     }
   }
 }
@@ -346,16 +346,16 @@ cudaError_t rescale_as(int64_t rows, int64_t width, const void* base, const void
 
 template <class A>
 cudaError_t rescale_backward_as(int64_t rows, int64_t width, const void* u, const void* norm,
-                                double epsilon, bool inside, void* w_, void* norm_,
+                                double epsilon, bool inside, void* grad_w, void* grad_norm,
                                 cudaStream_t stream) {
   if (rows == 0) return cudaSuccess;
   const int64_t bytes = width * static_cast<int64_t>(sizeof(A));
-  const bool vectors = aligned(u, bytes) && aligned(w_, bytes);
+  const bool vectors = aligned(u, bytes) && aligned(grad_w, bytes);
   const auto kernel =
       vectors ? over_rows_backward<A, kVector / sizeof(A)> : over_rows_backward<A, 1>;
   kernel<<<blocks_for(rows), kThreads, 0, stream>>>(
       rows, width, static_cast<const A*>(u), static_cast<const A*>(norm), static_cast<A>(epsilon),
-      inside, static_cast<A*>(w_), static_cast<A*>(norm_));
+      inside, static_cast<A*>(grad_w), static_cast<A*>(grad_norm));
   return cudaGetLastError();
 }
 
@@ -438,41 +438,41 @@ cudaError_t mirror_as(int64_t count, int64_t n, int64_t block, void* x, cudaStre
 
 }  // namespace
 
-cudaError_t gate(Number number, const Shape& shape, Rows a, Rows b, Rows h, cudaStream_t stream) {
+cudaError_t swiglu(Number number, const Shape& shape, Rows a, Rows b, Rows h, cudaStream_t stream) {
   return launch(number, Job<Gate>{shape, {a, b}, {h}, {}, {}}, stream);
 }
 
-cudaError_t gate_backward(Number number, const Shape& shape, Rows a, Rows b, Rows h,
-                          cudaStream_t stream) {
+cudaError_t swiglu_backward(Number number, const Shape& shape, Rows a, Rows b, Rows h,
+                            cudaStream_t stream) {
   return launch(number, Job<GateBackward>{shape, {a, b, h}, {a, b, h}, {}, {}}, stream);
 }
 
-cudaError_t learn(Number number, const Shape& shape, Rows a, Rows b, Rows e, const RateRows& rate,
-                  Rows p, Rows r, Rows u, cudaStream_t stream) {
+cudaError_t delta_factors(Number number, const Shape& shape, Rows a, Rows b, Rows e,
+                          const RateRows& rate, Rows p, Rows r, Rows u, cudaStream_t stream) {
   return launch(
       number, Job<Learn>{shape, {a, b, e}, {p, r, u}, {rate.gate, rate.up, rate.down}, {}}, stream);
 }
 
-cudaError_t learn_last(Number number, const Shape& shape, Rows a, Rows b, Rows rate, Rows u,
-                       cudaStream_t stream) {
+cudaError_t delta_factors_last(Number number, const Shape& shape, Rows a, Rows b, Rows rate, Rows u,
+                               cudaStream_t stream) {
   return launch(number, Job<LearnLast>{shape, {a, b}, {u}, {rate}, {}}, stream);
 }
 
-cudaError_t learn_backward(Number number, const Shape& shape, Rows a, Rows b, Rows e, Rows p,
-                           Rows r, Rows u, const RateRows& rate, const RateRows& rate_,
-                           cudaStream_t stream) {
+cudaError_t delta_factors_backward(Number number, const Shape& shape, Rows a, Rows b, Rows e,
+                                   Rows p, Rows r, Rows u, const RateRows& rate,
+                                   const RateRows& grad_rate, cudaStream_t stream) {
   return launch(number,
                 Job<LearnBackward>{shape,
                                    {a, b, e, p, r, u},
                                    {a, b, e, p, r, u},
                                    {rate.gate, rate.up, rate.down},
-                                   {rate_.gate, rate_.up, rate_.down}},
+                                   {grad_rate.gate, grad_rate.up, grad_rate.down}},
                 stream);
 }
 
-cudaError_t learn_last_backward(Number number, const Shape& shape, Rows a, Rows b, Rows u,
-                                Rows rate, Rows rate_, cudaStream_t stream) {
-  return launch(number, Job<LearnLastBackward>{shape, {a, b, u}, {a, b, u}, {rate}, {rate_}},
+cudaError_t delta_factors_last_backward(Number number, const Shape& shape, Rows a, Rows b, Rows u,
+                                        Rows rate, Rows grad_rate, cudaStream_t stream) {
+  return launch(number, Job<LearnLastBackward>{shape, {a, b, u}, {a, b, u}, {rate}, {grad_rate}},
                 stream);
 }
 
@@ -485,11 +485,11 @@ cudaError_t rescale(Number number, int64_t rows, int64_t width, const void* base
 }
 
 cudaError_t rescale_backward(Number number, int64_t rows, int64_t width, const void* u,
-                             const void* norm, double epsilon, bool inside, void* w_, void* norm_,
-                             cudaStream_t stream) {
+                             const void* norm, double epsilon, bool inside, void* grad_w,
+                             void* grad_norm, cudaStream_t stream) {
   if (number == Number::bf16) return cudaErrorInvalidValue;
   const auto as = number == Number::f32 ? rescale_backward_as<float> : rescale_backward_as<double>;
-  return as(rows, width, u, norm, epsilon, inside, w_, norm_, stream);
+  return as(rows, width, u, norm, epsilon, inside, grad_w, grad_norm, stream);
 }
 
 cudaError_t symmetrize(Number number, int64_t count, int64_t n, void* x, cudaStream_t stream) {

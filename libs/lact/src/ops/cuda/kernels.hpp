@@ -1,5 +1,5 @@
 #pragma once
-// The CUDA twins of ../cpu/passes.hpp on raw memory. No LibTorch header here: nvcc then takes
+// The CUDA twins of ../cpu/kernels.hpp on raw memory. No LibTorch header here: nvcc then takes
 // seconds, and LibTorch's runtime is the only one.
 //
 // All launchers return once the work is queued on `stream`, can be captured in a graph, and give
@@ -29,28 +29,28 @@ struct RateRows {
   Rows gate, up, down;
 };
 
-// Formulas: ../cpu/passes.hpp.
-cudaError_t gate(Number number, const Shape& shape, Rows a, Rows b, Rows h, cudaStream_t stream);
-cudaError_t gate_backward(Number number, const Shape& shape, Rows a, Rows b, Rows h,
-                          cudaStream_t stream);
-cudaError_t learn(Number number, const Shape& shape, Rows a, Rows b, Rows e, const RateRows& rate,
-                  Rows p, Rows r, Rows u, cudaStream_t stream);
-cudaError_t learn_last(Number number, const Shape& shape, Rows a, Rows b, Rows rate, Rows u,
-                       cudaStream_t stream);
-cudaError_t learn_backward(Number number, const Shape& shape, Rows a, Rows b, Rows e, Rows p,
-                           Rows r, Rows u, const RateRows& rate, const RateRows& rate_,
-                           cudaStream_t stream);
-cudaError_t learn_last_backward(Number number, const Shape& shape, Rows a, Rows b, Rows u,
-                                Rows rate, Rows rate_, cudaStream_t stream);
+// Formulas: ../cpu/kernels.hpp.
+cudaError_t swiglu(Number number, const Shape& shape, Rows a, Rows b, Rows h, cudaStream_t stream);
+cudaError_t swiglu_backward(Number number, const Shape& shape, Rows a, Rows b, Rows h,
+                            cudaStream_t stream);
+cudaError_t delta_factors(Number number, const Shape& shape, Rows a, Rows b, Rows e,
+                          const RateRows& rate, Rows p, Rows r, Rows u, cudaStream_t stream);
+cudaError_t delta_factors_last(Number number, const Shape& shape, Rows a, Rows b, Rows rate, Rows u,
+                               cudaStream_t stream);
+cudaError_t delta_factors_backward(Number number, const Shape& shape, Rows a, Rows b, Rows e,
+                                   Rows p, Rows r, Rows u, const RateRows& rate,
+                                   const RateRows& grad_rate, cudaStream_t stream);
+cudaError_t delta_factors_last_backward(Number number, const Shape& shape, Rows a, Rows b, Rows u,
+                                        Rows rate, Rows grad_rate, cudaStream_t stream);
 
 /// Matrices [rows, width], contiguous, norm [rows]; float32 or float64. u may be null.
 cudaError_t rescale(Number number, int64_t rows, int64_t width, const void* base, const void* move,
                     const void* norm, double epsilon, bool inside, void* u, void* w,
                     cudaStream_t stream);
-/// w_ becomes u's gradient; norm's is added to norm_.
+/// grad_w becomes u's gradient; norm's is added to grad_norm.
 cudaError_t rescale_backward(Number number, int64_t rows, int64_t width, const void* u,
-                             const void* norm, double epsilon, bool inside, void* w_, void* norm_,
-                             cudaStream_t stream);
+                             const void* norm, double epsilon, bool inside, void* grad_w,
+                             void* grad_norm, cudaStream_t stream);
 
 /// Square matrices x [count, n, n]: x <- x + x^T.
 cudaError_t symmetrize(Number number, int64_t count, int64_t n, void* x, cudaStream_t stream);

@@ -1,5 +1,5 @@
 // Muon: a step's matrix is replaced by about U V^T of its singular value decomposition (spec 2.5).
-#include "../passes.hpp"
+#include "../kernels.hpp"
 #include "../products.hpp"
 #include "rules.hpp"
 
@@ -25,8 +25,8 @@ bool narrow(const Tensor& x) {
   return x.scalar_type() == at::kBFloat16 || x.scalar_type() == at::kHalf;
 }
 
-/// Where ops/passes.hpp has passes for squares: no float16, and bfloat16 on CUDA only.
-bool has_passes(const Tensor& x) {
+/// Where ops/kernels.hpp has kernels for squares: no float16, and bfloat16 on CUDA only.
+bool has_kernels(const Tensor& x) {
   return x.scalar_type() != at::kHalf && (x.is_cuda() || !narrow(x));
 }
 
@@ -37,7 +37,7 @@ bool by_blocks(const Tensor& x) {
   if (x.is_cpu()) return x.size(0) == 1 && !narrow(x);
   constexpr int64_t kTile = 128, kTiles = 2048;  // reckoned, not measured
   const int64_t side = x.size(1) / kTile;
-  return has_passes(x) && side >= 2 && x.size(0) * side * side >= kTiles;
+  return has_kernels(x) && side >= 2 && x.size(0) * side * side >= kTiles;
 }
 
 /// Rows of a block of a symmetric product: a quarter of the matrix saves 3/8 of the work.
@@ -68,13 +68,13 @@ void symmetric_product(const Tensor& out, const Tensor& x, const Tensor& y, doub
     };
     product(corner(out), x.slice(1, i, end), y.slice(2, 0, end), alpha, corner(c), beta);
   }
-  passes::mirror(out, block);
+  kernels::mirror(out, block);
 }
 
 /// x <- x + x^T
 void symmetrize(const Tensor& x) {
-  if (has_passes(x))
-    passes::symmetrize(x);
+  if (has_kernels(x))
+    kernels::symmetrize(x);
   else
     x.copy_(x + x.mT());
 }
@@ -183,19 +183,19 @@ void forward_round(const Tensor& x, const Tensor& next, const Round& round, cons
     multiply(next, q.value, x);
 }
 
-/// x_ <- gradient by x, from next_ that by the round's result Q x.
-/// By Q x is linear in x: x_ = Q next_. By S = x x^T: (S_ + S_^T) x. What maps a change of S to
-/// that of Q is its own adjoint, as S is symmetric, so S_ + S_^T is the change of Q when S changes
-/// by next_ x^T + x next_^T.
-void backward_round(const Tensor& x, const Tensor& next_, const Tensor& x_, const Round& round,
-                    const NewtonSchulz& how, const Squares& at) {
+/// grad_x <- gradient by x, from grad_next that by the round's result Q x.
+/// By Q x is linear in x: grad_x = Q grad_next. By S = x x^T: (S_ + S_^T) x. What maps a change of
+/// S to that of Q is its own adjoint, as S is symmetric, so S_ + S_^T is the change of Q when S
+/// changes by grad_next x^T + x grad_next^T.
+void backward_round(const Tensor& x, const Tensor& grad_next, const Tensor& grad_x,
+                    const Round& round, const NewtonSchulz& how, const Squares& at) {
   symmetric_product(at.s.value, x, x.mT());
-  multiply(at.s.change, next_, x.mT());
+  multiply(at.s.change, grad_next, x.mT());
   symmetrize(at.s.change);
   const auto q = product_of(round, how, at);
-  multiply(x_, q.value, next_);
-  multiply(x_, q.change, x, /*add=*/true);
-  if (narrow(x)) x_.add_(next_, how.steps[static_cast<size_t>(round.begin)][0]);
+  multiply(grad_x, q.value, grad_next);
+  multiply(grad_x, q.change, x, /*add=*/true);
+  if (narrow(x)) grad_x.add_(grad_next, how.steps[static_cast<size_t>(round.begin)][0]);
 }
 
 /// Matrices of one small and one large side, turned so that rows are the small side.
@@ -266,7 +266,7 @@ void over_matrices(const Tensor& x, bool changes,
 class NewtonSchulzTransform final : public Transform {
  public:
   std::vector<Tensor> forward(const std::vector<Tensor>& g, const Rule& rule,
-                              std::vector<Tensor>* kept) const override {
+                              std::vector<Tensor>* saved) const override {
     const auto& how = rule.orthogonalize;
     std::vector<Tensor> out(g.size());
     for (const auto& group : grouped(g)) {
@@ -274,8 +274,8 @@ class NewtonSchulzTransform final : public Transform {
       const auto size = first.norm(2, {1, 2}, /*keepdim=*/true);  // [n, 1, 1]
       first.div_(size + how.epsilon);
       const auto rounds = rounds_of(how, first);
-      // Every round's x, if they are kept; else two that take turns.
-      const size_t places = kept != nullptr ? rounds.size() : std::min<size_t>(rounds.size(), 2);
+      // Every round's x, if they are saved; else two that take turns.
+      const size_t places = saved != nullptr ? rounds.size() : std::min<size_t>(rounds.size(), 2);
       std::vector<Tensor> x{first};
       for (size_t i = 0; i < places; ++i) x.push_back(at::empty_like(first));
       const auto place = [&](size_t round) {
@@ -288,42 +288,43 @@ class NewtonSchulzTransform final : public Transform {
                             x[place(i + 1)].narrow(0, begin, count), rounds[i], how, squares);
           });
       scatter(x[place(rounds.size())], group, g, out);
-      if (kept == nullptr) continue;
-      kept->push_back(size);
-      kept->insert(kept->end(), x.begin(), x.begin() + starts(rounds));
+      if (saved == nullptr) continue;
+      saved->push_back(size);
+      saved->insert(saved->end(), x.begin(), x.begin() + starts(rounds));
     }
     return out;
   }
 
   std::vector<Tensor> backward(const std::vector<Tensor>& gradients,
-                               const std::vector<Tensor>& kept, const Rule& rule) const override {
+                               const std::vector<Tensor>& saved, const Rule& rule) const override {
     const auto& how = rule.orthogonalize;
     std::vector<Tensor> out(gradients.size());
-    size_t at = 0;  // in kept
+    size_t at = 0;  // in saved
     for (const auto& group : grouped(gradients)) {
-      const Tensor& size = kept[at];
-      const Tensor* x = &kept[at + 1];
+      const Tensor& size = saved[at];
+      const Tensor* x = &saved[at + 1];
       const auto rounds = rounds_of(how, x[0]);
       at += 1 + static_cast<size_t>(starts(rounds));
-      auto x_ = gather(gradients, group, x[0].scalar_type());
-      auto other = at::empty_like(x_);
+      auto grad_x = gather(gradients, group, x[0].scalar_type());
+      auto other = at::empty_like(grad_x);
       over_matrices(
-          x_, /*changes=*/true, [&](int64_t begin, int64_t count, const Squares& squares) {
-            auto from = x_.narrow(0, begin, count), to = other.narrow(0, begin, count);
+          grad_x, /*changes=*/true, [&](int64_t begin, int64_t count, const Squares& squares) {
+            auto from = grad_x.narrow(0, begin, count), to = other.narrow(0, begin, count);
             for (size_t i = rounds.size(); i-- > 0; std::swap(from, to))
               backward_round(x[i].narrow(0, begin, count), from, to, rounds[i], how, squares);
           });
-      if (rounds.size() % 2 == 1) std::swap(x_, other);
+      if (rounds.size() % 2 == 1) std::swap(grad_x, other);
       // Through the division by the norm, which a matrix of zeros does not feel.
-      const auto along = (x[0] * x_).sum({1, 2}, /*keepdim=*/true) / size;
-      scatter(x_ / (size + how.epsilon) - x[0] * at::where(size > 0, along, at::zeros_like(along)),
-              group, gradients, out);
+      const auto along = (x[0] * grad_x).sum({1, 2}, /*keepdim=*/true) / size;
+      scatter(
+          grad_x / (size + how.epsilon) - x[0] * at::where(size > 0, along, at::zeros_like(along)),
+          group, gradients, out);
     }
     return out;
   }
 
  private:
-  /// Of how many rounds the x is kept; without any, the scaled matrix itself.
+  /// Of how many rounds the x is saved; without any, the scaled matrix itself.
   static int64_t starts(const std::vector<Round>& rounds) {
     return std::max<int64_t>(static_cast<int64_t>(rounds.size()), 1);
   }

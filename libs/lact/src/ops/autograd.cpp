@@ -1,4 +1,4 @@
-#include "function.hpp"
+#include "autograd.hpp"
 
 #include "once.hpp"
 
@@ -31,14 +31,14 @@ T& held(AutogradContext* context) {
 struct Transformed {
   const Transform& transform;
   Rule rule;
-  std::vector<Tensor> kept;
+  std::vector<Tensor> saved;
 };
 
 struct TransformFunction : torch::autograd::Function<TransformFunction> {
   static variable_list forward(AutogradContext* context, const Transform* transform,
                                const Rule& rule, at::TensorList g) {
     auto holder = c10::make_intrusive<Holder<Transformed>>(Transformed{*transform, rule, {}});
-    auto out = transform->forward(g.vec(), rule, &holder->value.kept);
+    auto out = transform->forward(g.vec(), rule, &holder->value.saved);
     context->saved_data["held"] = c10::IValue::make_capsule(std::move(holder));
     for (auto& x : out) x = x.detach();
     return out;
@@ -46,11 +46,11 @@ struct TransformFunction : torch::autograd::Function<TransformFunction> {
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     once("a scan");
-    const auto& [transform, rule, kept] = held<Transformed>(context);
+    const auto& [transform, rule, saved] = held<Transformed>(context);
     variable_list dense;
     for (const auto& x : gradients) dense.push_back(x.contiguous());
     variable_list result{{}, {}};  // the transform and the rule
-    for (auto& x : transform.backward(dense, kept, rule)) result.push_back(std::move(x));
+    for (auto& x : transform.backward(dense, saved, rule)) result.push_back(std::move(x));
     return result;
   }
 };

@@ -1,4 +1,4 @@
-#include "passes.hpp"
+#include "kernels.hpp"
 
 #include "../../simd/arithmetic.hpp"
 
@@ -21,22 +21,22 @@ A inverse_root(int64_t width, const T* x, A epsilon) {
   return 1 / std::sqrt(sum / static_cast<A>(width) + epsilon);
 }
 
-/// Of y = gain x s weight, s the inverse root of x: x_ = gain s (y_ w - x s^2 mean(y_ w x)).
-/// Returns the sum of y_ w x.
+/// Of y = gain x s weight, s the inverse root of x: grad_x = gain s (grad_y w - x s^2 mean(grad_y w
+/// x)). Returns the sum of grad_y w x.
 template <class T, class A>
-A norm_backward(int64_t width, const T* x, const A* weight, A s, A gain, const T* y_, T* x_,
-                A* weight_) {
+A norm_backward(int64_t width, const T* x, const A* weight, A s, A gain, const T* grad_y, T* grad_x,
+                A* grad_weight) {
   A dot = 0;
 #pragma omp simd reduction(+ : dot)
   for (int64_t i = 0; i < width; ++i) {
-    const A v = load(x + i), g = load(y_ + i);
+    const A v = load(x + i), g = load(grad_y + i);
     dot += g * weight[i] * v;
-    weight_[i] += gain * g * v * s;
+    grad_weight[i] += gain * g * v * s;
   }
   const A along = s * s * dot / static_cast<A>(width);
 #pragma omp simd
   for (int64_t i = 0; i < width; ++i)
-    store(x_ + i, gain * s * (load(y_ + i) * weight[i] - load(x + i) * along));
+    store(grad_x + i, gain * s * (load(grad_y + i) * weight[i] - load(x + i) * along));
   return dot;
 }
 
@@ -48,9 +48,10 @@ void rms_norm(int64_t width, const T* x, const A* weight, A epsilon, T* y) {
 }
 
 template <class T, class A>
-void rms_norm_backward(int64_t width, const T* x, const A* weight, A epsilon, const T* y_, T* x_,
-                       A* weight_) {
-  norm_backward(width, x, weight, inverse_root(width, x, epsilon), A(1), y_, x_, weight_);
+void rms_norm_backward(int64_t width, const T* x, const A* weight, A epsilon, const T* grad_y,
+                       T* grad_x, A* grad_weight) {
+  norm_backward(width, x, weight, inverse_root(width, x, epsilon), A(1), grad_y, grad_x,
+                grad_weight);
 }
 
 template <class X, class Y, class A>
@@ -141,14 +142,14 @@ void unit_backward(int64_t width, const A* u, A epsilon, A* g) {
 }
 
 template <class T, class A>
-void fast_input_backward(const FastShape<A>& shape, const T* x, Turn<A> turn, const T* y_,
-                         int64_t stride, A* scratch, T* x_, A* scale_, A* offset_) {
+void fast_input_backward(const FastShape<A>& shape, const T* x, Turn<A> turn, const T* grad_y,
+                         int64_t stride, A* scratch, T* grad_x, A* grad_scale, A* grad_offset) {
   const int64_t width = shape.width, all = shape.heads * width;
   A *v = scratch, *u = scratch + all, *g = scratch + 2 * all;
   affine(shape, x, v);
   for (int64_t h = 0; h < shape.heads; ++h) {
 #pragma omp simd
-    for (int64_t i = 0; i < width; ++i) g[h * width + i] = load(y_ + h * stride + i);
+    for (int64_t i = 0; i < width; ++i) g[h * width + i] = load(grad_y + h * stride + i);
   }
   turn_token(all, turn, A(-1), g);
 #pragma omp simd
@@ -165,14 +166,14 @@ void fast_input_backward(const FastShape<A>& shape, const T* x, Turn<A> turn, co
   }
   if (shape.scale == nullptr) {
 #pragma omp simd
-    for (int64_t i = 0; i < all; ++i) store(x_ + i, g[i]);
+    for (int64_t i = 0; i < all; ++i) store(grad_x + i, g[i]);
     return;
   }
 #pragma omp simd
   for (int64_t i = 0; i < all; ++i) {
-    scale_[i] += g[i] * load(x + i);
-    offset_[i] += g[i];
-    store(x_ + i, g[i] * shape.scale[i]);
+    grad_scale[i] += g[i] * load(x + i);
+    grad_offset[i] += g[i];
+    store(grad_x + i, g[i] * shape.scale[i]);
   }
 }
 
@@ -198,15 +199,15 @@ void mix(Heads attention_heads, const T* attention, Heads fast_heads, const T* f
 
 template <class T, class A>
 void mix_backward(Heads fast_heads, const T* fast, const A* weight, A epsilon, const T* z,
-                  const T* y_, T* fast_, int64_t stride, A* weight_, T* z_) {
+                  const T* grad_y, T* grad_fast, int64_t stride, A* grad_weight, T* grad_z) {
   for (int64_t h = 0; h < fast_heads.count; ++h) {
     const int64_t width = fast_heads.width;
     const T* from = fast + h * fast_heads.stride;
     const A s = inverse_root(width, from, epsilon), x = z == nullptr ? A(0) : A(load(z + h));
     const A t = sigmoid(x), gain = z == nullptr ? A(1) : x * t;
-    const A dot =
-        norm_backward(width, from, weight, s, gain, y_ + h * width, fast_ + h * stride, weight_);
-    if (z != nullptr) store(z_ + h, dot * s * t * (1 + x * (1 - t)));
+    const A dot = norm_backward(width, from, weight, s, gain, grad_y + h * width,
+                                grad_fast + h * stride, grad_weight);
+    if (z != nullptr) store(grad_z + h, dot * s * t * (1 + x * (1 - t)));
   }
 }
 
@@ -233,7 +234,7 @@ double entropy(int64_t classes, T* logits, int64_t label, const A* factor) {
 }
 
 template <class T, class A>
-constexpr Passes<T, A> all_passes() {
+constexpr TokenKernels<T, A> all_kernels() {
   return {rms_norm<T, A>,
           rms_norm_backward<T, A>,
           rotate<T, A>,
@@ -246,9 +247,9 @@ constexpr Passes<T, A> all_passes() {
 
 }  // namespace
 
-const AllPasses& passes() {
-  static const AllPasses all{all_passes<float, float>(), all_passes<double, double>(),
-                             all_passes<uint16_t, float>()};
+const AllKernels& kernels() {
+  static const AllKernels all{all_kernels<float, float>(), all_kernels<double, double>(),
+                              all_kernels<uint16_t, float>()};
   return all;
 }
 

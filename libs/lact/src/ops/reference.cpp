@@ -1,8 +1,7 @@
-// The pieces of a scan in plain LibTorch operations, which autograd differentiates.
-#include "function.hpp"
+#include "autograd.hpp"
 
 #include <lact/error.hpp>
-#include <lact/ops/scan.hpp>
+#include <lact/ops/reference.hpp>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
@@ -72,19 +71,15 @@ FastState initial_state(const FastWeights& w, const Rule& rule) {
   return state;
 }
 
-Tensor apply(const FastWeights& w, const Tensor& x, const Rule& rule) {
+Tensor reference::apply(const FastWeights& w, const Tensor& x, const Rule& rule) {
   if (w.linear()) return product(x, w.down.mT(), rule);  // [N, L, V]
   const auto hidden = at::silu(product(x, w.gate.mT(), rule)) * product(x, w.up.mT(), rule);
   return product(hidden, w.down.mT(), rule);  // [N, L, V]
 }
 
-FastWeights fast_weight_delta(const FastWeights& w, const Tokens& chunk, const Rule& rule) {
+FastWeights reference::delta(const FastWeights& w, const Tokens& chunk, const Rule& rule) {
+  check(w, chunk);
   const auto& [k, v, rate, momentum] = chunk;
-  const int64_t last = w.down.size(2);
-  require(k.dim() == 3 && k.size(0) == w.down.size(0), "k", k);
-  require(v.dim() == 3 && v.size(1) == k.size(1) && v.size(2) == w.down.size(1), "v", v);
-  require(rate.down.size(1) == k.size(1) && (rate.down.size(2) == 1 || rate.down.size(2) == last),
-          "rate", rate.down);
   if (w.linear()) return {{}, {}, product(v.mT(), (k * rate.down).to(k.dtype()), rule)};
 
   const auto a = product(k, w.gate.mT(), rule);  // [N, C, F] before its activation

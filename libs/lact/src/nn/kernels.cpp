@@ -1,7 +1,7 @@
-#include "passes.hpp"
+#include "kernels.hpp"
 
 #include "../simd/best.hpp"
-#include "cpu/passes.hpp"
+#include "cpu/kernels.hpp"
 
 #include <lact/error.hpp>
 
@@ -14,16 +14,16 @@
 #include <utility>
 #include <vector>
 
-namespace lact::nn::passes {
+namespace lact::nn::kernels {
 namespace {
 
 using at::Tensor;
 
-const cpu::AllPasses& best() {
+const cpu::AllKernels& best() {
   return LACT_BEST(cpu);
 }
 
-/// f(the passes of x's type)
+/// f(the kernels of x's type)
 template <class F>
 void by_type(const Tensor& x, const F& f) {
   if (x.scalar_type() == at::kDouble) return f(best().f64);
@@ -31,7 +31,7 @@ void by_type(const Tensor& x, const F& f) {
   f(best().f32);
 }
 
-/// What passes compute in.
+/// What kernels compute in.
 at::ScalarType wide_type(const Tensor& x) {
   return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
 }
@@ -131,31 +131,31 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon) {
   const auto in = rows_of(x), w = wide(weight, x);
   const auto y = at::empty(x.sizes(), x.options());
   const int64_t width = in.size(1);
-  by_type(x, [&]<class T, class A>(const cpu::Passes<T, A>& passes) {
+  by_type(x, [&]<class T, class A>(const cpu::TokenKernels<T, A>& kernels) {
     over_rows(in.size(0), width, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i)
-        passes.rms_norm(width, data<T>(in) + i * in.stride(0), data<A>(w), static_cast<A>(epsilon),
-                        data<T>(y) + i * width);
+        kernels.rms_norm(width, data<T>(in) + i * in.stride(0), data<A>(w), static_cast<A>(epsilon),
+                         data<T>(y) + i * width);
     });
   });
   return y;
 }
 
 NormGradient rms_norm_backward(const Tensor& x, const Tensor& weight, double epsilon,
-                               const Tensor& y_) {
-  const auto in = rows_of(x), w = wide(weight, x), g = y_.contiguous();
-  const auto x_ = at::empty(x.sizes(), x.options());
+                               const Tensor& grad_y) {
+  const auto in = rows_of(x), w = wide(weight, x), g = grad_y.contiguous();
+  const auto grad_x = at::empty(x.sizes(), x.options());
   const int64_t width = in.size(1);
-  const Sums weight_(x, width);
-  by_type(x, [&]<class T, class A>(const cpu::Passes<T, A>& passes) {
+  const Sums grad_weight(x, width);
+  by_type(x, [&]<class T, class A>(const cpu::TokenKernels<T, A>& kernels) {
     over_parts(in.size(0), [&](int64_t begin, int64_t end, int64_t part) {
       for (int64_t i = begin; i < end; ++i)
-        passes.rms_norm_backward(width, data<T>(in) + i * in.stride(0), data<A>(w),
-                                 static_cast<A>(epsilon), data<T>(g) + i * width,
-                                 data<T>(x_) + i * width, weight_.part<A>(part));
+        kernels.rms_norm_backward(width, data<T>(in) + i * in.stride(0), data<A>(w),
+                                  static_cast<A>(epsilon), data<T>(g) + i * width,
+                                  data<T>(grad_x) + i * width, grad_weight.part<A>(part));
     });
   });
-  return {x_, weight_.sum()};
+  return {grad_x, grad_weight.sum()};
 }
 
 Tensor rotate(const Tensor& x, const Rotary& table, bool back) {
@@ -163,10 +163,10 @@ Tensor rotate(const Tensor& x, const Rotary& table, bool back) {
   const Turns turns(table, x);
   const auto y = at::empty(x.sizes(), x.options());
   const int64_t width = x.size(2) * x.size(3);
-  by_type(x, [&]<class T, class A>(const cpu::Passes<T, A>& passes) {
+  by_type(x, [&]<class T, class A>(const cpu::TokenKernels<T, A>& kernels) {
     over_rows(in.count(), width, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i)
-        passes.rotate(in.heads(), in.at<T>(i), turns.at<A>(i), back, data<T>(y) + i * width);
+        kernels.rotate(in.heads(), in.at<T>(i), turns.at<A>(i), back, data<T>(y) + i * width);
     });
   });
   return y;
@@ -188,37 +188,37 @@ Tensor fast_input(const Tensor& x, const FastInput& how) {
   const Tokens in(x.unsqueeze(2)), out(heads_first(x, how.heads, width / how.heads));
   const Turns turns(how.table, x);
   const auto scale = wide(how.scale, x), offset = wide(how.offset, x);
-  by_type(x, [&]<class T, class A>(const cpu::Passes<T, A>& passes) {
+  by_type(x, [&]<class T, class A>(const cpu::TokenKernels<T, A>& kernels) {
     const auto shape = shape_of<A>(how, width, scale, offset);
     over_rows(in.count(), width, [&](int64_t begin, int64_t end) {
       std::vector<A> scratch(static_cast<size_t>(width));
       for (int64_t i = begin; i < end; ++i)
-        passes.fast_input(shape, in.at<T>(i), turns.at<A>(i), scratch.data(), out.at<T>(i),
-                          out.heads().stride);
+        kernels.fast_input(shape, in.at<T>(i), turns.at<A>(i), scratch.data(), out.at<T>(i),
+                           out.heads().stride);
     });
   });
   return out.x;
 }
 
-FastInputGradient fast_input_backward(const Tensor& x, const FastInput& how, const Tensor& y_) {
+FastInputGradient fast_input_backward(const Tensor& x, const FastInput& how, const Tensor& grad_y) {
   const int64_t width = x.size(2);
-  const Tokens in(x.unsqueeze(2)), g(y_);
+  const Tokens in(x.unsqueeze(2)), g(grad_y);
   const Turns turns(how.table, x);
   const auto scale = wide(how.scale, x), offset = wide(how.offset, x);
-  const auto x_ = at::empty(x.sizes(), x.options());
-  const Sums scale_(x, width), offset_(x, width);
-  by_type(x, [&]<class T, class A>(const cpu::Passes<T, A>& passes) {
+  const auto grad_x = at::empty(x.sizes(), x.options());
+  const Sums grad_scale(x, width), grad_offset(x, width);
+  by_type(x, [&]<class T, class A>(const cpu::TokenKernels<T, A>& kernels) {
     const auto shape = shape_of<A>(how, width, scale, offset);
     over_parts(in.count(), [&](int64_t begin, int64_t end, int64_t part) {
       std::vector<A> scratch(static_cast<size_t>(3 * width));
       for (int64_t i = begin; i < end; ++i)
-        passes.fast_input_backward(shape, in.at<T>(i), turns.at<A>(i), g.at<T>(i), g.heads().stride,
-                                   scratch.data(), data<T>(x_) + i * width, scale_.part<A>(part),
-                                   offset_.part<A>(part));
+        kernels.fast_input_backward(shape, in.at<T>(i), turns.at<A>(i), g.at<T>(i),
+                                    g.heads().stride, scratch.data(), data<T>(grad_x) + i * width,
+                                    grad_scale.part<A>(part), grad_offset.part<A>(part));
     });
   });
-  if (!scale.defined()) return {x_, {}, {}};
-  return {x_, scale_.sum(), offset_.sum()};
+  if (!scale.defined()) return {grad_x, {}, {}};
+  return {grad_x, grad_scale.sum(), grad_offset.sum()};
 }
 
 Tensor mix(const Tensor& attention, const Tensor& fast, const Tensor& weight, double epsilon,
@@ -227,37 +227,37 @@ Tensor mix(const Tensor& attention, const Tensor& fast, const Tensor& weight, do
   const int64_t heads = fast.size(2), width = heads * fast.size(3);
   const auto w = wide(weight, fast), gain = z.defined() ? z.contiguous() : Tensor();
   const auto y = at::empty({fast.size(0), fast.size(1), width}, attention.options());
-  by_type(fast, [&]<class T, class A>(const cpu::Passes<T, A>& passes) {
+  by_type(fast, [&]<class T, class A>(const cpu::TokenKernels<T, A>& kernels) {
     over_rows(read.count(), width, [&](int64_t begin, int64_t end) {
       std::vector<A> scratch(static_cast<size_t>(width));
       for (int64_t i = begin; i < end; ++i)
-        passes.mix(seen.heads(), seen.at<T>(i), read.heads(), read.at<T>(i), data<A>(w),
-                   static_cast<A>(epsilon), gain.defined() ? data<T>(gain) + i * heads : nullptr,
-                   scratch.data(), data<T>(y) + i * width);
+        kernels.mix(seen.heads(), seen.at<T>(i), read.heads(), read.at<T>(i), data<A>(w),
+                    static_cast<A>(epsilon), gain.defined() ? data<T>(gain) + i * heads : nullptr,
+                    scratch.data(), data<T>(y) + i * width);
     });
   });
   return y;
 }
 
 MixGradient mix_backward(const Tensor& fast, const Tensor& weight, double epsilon, const Tensor& z,
-                         const Tensor& y_) {
+                         const Tensor& grad_y) {
   const int64_t heads = fast.size(2), width = heads * fast.size(3);
-  const Tokens read(fast), fast_(heads_first(fast, heads, fast.size(3)));
+  const Tokens read(fast), grad_fast(heads_first(fast, heads, fast.size(3)));
   const auto w = wide(weight, fast), gain = z.defined() ? z.contiguous() : Tensor();
-  const auto g = y_.contiguous(), z_ = z.defined() ? at::empty_like(gain) : Tensor();
-  const Sums weight_(fast, fast.size(3));
-  by_type(fast, [&]<class T, class A>(const cpu::Passes<T, A>& passes) {
+  const auto g = grad_y.contiguous(), grad_z = z.defined() ? at::empty_like(gain) : Tensor();
+  const Sums grad_weight(fast, fast.size(3));
+  by_type(fast, [&]<class T, class A>(const cpu::TokenKernels<T, A>& kernels) {
     const auto of = [&](const Tensor& x, int64_t i) {
       return x.defined() ? data<T>(x) + i * heads : nullptr;
     };
     over_parts(read.count(), [&](int64_t begin, int64_t end, int64_t part) {
       for (int64_t i = begin; i < end; ++i)
-        passes.mix_backward(read.heads(), read.at<T>(i), data<A>(w), static_cast<A>(epsilon),
-                            of(gain, i), data<T>(g) + i * width, fast_.at<T>(i),
-                            fast_.heads().stride, weight_.part<A>(part), of(z_, i));
+        kernels.mix_backward(read.heads(), read.at<T>(i), data<A>(w), static_cast<A>(epsilon),
+                             of(gain, i), data<T>(g) + i * width, grad_fast.at<T>(i),
+                             grad_fast.heads().stride, grad_weight.part<A>(part), of(grad_z, i));
     });
   });
-  return {fast_.x, weight_.sum(), z_};
+  return {grad_fast.x, grad_weight.sum(), grad_z};
 }
 
 double entropy(const Tensor& logits, const Tensor& labels, double factor) {
@@ -268,14 +268,14 @@ double entropy(const Tensor& logits, const Tensor& labels, double factor) {
     if (wanted[i] >= classes)
       throw Error(Exit::data, "label ", wanted[i], " is none of ", classes, " classes");
   std::vector<double> each(static_cast<size_t>(rows));
-  by_type(logits, [&]<class T, class A>(const cpu::Passes<T, A>& passes) {
+  by_type(logits, [&]<class T, class A>(const cpu::TokenKernels<T, A>& kernels) {
     const A scale = static_cast<A>(factor);
     over_rows(rows, classes, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         T* row = data<T>(logits) + i * classes;
         if (wanted[i] >= 0)
           each[static_cast<size_t>(i)] =
-              passes.entropy(classes, row, wanted[i], factor != 0 ? &scale : nullptr);
+              kernels.entropy(classes, row, wanted[i], factor != 0 ? &scale : nullptr);
         else if (factor != 0)
           std::fill(row, row + classes, T(0));
       }
@@ -286,4 +286,4 @@ double entropy(const Tensor& logits, const Tensor& labels, double factor) {
   return sum;
 }
 
-}  // namespace lact::nn::passes
+}  // namespace lact::nn::kernels

@@ -1,8 +1,8 @@
-#include "passes.hpp"
+#include "kernels.hpp"
 
 #include "../simd/best.hpp"
-#include "cpu/passes.hpp"
-#include "cuda/passes.hpp"
+#include "cpu/kernels.hpp"
+#include "cuda/launch.hpp"
 
 #include <lact/error.hpp>
 
@@ -10,12 +10,12 @@
 
 #include <algorithm>
 
-namespace lact::ops::passes {
+namespace lact::ops::kernels {
 namespace {
 
 using at::Tensor;
 
-const cpu::AllPasses& best() {
+const cpu::AllKernels& best() {
   return LACT_BEST(cpu);
 }
 
@@ -48,15 +48,15 @@ struct Piece {
 };
 
 template <class T, class A, class F>
-void over_pieces(const Tensor& x, const cpu::Passes<T, A>& passes, const F& f) {
+void over_pieces(const Tensor& x, const cpu::TokenKernels<T, A>& kernels, const F& f) {
   const int64_t width = x.size(2);
   for (int64_t head = 0; head < x.size(0); ++head)
     at::parallel_for(0, x.size(1), grain(width), [&](int64_t begin, int64_t end) {
-      f(passes, Piece<T, A>{head, begin, end - begin, width});
+      f(kernels, Piece<T, A>{head, begin, end - begin, width});
     });
 }
 
-/// f(passes, piece) over all rows of x [n, T, F], shared out to the cores unless already inside
+/// f(kernels, piece) over all rows of x [n, T, F], shared out to the cores unless already inside
 /// one's part.
 template <class F>
 void over_pieces(const Tensor& x, const F& f) {
@@ -69,7 +69,7 @@ void over_pieces(const Tensor& x, const F& f) {
     case at::kBFloat16:
       return over_pieces(x, best().bf16, f);
     default:
-      throw Error(Exit::internal, "scan: no passes for ", x.dtype().name());
+      throw Error(Exit::internal, "scan: no kernels for ", x.dtype().name());
   }
 }
 
@@ -81,64 +81,65 @@ constexpr bool kCuda = false;
 
 }  // namespace
 
-void gate(const Tensor& a, const Tensor& b, const Tensor& h) {
+void swiglu(const Tensor& a, const Tensor& b, const Tensor& h) {
   if constexpr (kCuda)
-    if (a.is_cuda()) return cuda::gate(a, b, h);
-  over_pieces(a, [&](const auto& passes, const auto& at) {
-    passes.gate(at.rows * at.width, at(a), at(b), at(h));
+    if (a.is_cuda()) return cuda::swiglu(a, b, h);
+  over_pieces(a, [&](const auto& kernels, const auto& at) {
+    kernels.swiglu(at.rows * at.width, at(a), at(b), at(h));
   });
 }
 
-void gate_backward(const Tensor& a, const Tensor& b, const Tensor& h) {
+void swiglu_backward(const Tensor& a, const Tensor& b, const Tensor& h) {
   if constexpr (kCuda)
-    if (a.is_cuda()) return cuda::gate_backward(a, b, h);
-  over_pieces(a, [&](const auto& passes, const auto& at) {
-    passes.gate_backward(at.rows * at.width, at(a), at(b), at(h));
+    if (a.is_cuda()) return cuda::swiglu_backward(a, b, h);
+  over_pieces(a, [&](const auto& kernels, const auto& at) {
+    kernels.swiglu_backward(at.rows * at.width, at(a), at(b), at(h));
   });
 }
 
-void learn(const Tensor& a, const Tensor& b, const Tensor& e, const TileRates& rate,
-           const Tensor& p, const Tensor& r, const Tensor& u) {
+void delta_factors(const Tensor& a, const Tensor& b, const Tensor& e, const TileRates& rate,
+                   const Tensor& p, const Tensor& r, const Tensor& u) {
   if constexpr (kCuda)
-    if (a.is_cuda()) return cuda::learn(a, b, e, rate, p, r, u);
-  over_pieces(a, [&](const auto& passes, const auto& at) {
-    passes.learn(at.rows, at.width, at(a), at(b), at(e), at.rates(rate), at(p), at(r), at(u));
+    if (a.is_cuda()) return cuda::delta_factors(a, b, e, rate, p, r, u);
+  over_pieces(a, [&](const auto& kernels, const auto& at) {
+    kernels.delta_factors(at.rows, at.width, at(a), at(b), at(e), at.rates(rate), at(p), at(r),
+                          at(u));
   });
 }
 
-void learn_last(const Tensor& a, const Tensor& b, const TileRates& rate, const Tensor& u) {
+void delta_factors_last(const Tensor& a, const Tensor& b, const TileRates& rate, const Tensor& u) {
   if constexpr (kCuda)
-    if (a.is_cuda()) return cuda::learn_last(a, b, rate, u);
-  over_pieces(a, [&](const auto& passes, const auto& at) {
-    passes.learn_last(at.rows, at.width, at(a), at(b), at.rate(rate.down), at(u));
+    if (a.is_cuda()) return cuda::delta_factors_last(a, b, rate, u);
+  over_pieces(a, [&](const auto& kernels, const auto& at) {
+    kernels.delta_factors_last(at.rows, at.width, at(a), at(b), at.rate(rate.down), at(u));
   });
 }
 
-void learn_backward(const Tensor& a, const Tensor& b, const Tensor& e, const Tensor& p,
-                    const Tensor& r, const Tensor& u, const TileRates& rate,
-                    const TileRates& rate_) {
+void delta_factors_backward(const Tensor& a, const Tensor& b, const Tensor& e, const Tensor& p,
+                            const Tensor& r, const Tensor& u, const TileRates& rate,
+                            const TileRates& grad_rate) {
   if constexpr (kCuda)
-    if (a.is_cuda()) return cuda::learn_backward(a, b, e, p, r, u, rate, rate_);
-  over_pieces(a, [&](const auto& passes, const auto& at) {
-    passes.learn_backward(at.rows, at.width, at(a), at(b), at(e), at(p), at(r), at(u),
-                          at.rates(rate), at.rate(rate_.gate), at.rate(rate_.up),
-                          at.rate(rate_.down));
+    if (a.is_cuda()) return cuda::delta_factors_backward(a, b, e, p, r, u, rate, grad_rate);
+  over_pieces(a, [&](const auto& kernels, const auto& at) {
+    kernels.delta_factors_backward(at.rows, at.width, at(a), at(b), at(e), at(p), at(r), at(u),
+                                   at.rates(rate), at.rate(grad_rate.gate), at.rate(grad_rate.up),
+                                   at.rate(grad_rate.down));
   });
 }
 
-void learn_last_backward(const Tensor& a, const Tensor& b, const Tensor& u, const TileRates& rate,
-                         const TileRates& rate_) {
+void delta_factors_last_backward(const Tensor& a, const Tensor& b, const Tensor& u,
+                                 const TileRates& rate, const TileRates& grad_rate) {
   if constexpr (kCuda)
-    if (a.is_cuda()) return cuda::learn_last_backward(a, b, u, rate, rate_);
-  over_pieces(a, [&](const auto& passes, const auto& at) {
-    passes.learn_last_backward(at.rows, at.width, at(a), at(b), at(u), at.rate(rate.down),
-                               at.rate(rate_.down));
+    if (a.is_cuda()) return cuda::delta_factors_last_backward(a, b, u, rate, grad_rate);
+  over_pieces(a, [&](const auto& kernels, const auto& at) {
+    kernels.delta_factors_last_backward(at.rows, at.width, at(a), at(b), at(u), at.rate(rate.down),
+                                        at.rate(grad_rate.down));
   });
 }
 
 namespace {
 
-/// f(row passes, compute type) for float32 or float64.
+/// f(row kernels, compute type) for float32 or float64.
 template <class F>
 void by_wide_type(const Tensor& x, const F& f) {
   require_cpu(x);
@@ -153,30 +154,30 @@ void rescale(const Tensor& base, const Tensor& move, const Tensor& norm, double 
              bool inside, const Tensor& u, const Tensor& w) {
   if constexpr (kCuda)
     if (base.is_cuda()) return cuda::rescale(base, move, norm, epsilon, inside, u, w);
-  by_wide_type(base, [&](const auto& passes, auto computed) {
+  by_wide_type(base, [&](const auto& kernels, auto computed) {
     using A = decltype(computed);
     const int64_t width = base.size(2);
     const auto all = [&](const Tensor& x) { return static_cast<A*>(x.data_ptr()); };
     at::parallel_for(0, base.numel() / width, grain(width), [&](int64_t begin, int64_t end) {
       const int64_t at = begin * width;
-      passes.rescale(end - begin, width, all(base) + at, all(move) + at, all(norm) + begin, epsilon,
-                     inside, u.defined() ? all(u) + at : nullptr, all(w) + at);
+      kernels.rescale(end - begin, width, all(base) + at, all(move) + at, all(norm) + begin,
+                      epsilon, inside, u.defined() ? all(u) + at : nullptr, all(w) + at);
     });
   });
 }
 
 void rescale_backward(const Tensor& u, const Tensor& norm, double epsilon, bool inside,
-                      const Tensor& w_, const Tensor& norm_) {
+                      const Tensor& grad_w, const Tensor& grad_norm) {
   if constexpr (kCuda)
-    if (u.is_cuda()) return cuda::rescale_backward(u, norm, epsilon, inside, w_, norm_);
-  by_wide_type(u, [&](const auto& passes, auto computed) {
+    if (u.is_cuda()) return cuda::rescale_backward(u, norm, epsilon, inside, grad_w, grad_norm);
+  by_wide_type(u, [&](const auto& kernels, auto computed) {
     using A = decltype(computed);
     const int64_t width = u.size(2);
     const auto all = [&](const Tensor& x) { return static_cast<A*>(x.data_ptr()); };
     at::parallel_for(0, u.numel() / width, grain(width), [&](int64_t begin, int64_t end) {
       const int64_t at = begin * width;
-      passes.rescale_backward(end - begin, width, all(u) + at, all(norm) + begin, epsilon, inside,
-                              all(w_) + at, all(w_) + at, all(norm_) + begin);
+      kernels.rescale_backward(end - begin, width, all(u) + at, all(norm) + begin, epsilon, inside,
+                               all(grad_w) + at, all(grad_w) + at, all(grad_norm) + begin);
     });
   });
 }
@@ -184,18 +185,18 @@ void rescale_backward(const Tensor& u, const Tensor& norm, double epsilon, bool 
 void symmetrize(const Tensor& x) {
   if constexpr (kCuda)
     if (x.is_cuda()) return cuda::symmetrize(x);
-  by_wide_type(x, [&](const auto& passes, auto computed) {
+  by_wide_type(x, [&](const auto& kernels, auto computed) {
     using A = decltype(computed);
-    for (int64_t i = 0; i < x.size(0); ++i) passes.symmetrize(x.size(1), data<A>(x, i));
+    for (int64_t i = 0; i < x.size(0); ++i) kernels.symmetrize(x.size(1), data<A>(x, i));
   });
 }
 
 void mirror(const Tensor& x, int64_t block) {
   if constexpr (kCuda)
     if (x.is_cuda()) return cuda::mirror(x, block);
-  by_wide_type(x, [&](const auto& passes, auto computed) {
+  by_wide_type(x, [&](const auto& kernels, auto computed) {
     using A = decltype(computed);
-    for (int64_t i = 0; i < x.size(0); ++i) passes.mirror(x.size(1), block, data<A>(x, i));
+    for (int64_t i = 0; i < x.size(0); ++i) kernels.mirror(x.size(1), block, data<A>(x, i));
   });
 }
 
@@ -214,23 +215,23 @@ A* seen_row(const Tensor& scores, const Seen& one) {
 
 void softmax(const Tensor& scores, const std::vector<Seen>& seen, double scale,
              const Tensor& sums) {
-  by_wide_type(scores, [&](const auto& passes, auto computed) {
+  by_wide_type(scores, [&](const auto& kernels, auto computed) {
     using A = decltype(computed);
     for (const auto& one : seen)
       static_cast<A*>(sums.data_ptr())[one.row] =
-          passes.softmax(one.last - one.first, static_cast<A>(scale), seen_row<A>(scores, one));
+          kernels.softmax(one.last - one.first, static_cast<A>(scale), seen_row<A>(scores, one));
   });
 }
 
 void softmax_backward(const Tensor& scores, const std::vector<Seen>& seen, double scale,
                       const Tensor& sums, const Tensor& gradients) {
-  by_wide_type(scores, [&](const auto& passes, auto computed) {
+  by_wide_type(scores, [&](const auto& kernels, auto computed) {
     using A = decltype(computed);
     for (const auto& one : seen)
-      passes.softmax_backward(one.last - one.first, static_cast<A>(scale),
-                              static_cast<const A*>(sums.const_data_ptr())[one.row],
-                              seen_row<A>(scores, one), seen_row<A>(gradients, one));
+      kernels.softmax_backward(one.last - one.first, static_cast<A>(scale),
+                               static_cast<const A*>(sums.const_data_ptr())[one.row],
+                               seen_row<A>(scores, one), seen_row<A>(gradients, one));
   });
 }
 
-}  // namespace lact::ops::passes
+}  // namespace lact::ops::kernels

@@ -1,4 +1,4 @@
-#include "passes.hpp"
+#include "kernels.hpp"
 
 #include "../../simd/arithmetic.hpp"
 
@@ -10,7 +10,7 @@ namespace {
 using namespace simd::LACT_SIMD;
 
 template <class T, class A>
-void gate(int64_t count, const T* a, const T* b, T* h) {
+void swiglu(int64_t count, const T* a, const T* b, T* h) {
 #pragma omp simd
   for (int64_t i = 0; i < count; ++i) {
     const A x = load(a + i);
@@ -19,7 +19,7 @@ void gate(int64_t count, const T* a, const T* b, T* h) {
 }
 
 template <class T, class A>
-void gate_backward(int64_t count, T* a, T* b, T* h) {
+void swiglu_backward(int64_t count, T* a, T* b, T* h) {
 #pragma omp simd
   for (int64_t i = 0; i < count; ++i) {
     const A x = load(a + i), y = load(b + i), g = load(h + i);
@@ -31,8 +31,8 @@ void gate_backward(int64_t count, T* a, T* b, T* h) {
 }
 
 template <class T, class A>
-void learn(int64_t rows, int64_t width, const T* a, const T* b, const T* e, RateRows<A> rate, T* p,
-           T* r, T* u) {
+void delta_factors(int64_t rows, int64_t width, const T* a, const T* b, const T* e,
+                   RateRows<A> rate, T* p, T* r, T* u) {
   for (int64_t t = 0; t < rows; ++t) {
     const A gate = rate.gate[t], up = rate.up[t], down = rate.down[t];
     const int64_t begin = t * width, end = begin + width;
@@ -48,7 +48,7 @@ void learn(int64_t rows, int64_t width, const T* a, const T* b, const T* e, Rate
 }
 
 template <class T, class A>
-void learn_last(int64_t rows, int64_t width, const T* a, const T* b, const A* rate, T* u) {
+void delta_factors_last(int64_t rows, int64_t width, const T* a, const T* b, const A* rate, T* u) {
   for (int64_t t = 0; t < rows; ++t) {
     const A down = rate[t];
     const int64_t begin = t * width, end = begin + width;
@@ -61,8 +61,8 @@ void learn_last(int64_t rows, int64_t width, const T* a, const T* b, const A* ra
 }
 
 template <class T, class A>
-void learn_backward(int64_t rows, int64_t width, T* a, T* b, T* e, T* p, T* r, T* u,
-                    RateRows<A> rate, A* rate_gate, A* rate_up, A* rate_down) {
+void delta_factors_backward(int64_t rows, int64_t width, T* a, T* b, T* e, T* p, T* r, T* u,
+                            RateRows<A> rate, A* rate_gate, A* rate_up, A* rate_down) {
   for (int64_t t = 0; t < rows; ++t) {
     const A gate = rate.gate[t], up = rate.up[t], down = rate.down[t];
     const int64_t begin = t * width, end = begin + width;
@@ -70,19 +70,19 @@ void learn_backward(int64_t rows, int64_t width, T* a, T* b, T* e, T* p, T* r, T
 #pragma omp simd reduction(+ : sum_gate, sum_up, sum_down)
     for (int64_t i = begin; i < end; ++i) {
       const A x = load(a + i), y = load(b + i), z = load(e + i);
-      const A p_ = load(p + i), r_ = load(r + i), u_ = load(u + i);
+      const A grad_p = load(p + i), grad_r = load(r + i), grad_u = load(u + i);
       const A s = sigmoid(x), silu = x * s;
       const A phi = s * (1 + x * (1 - s));                // silu'
       const A psi = s * (1 - s) * (2 + x * (1 - 2 * s));  // silu''
-      sum_gate += p_ * z * y * phi;
-      sum_up += r_ * z * silu;
-      sum_down += u_ * y * silu;
+      sum_gate += grad_p * z * y * phi;
+      sum_up += grad_r * z * silu;
+      sum_down += grad_u * y * silu;
       store(a + i, gate * z * y * phi);
       store(b + i, up * z * silu);
       store(e + i, down * silu * y);
-      store(p + i, (up * r_ * z + down * u_ * y) * phi + gate * p_ * z * y * psi);
-      store(r + i, gate * p_ * z * phi + down * u_ * silu);
-      store(u + i, gate * p_ * y * phi + up * r_ * silu);
+      store(p + i, (up * grad_r * z + down * grad_u * y) * phi + gate * grad_p * z * y * psi);
+      store(r + i, gate * grad_p * z * phi + down * grad_u * silu);
+      store(u + i, gate * grad_p * y * phi + up * grad_r * silu);
     }
     rate_gate[t] = sum_gate;
     rate_up[t] = sum_up;
@@ -91,19 +91,19 @@ void learn_backward(int64_t rows, int64_t width, T* a, T* b, T* e, T* p, T* r, T
 }
 
 template <class T, class A>
-void learn_last_backward(int64_t rows, int64_t width, T* a, T* b, T* u, const A* rate,
-                         A* rate_down) {
+void delta_factors_last_backward(int64_t rows, int64_t width, T* a, T* b, T* u, const A* rate,
+                                 A* rate_down) {
   for (int64_t t = 0; t < rows; ++t) {
     const A down = rate[t];
     const int64_t begin = t * width, end = begin + width;
     A sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t i = begin; i < end; ++i) {
-      const A x = load(a + i), y = load(b + i), u_ = load(u + i);
+      const A x = load(a + i), y = load(b + i), grad_u = load(u + i);
       const A s = sigmoid(x), silu = x * s;
-      sum += u_ * y * silu;
-      store(a + i, down * u_ * y * s * (1 + x * (1 - s)));
-      store(b + i, down * u_ * silu);
+      sum += grad_u * y * silu;
+      store(a + i, down * grad_u * y * s * (1 + x * (1 - s)));
+      store(b + i, down * grad_u * silu);
       store(u + i, down * silu * y);
     }
     rate_down[t] = sum;
@@ -141,22 +141,22 @@ void rescale(int64_t rows, int64_t width, const A* base, const A* move, const A*
 
 template <class A>
 void rescale_backward(int64_t rows, int64_t width, const A* u, const A* norm, double epsilon,
-                      bool inside, const A* w_, A* u_, A* norm_) {
-  for (int64_t t = 0; t < rows; ++t, u += width, w_ += width, u_ += width) {
+                      bool inside, const A* grad_w, A* grad_u, A* grad_norm) {
+  for (int64_t t = 0; t < rows; ++t, u += width, grad_w += width, grad_u += width) {
     A sum = 0, dot = 0;
 #pragma omp simd reduction(+ : sum, dot)
     for (int64_t i = 0; i < width; ++i) {
       sum += u[i] * u[i];
-      dot += u[i] * w_[i];
+      dot += u[i] * grad_w[i];
     }
     const RowScale<A> row(sum, epsilon, inside);
-    norm_[t] += dot / row.size;
+    grad_norm[t] += dot / row.size;
     const A scale = norm[t] / row.size;
     // d size / d u = u / |u|, or u / size with the epsilon inside; a row of zeros has none.
     const A radius = inside ? row.size : std::sqrt(sum);
     const A along = radius > 0 ? scale * dot / (row.size * radius) : A(0);
 #pragma omp simd
-    for (int64_t i = 0; i < width; ++i) u_[i] = scale * w_[i] - along * u[i];
+    for (int64_t i = 0; i < width; ++i) grad_u[i] = scale * grad_w[i] - along * u[i];
   }
 }
 
@@ -217,23 +217,27 @@ void softmax_backward(int64_t keys, A scale, A log_sum, A* scores, A* gradients)
 }
 
 template <class T, class A>
-constexpr Passes<T, A> token_passes() {
-  return {gate<T, A>,       gate_backward<T, A>,  learn<T, A>,
-          learn_last<T, A>, learn_backward<T, A>, learn_last_backward<T, A>};
+constexpr TokenKernels<T, A> token_kernels() {
+  return {swiglu<T, A>,
+          swiglu_backward<T, A>,
+          delta_factors<T, A>,
+          delta_factors_last<T, A>,
+          delta_factors_backward<T, A>,
+          delta_factors_last_backward<T, A>};
 }
 
 template <class A>
-constexpr RowPasses<A> row_passes() {
+constexpr RowKernels<A> row_kernels() {
   return {rescale<A>,    rescale_backward<A>, mirror<A>,
           symmetrize<A>, softmax<A>,          softmax_backward<A>};
 }
 
 }  // namespace
 
-const AllPasses& passes() {
-  static const AllPasses all{token_passes<float, float>(), token_passes<double, double>(),
-                             token_passes<uint16_t, float>(), row_passes<float>(),
-                             row_passes<double>()};
+const AllKernels& kernels() {
+  static const AllKernels all{token_kernels<float, float>(), token_kernels<double, double>(),
+                              token_kernels<uint16_t, float>(), row_kernels<float>(),
+                              row_kernels<double>()};
   return all;
 }
 

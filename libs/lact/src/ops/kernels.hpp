@@ -1,11 +1,11 @@
 #pragma once
-// The passes between two products, by device: the CPU's in cpu/, CUDA's in cuda/.
+// The kernels between two products, by device: the CPU's in cpu/, CUDA's in cuda/.
 
 #include <ATen/core/Tensor.h>
 
 #include <vector>
 
-namespace lact::ops::passes {
+namespace lact::ops::kernels {
 
 /// Rates of the tokens of a tile, [n, T, 1] each.
 struct TileRates {
@@ -13,28 +13,29 @@ struct TileRates {
 };
 
 // Tensors of tokens are [n, T, F] with rows one after another, float32, float64 or bfloat16 (then
-// computed in float32, and rates float32); see cpu/passes.hpp for the formulas. Work is in place
+// computed in float32, and rates float32); see cpu/kernels.hpp for the formulas. Work is in place
 // where outputs are inputs.
 
-void gate(const at::Tensor& a, const at::Tensor& b, const at::Tensor& h);
-void gate_backward(const at::Tensor& a, const at::Tensor& b, const at::Tensor& h);
-void learn(const at::Tensor& a, const at::Tensor& b, const at::Tensor& e, const TileRates& rate,
-           const at::Tensor& p, const at::Tensor& r, const at::Tensor& u);
-void learn_last(const at::Tensor& a, const at::Tensor& b, const TileRates& rate,
-                const at::Tensor& u);
-void learn_backward(const at::Tensor& a, const at::Tensor& b, const at::Tensor& e,
-                    const at::Tensor& p, const at::Tensor& r, const at::Tensor& u,
-                    const TileRates& rate, const TileRates& rate_);
-void learn_last_backward(const at::Tensor& a, const at::Tensor& b, const at::Tensor& u,
-                         const TileRates& rate, const TileRates& rate_);
+void swiglu(const at::Tensor& a, const at::Tensor& b, const at::Tensor& h);
+void swiglu_backward(const at::Tensor& a, const at::Tensor& b, const at::Tensor& h);
+void delta_factors(const at::Tensor& a, const at::Tensor& b, const at::Tensor& e,
+                   const TileRates& rate, const at::Tensor& p, const at::Tensor& r,
+                   const at::Tensor& u);
+void delta_factors_last(const at::Tensor& a, const at::Tensor& b, const TileRates& rate,
+                        const at::Tensor& u);
+void delta_factors_backward(const at::Tensor& a, const at::Tensor& b, const at::Tensor& e,
+                            const at::Tensor& p, const at::Tensor& r, const at::Tensor& u,
+                            const TileRates& rate, const TileRates& grad_rate);
+void delta_factors_last_backward(const at::Tensor& a, const at::Tensor& b, const at::Tensor& u,
+                                 const TileRates& rate, const TileRates& grad_rate);
 
 /// w = base + move with rows rescaled to `norm` [n, rows, 1]; `u` receives base + move if defined.
 /// Matrices [n, rows, columns], contiguous.
 void rescale(const at::Tensor& base, const at::Tensor& move, const at::Tensor& norm, double epsilon,
              bool inside, const at::Tensor& u, const at::Tensor& w);
-/// w_ becomes u's gradient; norm's is added to norm_.
+/// grad_w becomes u's gradient; norm's is added to grad_norm.
 void rescale_backward(const at::Tensor& u, const at::Tensor& norm, double epsilon, bool inside,
-                      const at::Tensor& w_, const at::Tensor& norm_);
+                      const at::Tensor& grad_w, const at::Tensor& grad_norm);
 /// The lower blocks of x [n, rows, rows], contiguous, are copied to above the diagonal. bfloat16 on
 /// CUDA only.
 void mirror(const at::Tensor& x, int64_t block);
@@ -53,4 +54,4 @@ void softmax(const at::Tensor& scores, const std::vector<Seen>& seen, double sca
 void softmax_backward(const at::Tensor& scores, const std::vector<Seen>& seen, double scale,
                       const at::Tensor& sums, const at::Tensor& gradients);
 
-}  // namespace lact::ops::passes
+}  // namespace lact::ops::kernels
