@@ -3,7 +3,6 @@
 #include <lact/error.hpp>
 #include <lact/nn/functional.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
@@ -36,17 +35,29 @@ lact::nn::LactLayerOptions mixing_options(const Config& config) {
   return options;
 }
 
-bool ends_with(const std::string& name, const std::string& end) {
-  return name.size() >= end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0;
+lact::nn::Shapes shapes(const Config& config) {
+  const int64_t width = config.width, hidden = 2 * width;
+  lact::nn::Shapes all{{"in.weight", {width, config.columns}},
+                       {"out.weight", {config.columns, width}},
+                       {"out_norm.weight", {width}}};
+  for (int64_t i = 0; i < config.layers; ++i) {
+    const auto block = lact::concat("blocks.", i, ".");
+    for (const auto& [name, shape] : lact::nn::lact_layer_shapes(mixing_options(config)))
+      all.emplace_back(block + "mix." + name, shape);
+    all.push_back({block + "mix_norm.weight", {width}});
+    all.push_back({block + "mlp_norm.weight", {width}});
+    all.push_back({block + "mlp.gate.weight", {hidden, width}});
+    all.push_back({block + "mlp.up.weight", {hidden, width}});
+    all.push_back({block + "mlp.down.weight", {width, hidden}});
+  }
+  return all;
 }
 
-void initialize(const std::string& name, Tensor& tensor, const at::Generator& generator) {
-  if (ends_with(name, "norm.weight") || ends_with(name, "qk_scale"))
-    tensor.fill_(1);
-  else if (tensor.dim() < 2 || ends_with(name, "qk_offset"))
-    tensor.zero_();
-  else
-    tensor.normal_(0, 1 / std::sqrt(static_cast<double>(tensor.size(-1))), generator);
+Tensor initial_value(const std::string& name, const lact::nn::Shape& shape,
+                     const at::Generator& generator) {
+  if (name.ends_with("norm.weight") || name.ends_with("qk_scale")) return at::ones(shape);
+  if (shape.size() < 2 || name.ends_with("qk_offset")) return at::zeros(shape);
+  return at::empty(shape).normal_(0, 1 / std::sqrt(static_cast<double>(shape.back())), generator);
 }
 
 int64_t number(const nlohmann::json& config, const char* key, const std::string& where) {
@@ -59,85 +70,54 @@ int64_t number(const nlohmann::json& config, const char* key, const std::string&
 
 }  // namespace
 
-Model::Model(const Config& config) : config_(config), mixing_(mixing_options(config)) {
-  const int64_t width = config.width, hidden = 2 * width;
-  in_ = at::empty({width, config.columns});
-  out_ = at::empty({config.columns, width});
-  out_norm_ = at::empty({width});
-  mean_ = at::zeros({config.columns});
-  deviation_ = at::ones({config.columns});
+Model::Model(const Config& config, const lact::nn::Parameters& parameters, const Tensor& mean,
+             const Tensor& deviation)
+    : config_(config),
+      mixing_(mixing_options(config)),
+      parameters_(parameters),
+      mean_(mean),
+      deviation_(deviation) {
   for (int64_t i = 0; i < config.layers; ++i) {
-    Block block{at::empty({width}),         at::empty({width}),         at::empty({hidden, width}),
-                at::empty({hidden, width}), at::empty({width, hidden}), {}};
-    for (const auto& [name, shape] : lact::nn::lact_layer_shapes(mixing_))
-      block.mix[name] = at::empty(shape);
-    blocks_.push_back(std::move(block));
+    const auto p = parameters.under(lact::concat("blocks.", i, "."));
+    blocks_.push_back({p("mix_norm.weight"), p("mlp_norm.weight"), p("mlp.gate.weight"),
+                       p("mlp.up.weight"), p("mlp.down.weight"), p.under("mix.")});
   }
 }
 
 Model Model::fresh(const Config& config, const Tensor& mean, const Tensor& deviation,
                    uint64_t seed) {
-  Model model(config);
-  const auto generator = at::detail::createCPUGenerator(seed);
-  for (auto& [name, tensor] : model.parameters()) initialize(name, tensor, generator);
-  model.mean_.copy_(mean);
-  model.deviation_.copy_(deviation);
-  return model;
+  return {config, lact::nn::fresh(shapes(config), seed, at::kCPU, initial_value), mean, deviation};
 }
 
 Model Model::load(const lact::io::Checkpoint& checkpoint) {
   const auto where = checkpoint.folder().string();
-  const auto config = checkpoint.config();
-  if (config.value("model_type", nlohmann::json()) != kType)
+  const auto stored = checkpoint.config();
+  if (stored.value("model_type", nlohmann::json()) != kType)
     throw Error(Exit::data, where, "/config.json: model_type is not ", kType);
-  const auto read = [&](const char* key) { return number(config, key, where); };
-  Model model({read("columns"), read("width"), read("layers"), read("heads"), read("chunk"),
-               read("window")});
-  model.assign(checkpoint);
-  return model;
+  const auto read = [&](const char* key) { return number(stored, key, where); };
+  const Config config{read("columns"), read("width"), read("layers"),
+                      read("heads"),   read("chunk"), read("window")};
+  const auto float32 = [](const std::string&, const lact::nn::Shape&) { return false; };
+  const lact::nn::Shapes scale{{"mean", {config.columns}}, {"deviation", {config.columns}}};
+  const auto scales = lact::nn::load(scale, checkpoint, at::kCPU, at::kFloat, float32);
+  return {config, lact::nn::load(shapes(config), checkpoint, at::kCPU, at::kFloat, float32),
+          scales("mean"), scales("deviation")};
 }
 
 void Model::assign(const lact::io::Checkpoint& checkpoint) {
-  const at::NoGradGuard no_grad;
-  for (auto& [name, tensor] : tensors()) {
-    const auto stored = checkpoint.tensor(name);
-    if (stored.sizes() != tensor.sizes())
-      throw Error(Exit::data, checkpoint.folder().string(), ": tensor ", name, ": expected ",
-                  tensor.sizes(), ", found ", stored.sizes());
-    tensor.copy_(stored);
-  }
+  lact::nn::assign(parameters_, checkpoint);
 }
 
 void Model::save(lact::io::CheckpointWriter& writer) const {
-  writer.tensors("model.safetensors", tensors(), {{"format", "pt"}});
+  auto tensors = parameters();
+  tensors.emplace_back("mean", mean_);
+  tensors.emplace_back("deviation", deviation_);
+  writer.tensors("model.safetensors", tensors, {{"format", "pt"}});
   const nlohmann::ordered_json config{{"model_type", kType},     {"columns", config_.columns},
                                       {"width", config_.width},  {"layers", config_.layers},
                                       {"heads", config_.heads},  {"chunk", config_.chunk},
                                       {"window", config_.window}};
   writer.file("config.json", config.dump(2) + "\n");
-}
-
-lact::io::NamedTensors Model::parameters() const {
-  lact::io::NamedTensors all{
-      {"in.weight", in_}, {"out.weight", out_}, {"out_norm.weight", out_norm_}};
-  for (size_t i = 0; i < blocks_.size(); ++i) {
-    const auto& block = blocks_[i];
-    const auto prefix = lact::concat("blocks.", i, ".");
-    for (const auto& [name, tensor] : block.mix) all.emplace_back(prefix + "mix." + name, tensor);
-    all.emplace_back(prefix + "mix_norm.weight", block.mix_norm);
-    all.emplace_back(prefix + "mlp_norm.weight", block.mlp_norm);
-    all.emplace_back(prefix + "mlp.gate.weight", block.gate);
-    all.emplace_back(prefix + "mlp.up.weight", block.up);
-    all.emplace_back(prefix + "mlp.down.weight", block.down);
-  }
-  return all;
-}
-
-lact::io::NamedTensors Model::tensors() const {
-  auto all = parameters();
-  all.emplace_back("mean", mean_);
-  all.emplace_back("deviation", deviation_);
-  return all;
 }
 
 Tensor Model::standard(const Tensor& rows) const {
@@ -150,7 +130,7 @@ Tensor Model::original(const Tensor& rows) const {
 
 template <class Mix>
 Tensor Model::run(const Tensor& x, const Mix& mix) const {
-  auto h = lact::nn::affine(x.to(compute_), in_);
+  auto h = lact::nn::affine(x.to(compute_), parameters_("in.weight"));
   for (size_t i = 0; i < blocks_.size(); ++i) {
     const auto& block = blocks_[i];
     h = h + mix(i, lact::nn::rms_norm(h, block.mix_norm, kEpsilon));
@@ -158,7 +138,8 @@ Tensor Model::run(const Tensor& x, const Mix& mix) const {
                              block.down);
   }
   // A series goes on much as it was: what is learned is by how much it does not.
-  return x + lact::nn::affine(lact::nn::rms_norm(h, out_norm_, kEpsilon), out_).to(x.dtype());
+  h = lact::nn::rms_norm(h, parameters_("out_norm.weight"), kEpsilon);
+  return x + lact::nn::affine(h, parameters_("out.weight")).to(x.dtype());
 }
 
 Tensor Model::predict(const Tensor& x) const {

@@ -31,7 +31,7 @@ class Model {
   void set_compute_dtype(at::ScalarType dtype) { compute_ = dtype; }
 
   /// What is trained, by name.
-  lact::io::NamedTensors parameters() const;
+  lact::io::NamedTensors parameters() const { return parameters_.all(); }
   const Config& config() const { return config_; }
 
   /// To the units the model works in, and back. rows [.., columns].
@@ -49,19 +49,19 @@ class Model {
  private:
   struct Block {
     at::Tensor mix_norm, mlp_norm, gate, up, down;
-    lact::nn::LactLayerParameters mix;
+    lact::nn::Parameters mix;
   };
 
-  explicit Model(const Config& config);
+  Model(const Config& config, const lact::nn::Parameters& parameters, const at::Tensor& mean,
+        const at::Tensor& deviation);
   template <class Mix>
   at::Tensor run(const at::Tensor& x, const Mix& mix) const;
-  lact::io::NamedTensors tensors() const;
 
   Config config_;
   lact::nn::LactLayerOptions mixing_;
   at::ScalarType compute_ = at::kFloat;
+  lact::nn::Parameters parameters_;
   at::Tensor mean_, deviation_;  // [columns]
-  at::Tensor in_, out_, out_norm_;
   std::vector<Block> blocks_;
 };
 

@@ -17,13 +17,11 @@ using at::Tensor;
 
 namespace {
 
-nn::LactLayerParameters random_parameters(const nn::LactLayerOptions& o, at::ScalarType type) {
-  nn::LactLayerParameters p;
-  for (const auto& [name, shape] : nn::lact_layer_shapes(o)) {
-    p[name] = at::randn(shape, type) * 0.3;
-    if (name.find("norm") != std::string::npos || name == "qk_scale") p[name] = p[name] + 1;
-  }
-  return p;
+nn::Parameters random_parameters(const nn::LactLayerOptions& o, at::ScalarType type) {
+  return {nn::lact_layer_shapes(o), [&](const std::string& name, const nn::Shape& shape) {
+            const bool around_one = name.find("norm") != std::string::npos || name == "qk_scale";
+            return at::randn(shape, type) * 0.3 + (around_one ? 1 : 0);
+          }};
 }
 
 nn::LactLayerOptions small_options() {

@@ -305,7 +305,7 @@ TEST_CASE("what is saved opens as a model that says what it was trained on", "[t
   CHECK(config.height == 8);
   CHECK(config.rate == 10);
   CHECK(config.classes == std::vector<std::string>{"left", "right"});
-  CHECK(parameters_in(checkpoint) == parameter_count(config));
+  CHECK(parameters_in(checkpoint) == nn::count(parameter_shapes(config)));
   const auto model = VideoModel::load(config, checkpoint, at::kCPU);
   CHECK(model.condition_table().size(0) == 3);
 
@@ -594,7 +594,7 @@ TEST_CASE("a shift of training leaves that of sampling, and the other way round"
 
 TEST_CASE("the released sizes cost what they should", "[cost]") {
   const auto config = Config::preset("wan_1.3b");
-  CHECK(parameter_count(config) == 1631863570);
+  CHECK(nn::count(parameter_shapes(config)) == 1631863570);
   // Seven chunks of 4680 tokens: the products with parameters of self attention and feed-forward
   // are most of it, 60840 tokens through 30 blocks.
   const Extent sequence{7, 1, 4680};

@@ -147,29 +147,25 @@ TEST_CASE(
                             {ops::Step::Kind::apply, 3 * l, tokens}},
                            tokens,
                            0};
-  std::map<std::string, Tensor> p;
-  for (const auto& [name, tensor] : model.parameters()) p[name] = tensor;
-  auto x = patches(part(all, {0, 1, 2, 3, 4}), 12, 16, 4).matmul(p["input_linear.weight"].mT());
-  x = layer_norm(x, p["input_layernorm.weight"]).unsqueeze(0);
+  const Parameters p(model.parameters());
+  auto x = patches(part(all, {0, 1, 2, 3, 4}), 12, 16, 4).matmul(p("input_linear.weight").mT());
+  x = layer_norm(x, p("input_layernorm.weight")).unsqueeze(0);
   for (size_t i = 0; i < 2; ++i) {
     Parameters layer[3];
-    for (const auto& [name, tensor] : p)
-      for (size_t j = 0; j < 3; ++j) {
-        const auto prefix = concat("blocks.", i, ".module_list.", j, ".");
-        if (name.rfind(prefix, 0) == 0) layer[j][name.substr(prefix.size())] = tensor;
-      }
+    for (size_t j = 0; j < 3; ++j)
+      layer[j] = p.under(concat("blocks.", i, ".module_list.", j, "."));
     const auto add = [&](size_t j, const Tensor& y) {
       x = x + y.view(x.sizes());
       (void)j;
     };
-    add(0, attention(c.block[0], layer[0], layer_norm(x, layer[0]["ln.weight"]).view({5, l, 32}),
+    add(0, attention(c.block[0], layer[0], layer_norm(x, layer[0]("ln.weight")).view({5, l, 32}),
                      at::kDouble));
     auto state = ops::initial_state(initial_weights(layer[1], 1), rule(c, c.block[1], at::kDouble));
-    add(1, fast_weights(c, c.block[1], layer[1], layer_norm(x, layer[1]["ln.weight"]), plan, state,
+    add(1, fast_weights(c, c.block[1], layer[1], layer_norm(x, layer[1]("ln.weight")), plan, state,
                         at::kDouble));
     CHECK(distance(state.w.gate, twice[i].gate) < 1e-9);
     CHECK(distance(state.w.down, twice[i].down) < 1e-9);
-    add(2, mlp(layer[2], layer_norm(x, layer[2]["ln.weight"]), at::kDouble));
+    add(2, mlp(layer[2], layer_norm(x, layer[2]("ln.weight")), at::kDouble));
   }
   // It is not the same as reading all at once: that is one update.
   const auto at_once = model.reconstruct(part(all, {0, 1, 2, 3, 4}), model.start());

@@ -275,7 +275,7 @@ class BenchText final : public plugin::Command {
     setup.model = model_.empty() ? config_.preset() + " (fresh)" : folder.filename().string();
     setup.device = context.device.str();
     setup.dtype = ops::dtype_name(dtype);
-    setup.parameters = parameter_count(model_config_);
+    setup.parameters = nn::count(parameter_shapes(model_config_));
     setup.batch = batch_;
     setup.chunk = model_config_.lact_chunk_size;
     setup.window = model_config_.window_size.value_or(0);

@@ -203,7 +203,7 @@ class SweepText final : public plugin::Command {
                        {"seed", options.needles.seed}},
                       {}};
     if (measured.load(folder)) return measured.rows;
-    const int64_t parameters = parameter_count(loaded.model.config());
+    const int64_t parameters = nn::count(parameter_shapes(loaded.model.config()));
     evaluate_quality(loaded, options, [&](const QualityRow& row) {
       QualityRow full{{"parameters", parameters}};
       full.update(row);

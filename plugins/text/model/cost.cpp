@@ -40,16 +40,6 @@ double forward_flops(const Config& c, int64_t tokens, bool head) {
   return layer * static_cast<double>(c.num_hidden_layers) + output;
 }
 
-int64_t parameter_count(const Config& config) {
-  int64_t count = 0;
-  for (const auto& [name, shape] : parameter_shapes(config)) {
-    int64_t size = 1;
-    for (const int64_t n : shape) size *= n;
-    count += size;
-  }
-  return count;
-}
-
 int64_t state_bytes(const Config& c, int64_t activation_bytes) {
   int64_t layer = 0;
   if (c.window_size) layer += 2 * (*c.window_size - 1) * c.hidden_size * activation_bytes;

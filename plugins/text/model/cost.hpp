@@ -11,9 +11,6 @@ namespace lact::text {
 /// learned. With `head`, the output head is counted for every token.
 double forward_flops(const Config& config, int64_t length, bool head = true);
 
-/// Parameters.
-int64_t parameter_count(const Config& config);
-
 /// Bytes of the state of one sequence: fast weights, momentum, norms, a full open chunk, window.
 /// float32, window and open chunk in `activation_bytes` a number.
 int64_t state_bytes(const Config& config, int64_t activation_bytes);

@@ -1,11 +1,9 @@
 #include "model.hpp"
 
 #include <lact/error.hpp>
-#include <lact/io/parameter.hpp>
 #include <lact/nn/functional.hpp>
 #include <lact/nn/recompute.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/embedding.h>
@@ -21,9 +19,9 @@ namespace {
 using at::Tensor;
 
 /// Names and shapes of one block, relative to "model.layers.I.".
-std::vector<std::pair<std::string, std::vector<int64_t>>> block_shapes(const Config& c) {
+nn::Shapes block_shapes(const Config& c) {
   const int64_t d = c.hidden_size, mlp = c.mlp_hidden();
-  std::vector<std::pair<std::string, std::vector<int64_t>>> shapes = {{"attn_norm.weight", {d}}};
+  nn::Shapes shapes = {{"attn_norm.weight", {d}}};
   for (auto& [name, shape] : nn::lact_layer_shapes(layer_options(c, at::kFloat)))
     shapes.emplace_back("attn." + name, shape);
   shapes.insert(shapes.end(), {{"mlp_norm.weight", {d}},
@@ -46,13 +44,27 @@ double initial_deviation(const Config& c, const std::string& name) {
   return c.initializer_range;
 }
 
-Tensor initial_value(const Config& c, const std::string& name, const std::vector<int64_t>& shape,
+Tensor initial_value(const Config& c, const std::string& name, const nn::Shape& shape,
                      const at::Generator& generator) {
   const double deviation = initial_deviation(c, name);
   if (std::isnan(deviation)) return at::ones(shape, at::kFloat);
   if (deviation == 0) return at::zeros(shape, at::kFloat);
-  // Drawn on the CPU whatever the device: the same model everywhere.
   return at::empty(shape, at::kFloat).normal_(0, deviation, generator);
+}
+
+/// Large matrices that only ever enter products.
+bool only_multiplied(const std::string& name, const nn::Shape& shape) {
+  return shape.size() == 2 && !name.ends_with("qk_scale") && !name.ends_with("qk_offset");
+}
+
+/// A file of the headless model lacks the prefix.
+nn::StoredName stored_name(const io::Checkpoint& checkpoint) {
+  return [&checkpoint](const std::string& name) {
+    const std::string prefix = "model.";
+    const bool bare = !checkpoint.contains(name) && name.starts_with(prefix) &&
+                      checkpoint.contains(name.substr(prefix.size()));
+    return bare ? name.substr(prefix.size()) : name;
+  };
 }
 
 std::string layer_name(size_t layer) {
@@ -106,9 +118,8 @@ nn::LactLayerOptions layer_options(const Config& c, at::ScalarType compute) {
   return o;
 }
 
-std::vector<std::pair<std::string, std::vector<int64_t>>> parameter_shapes(const Config& c) {
-  std::vector<std::pair<std::string, std::vector<int64_t>>> shapes = {
-      {"model.embeddings.weight", {c.vocab_size, c.hidden_size}}};
+nn::Shapes parameter_shapes(const Config& c) {
+  nn::Shapes shapes = {{"model.embeddings.weight", {c.vocab_size, c.hidden_size}}};
   const auto block = block_shapes(c);
   for (int64_t i = 0; i < c.num_hidden_layers; ++i)
     for (const auto& [name, shape] : block)
@@ -118,70 +129,38 @@ std::vector<std::pair<std::string, std::vector<int64_t>>> parameter_shapes(const
   return shapes;
 }
 
-LanguageModel::LanguageModel(const Config& config, const Values& value) : config_(config) {
+LanguageModel::LanguageModel(const Config& config, nn::Parameters parameters)
+    : config_(config), parameters_(std::move(parameters)) {
   config_.check("model");
-  layers_.resize(static_cast<size_t>(config.num_hidden_layers));
-  for (const auto& [name, shape] : parameter_shapes(config)) slot(name) = value(name, shape);
+  embeddings_ = parameters_("model.embeddings.weight");
+  norm_ = parameters_("model.norm.weight");
+  lm_head_ = parameters_.find("lm_head.weight");
+  for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
+    const auto p = parameters_.under(layer_name(static_cast<size_t>(i)));
+    layers_.push_back({p("attn_norm.weight"), p("mlp_norm.weight"), p("mlp.gate_proj.weight"),
+                       p("mlp.up_proj.weight"), p("mlp.down_proj.weight"), p.under("attn.")});
+  }
 }
 
 LanguageModel LanguageModel::fresh(const Config& config, uint64_t seed, at::Device device) {
-  const auto generator = at::detail::createCPUGenerator(seed);
-  return {config, [&](const std::string& name, const std::vector<int64_t>& shape) {
-            return initial_value(config, name, shape, generator).to(device);
-          }};
+  const auto value = [&](const std::string& name, const nn::Shape& shape, const auto& generator) {
+    return initial_value(config, name, shape, generator);
+  };
+  return {config, nn::fresh(parameter_shapes(config), seed, device, value)};
 }
 
 LanguageModel LanguageModel::load(const io::Checkpoint& checkpoint, at::Device device,
                                   at::ScalarType products) {
   const auto config =
       Config::from_json(checkpoint.config(), (checkpoint.folder() / "config.json").string());
-  LanguageModel model(config, [&](const std::string& name, const std::vector<int64_t>& shape) {
-    // Large matrices only ever enter products; everything else is used in float32 or better.
-    const bool matrix =
-        shape.size() == 2 && !name.ends_with("qk_scale") && !name.ends_with("qk_offset");
-    const auto type = matrix || products == at::kDouble ? products : at::kFloat;
-    return checked(checkpoint, name, shape).to(device, type, false, /*copy=*/true);
-  });
+  LanguageModel model(config, nn::load(parameter_shapes(config), checkpoint, device, products,
+                                       only_multiplied, stored_name(checkpoint)));
   model.set_compute_dtype(products);
   return model;
 }
 
-/// A tensor of the checkpoint, if it has the shape it must have.
-Tensor LanguageModel::checked(const io::Checkpoint& checkpoint, const std::string& name,
-                              const std::vector<int64_t>& shape) {
-  // A file of the headless model lacks the prefix.
-  const std::string prefix = "model.";
-  const bool bare = !checkpoint.contains(name) && name.rfind(prefix, 0) == 0 &&
-                    checkpoint.contains(name.substr(prefix.size()));
-  return io::parameter(checkpoint, name, shape, bare ? name.substr(prefix.size()) : name);
-}
-
-Tensor& LanguageModel::slot(const std::string& name) {
-  if (name == "model.embeddings.weight") return embeddings_;
-  if (name == "model.norm.weight") return norm_;
-  if (name == "lm_head.weight") return lm_head_;
-  const size_t begin = std::string("model.layers.").size(), end = name.find('.', begin);
-  Layer& layer = layers_.at(std::stoul(name.substr(begin, end - begin)));
-  const auto rest = name.substr(end + 1);
-  if (rest == "attn_norm.weight") return layer.attn_norm;
-  if (rest == "mlp_norm.weight") return layer.mlp_norm;
-  if (rest == "mlp.gate_proj.weight") return layer.gate_proj;
-  if (rest == "mlp.up_proj.weight") return layer.up_proj;
-  if (rest == "mlp.down_proj.weight") return layer.down_proj;
-  return layer.mixing[rest.substr(std::string("attn.").size())];
-}
-
-io::NamedTensors LanguageModel::parameters() const {
-  io::NamedTensors all;
-  for (const auto& [name, shape] : parameter_shapes(config_))
-    all.emplace_back(name, const_cast<LanguageModel*>(this)->slot(name));
-  return all;
-}
-
 void LanguageModel::assign(const io::Checkpoint& checkpoint) {
-  const at::NoGradGuard no_grad;
-  for (auto& [name, tensor] : parameters())
-    tensor.copy_(checked(checkpoint, name, tensor.sizes().vec()));
+  nn::assign(parameters_, checkpoint, stored_name(checkpoint));
 }
 
 Tensor LanguageModel::embed(const Tensor& ids) const {

@@ -23,19 +23,17 @@ namespace lact::text {
 enum class Reset { none, attention, all };
 
 /// Published names and shapes of all parameters, in the order of the specification's table.
-std::vector<std::pair<std::string, std::vector<int64_t>>> parameter_shapes(const Config& config);
+nn::Shapes parameter_shapes(const Config& config);
 
-/// What a layer is made of, for products in `compute`.
 /// How the fast weights are updated, in full precision.
 ops::Rule rule(const Config& config);
+/// What a layer is made of, for products in `compute`.
 nn::LactLayerOptions layer_options(const Config& config, at::ScalarType compute);
 
 class LanguageModel {
  public:
-  /// The parameter of that published name and shape.
-  using Values = std::function<at::Tensor(const std::string&, const std::vector<int64_t>&)>;
-  /// Parameters as given, in the order of parameter_shapes().
-  LanguageModel(const Config& config, const Values& value);
+  /// `parameters`: those of parameter_shapes().
+  LanguageModel(const Config& config, nn::Parameters parameters);
   /// Fresh parameters in float32, drawn from `seed`: the same on every device (spec 8).
   static LanguageModel fresh(const Config& config, uint64_t seed, at::Device device);
   /// Config and parameters of a model directory, for products in `products`: large matrices are
@@ -45,7 +43,7 @@ class LanguageModel {
 
   const Config& config() const { return config_; }
   /// In the order of parameter_shapes(). Tensors share memory with the model.
-  io::NamedTensors parameters() const;
+  io::NamedTensors parameters() const { return parameters_.all(); }
   /// Copies values in by published name. Errors: 65 if one is missing or has another shape.
   void assign(const io::Checkpoint& checkpoint);
 
@@ -88,12 +86,8 @@ class LanguageModel {
  private:
   struct Layer {
     at::Tensor attn_norm, mlp_norm, gate_proj, up_proj, down_proj;
-    nn::LactLayerParameters mixing;
+    nn::Parameters mixing;
   };
-  static at::Tensor checked(const io::Checkpoint& checkpoint, const std::string& name,
-                            const std::vector<int64_t>& shape);
-  /// Where the parameter of that published name is kept.
-  at::Tensor& slot(const std::string& name);
   at::Tensor embed(const at::Tensor& ids) const;  // [B, L] -> [B, L, d]
   const at::Tensor& output_embeddings() const {
     return config_.tie_word_embeddings ? embeddings_ : lm_head_;
@@ -104,6 +98,7 @@ class LanguageModel {
   at::Tensor hidden(const at::Tensor& ids, const at::Tensor& documents, Reset reset) const;
 
   Config config_;
+  nn::Parameters parameters_;
   at::Tensor embeddings_, norm_, lm_head_;  // lm_head_ undefined when tied
   std::vector<Layer> layers_;
   at::ScalarType compute_ = at::kFloat;

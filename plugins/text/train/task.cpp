@@ -99,7 +99,7 @@ class TextTask final : public train::Task {
 
   train::Cost cost(const train::TaskSetup& setup) const override {
     train::Cost cost;
-    cost.parameters = parameter_count(config_);
+    cost.parameters = nn::count(parameter_shapes(config_));
     const int64_t rows = batch_size_ * micro_batches_;
     cost.tokens = rows * seq_len_;
     const double forward = forward_flops(config_, seq_len_);

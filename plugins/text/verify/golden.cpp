@@ -32,9 +32,7 @@ Config config_of(const Golden& file) {
 
 Computed layer(Golden& file) {
   const auto options = layer_options(config_of(file), file.settings().dtype);
-  nn::LactLayerParameters parameters;
-  for (const auto& [name, shape] : nn::lact_layer_shapes(options))
-    parameters[name] = file.input(name, shape);
+  const auto parameters = file.parameters(nn::lact_layer_shapes(options));
   Dim B("B"), L("L"), d("hidden_size", options.width);
   const auto x = file.input("x", {B, L, d}).to(file.settings().dtype);
   std::map<std::string, Tensor> taps;
@@ -47,9 +45,7 @@ Computed layer(Golden& file) {
 }
 
 LanguageModel model_of(Golden& file, const Config& config) {
-  LanguageModel model(config, [&](const std::string& name, const std::vector<int64_t>& shape) {
-    return file.input(name, shape);
-  });
+  LanguageModel model(config, file.parameters(parameter_shapes(config)));
   model.set_compute_dtype(file.settings().dtype);
   return model;
 }

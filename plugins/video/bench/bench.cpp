@@ -241,7 +241,7 @@ class BenchVideo final : public plugin::Command {
     const auto process = static_cast<double>(ops::process_peak_bytes());
     nlohmann::ordered_json values = {{"test", test.kind},
                                      {"chunk", test.chunk},
-                                     {"model_n_params", parameter_count(config)},
+                                     {"model_n_params", nn::count(parameter_shapes(config))},
                                      {"dtype", dtype_},
                                      {"n_threads", context_->threads},
                                      {"width", w_ * config.codec.factor},

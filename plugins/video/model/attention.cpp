@@ -90,14 +90,14 @@ Tensor window_attention(const Tensor& q, const Tensor& k, const Tensor& v, const
   return parts.size() == 1 ? parts[0] : at::cat(parts, 1);
 }
 
-Projected project(const Part& p, const Tensor& x, int64_t heads, double eps) {
+Projected project(const Parameters& p, const Tensor& x, int64_t heads, double eps) {
   const auto q = nn::rms_norm(nn::affine(x, p("q.weight"), p("q.bias")), p("norm_q.weight"), eps),
              k = nn::rms_norm(nn::affine(x, p("k.weight"), p("k.bias")), p("norm_k.weight"), eps);
   return {in_heads(q, heads), in_heads(k, heads),
           in_heads(nn::affine(x, p("v.weight"), p("v.bias")), heads)};
 }
 
-Tensor cross_attention(const Part& p, const Tensor& x, const Tensor& context, int64_t padding,
+Tensor cross_attention(const Parameters& p, const Tensor& x, const Tensor& context, int64_t padding,
                        int64_t heads, double eps) {
   auto v = nn::affine(context, p("v.weight"), p("v.bias"));
   if (context.size(1) > 1) {

@@ -2,28 +2,15 @@
 // Softmax attention of the video model: inside an entry, over the window of chunks, to the text.
 // Source: spec video 3, 4.1. No mask is ever formed: queries that see the same keys run together.
 
+#include <lact/nn/parameters.hpp>
+
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <map>
-#include <string>
 
 namespace lact::video {
 
-/// Tensors of one block by their names after "blocks.I.".
-using Parameters = std::map<std::string, at::Tensor>;
-
-/// The parameters of one part of a block: part("q.weight").
-class Part {
- public:
-  Part(const Parameters& all, std::string prefix) : all_(all), prefix_(std::move(prefix)) {}
-  const at::Tensor& operator()(const char* name) const { return all_.at(prefix_ + name); }
-  bool has(const char* name) const { return all_.count(prefix_ + name) > 0; }
-
- private:
-  const Parameters& all_;
-  std::string prefix_;
-};
+using nn::Parameters;
 
 /// Who stands where in the tokens of one video [E n]: `lead` noisy entries of the first chunk, then
 /// `groups` times a clean entry and `repeats` noisy ones of the chunk after it.
@@ -54,13 +41,13 @@ at::Tensor window_attention(const at::Tensor& q, const at::Tensor& k, const at::
 
 /// x [B, L, d], normalised; context [B, R, d], whose last row stands for `padding` equal ones.
 /// -> [B, L, d]; where one row is all there is to see, x is not looked at: [B, 1, d].
-at::Tensor cross_attention(const Part& p, const at::Tensor& x, const at::Tensor& context,
+at::Tensor cross_attention(const Parameters& p, const at::Tensor& x, const at::Tensor& context,
                            int64_t padding, int64_t heads, double eps);
 
 /// Queries and keys [B, L, heads, width], each normalised over all heads' channels, and values.
 struct Projected {
   at::Tensor q, k, v;
 };
-Projected project(const Part& p, const at::Tensor& x, int64_t heads, double eps);
+Projected project(const Parameters& p, const at::Tensor& x, int64_t heads, double eps);
 
 }  // namespace lact::video

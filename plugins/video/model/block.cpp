@@ -13,8 +13,8 @@ namespace {
 using at::Tensor;
 
 /// Six rows [B, E, 1, d] of a block's modulation.
-std::vector<Tensor> rows(const Parameters& parameters, const Tensor& e) {
-  return (parameters.at("modulation") + e).split(1, 2);
+std::vector<Tensor> rows(const BlockParameters& parameters, const Tensor& e) {
+  return (parameters.all("modulation") + e).split(1, 2);
 }
 
 /// x + gate y, gate [B, E, 1, d].
@@ -23,9 +23,9 @@ Tensor added(const Tensor& x, const Tensor& gate, const Tensor& y) {
   return at::addcmul(apart(x), gate, apart(y.to(x.dtype()))).flatten(1, 2);
 }
 
-LayerOutput self_attention(const Config& c, const Parameters& parameters, int64_t index,
+LayerOutput self_attention(const Config& c, const BlockParameters& parameters, int64_t index,
                            const Tensor& x, const Pass& pass, const LayerMemory* memory) {
-  const Part p(parameters, "self_attn.");
+  const auto& p = parameters.self;
   if (c.has_fast(index)) return fast_layer(c, p, x, pass, memory);
   // Whole entries: what a table of their own turns is their tokens.
   const auto in = project(p, x.to(pass.compute), c.num_heads, c.eps);
@@ -39,38 +39,38 @@ LayerOutput self_attention(const Config& c, const Parameters& parameters, int64_
 
 }  // namespace
 
+BlockParameters::BlockParameters(const Parameters& block)
+    : all(block), self(block.under("self_attn.")), cross(block.under("cross_attn.")) {}
+
 Tensor modulated(const Tensor& x, const Tensor& shift, const Tensor& scale, double eps) {
   const auto y = at::layer_norm(x, {x.size(-1)}, {}, {}, eps).unflatten(1, {shift.size(1), -1});
   return at::addcmul(shift, y, 1 + scale).flatten(1, 2);
 }
 
-LayerOutput block(const Config& c, const Parameters& parameters, int64_t index, const Tensor& in,
-                  const Tensor& e, const Tensor& context, int64_t padding, const Pass& pass,
-                  const LayerMemory* memory) {
+LayerOutput block(const Config& c, const BlockParameters& parameters, int64_t index,
+                  const Tensor& in, const Tensor& e, const Tensor& context, int64_t padding,
+                  const Pass& pass, const LayerMemory* memory) {
   const auto row = rows(parameters, e);
-  const Part p(parameters, "");
+  const auto& p = parameters.all;
   auto first =
       self_attention(c, parameters, index, modulated(in, row[0], row[1], c.eps), pass, memory);
   auto x = added(in, row[2], first.out);
-  const Part cross(parameters, "cross_attn.");
   Tensor y;  // one row of text says the same to all tokens
   if (context.size(1) > 1)
     y = at::layer_norm(x, {c.dim}, p("norm3.weight").to(x.dtype()), p("norm3.bias").to(x.dtype()),
                        c.eps)
             .to(pass.compute);
-  x = x + cross_attention(cross, y, context, padding, c.num_heads, c.eps);
+  x = x + cross_attention(parameters.cross, y, context, padding, c.num_heads, c.eps);
   const auto hidden = nn::affine(modulated(x, row[3], row[4], c.eps).to(pass.compute),
                                  p("ffn.0.weight"), p("ffn.0.bias"));
   x = added(x, row[5], nn::affine(at::gelu(hidden, "tanh"), p("ffn.2.weight"), p("ffn.2.bias")));
   return {x, std::move(first.memory)};
 }
 
-LayerMemory next_memory(const Config& c, const Parameters& parameters, const Tensor& x,
+LayerMemory next_memory(const Config& c, const BlockParameters& parameters, const Tensor& x,
                         const Tensor& e, const Pass& pass, const LayerMemory& memory) {
   const auto row = rows(parameters, e);
-  return fast_layer(c, Part(parameters, "self_attn."), modulated(x, row[0], row[1], c.eps), pass,
-                    &memory)
-      .memory;
+  return fast_layer(c, parameters.self, modulated(x, row[0], row[1], c.eps), pass, &memory).memory;
 }
 
 }  // namespace lact::video

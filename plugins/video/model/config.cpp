@@ -8,7 +8,7 @@
 namespace lact::video {
 namespace {
 
-using Shapes = std::vector<std::pair<std::string, std::vector<int64_t>>>;
+using nn::Shapes;
 
 constexpr int64_t kLargestSize = 1 << 20;
 constexpr int64_t kMostLayers = 1000;

@@ -3,6 +3,7 @@
 // what stands around the transformer. Source: spec video 4, 5.1, 10.
 
 #include <lact/io/checkpoint.hpp>
+#include <lact/nn/parameters.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -99,6 +100,6 @@ std::vector<int64_t> condition_shape(const Config& config);
 /// Official names and shapes of all parameters in the order of the specification's table; with
 /// condition "class" or "bytes" also `condition.table`, with codec "pca" the buffers `codec.mean`,
 /// `codec.basis`, `codec.scale` are not among them (see codec.hpp).
-std::vector<std::pair<std::string, std::vector<int64_t>>> parameter_shapes(const Config& config);
+nn::Shapes parameter_shapes(const Config& config);
 
 }  // namespace lact::video

@@ -1,5 +1,7 @@
 #include "cost.hpp"
 
+#include "fast_layer.hpp"
+
 #include <algorithm>
 
 namespace lact::video {
@@ -22,19 +24,16 @@ double attention_flops(const Config& c, const Extent& s, bool fast) {
 }
 
 double fast_flops(const Config& c, const Extent& s) {
-  const double T = number(s.length()), d = number(c.dim), heads = number(c.fast_heads());
-  const double width = number(c.fast_head_dim()), hidden = number(c.fast_hidden());
-  double sum = 6 * heads * width * hidden * T;                          // applied to all tokens
-  sum += 2 * T * d * (3 * heads + 1 + (c.fast->momentum ? heads : 0));  // rates, gate, momentum
-  if (!c.fast->updates) return sum;
-  const double clean = number(s.chunks - 1);
-  sum += 12 * heads * width * hidden * clean * number(s.tokens);
-  if (c.fast->muon) {
-    const double low = std::min(width, hidden), high = std::max(width, hidden);
-    sum += 3 * clean * heads * number(c.fast->muon_steps) *
-           (4 * low * low * high + 2 * low * low * low);
-  }
-  return sum;
+  const double heads = number(c.fast_heads());
+  const double projections = 2 * number(s.length()) * number(c.dim) *
+                             (3 * heads + 1 + (c.fast->momentum ? heads : 0));  // rates, gate
+  const int64_t clean = c.fast->updates ? s.chunks - 1 : 0;
+  ops::Schedule plan{{{ops::Step::Kind::apply, 0, s.length()}}, 0, 0};
+  for (int64_t i = 0; i < clean; ++i)
+    plan.steps.push_back({ops::Step::Kind::update, i * s.tokens, (i + 1) * s.tokens});
+  const auto scan = ops::scan_cost(plan, rule(c, at::kFloat), c.fast_heads(), c.fast_head_dim(),
+                                   c.fast_head_dim(), c.fast_hidden(), at::kFloat);
+  return projections + scan.products + scan.orthogonalize;
 }
 
 double patch_numbers(const Config& c) {
@@ -42,16 +41,6 @@ double patch_numbers(const Config& c) {
 }
 
 }  // namespace
-
-int64_t parameter_count(const Config& config) {
-  int64_t count = 0;
-  for (const auto& [name, shape] : parameter_shapes(config)) {
-    int64_t size = 1;
-    for (const int64_t n : shape) size *= n;
-    count += size;
-  }
-  return count;
-}
 
 double forward_flops(const Config& c, const Extent& s) {
   const double T = number(s.length()), d = number(c.dim), text = number(c.text_len);

@@ -14,7 +14,6 @@ struct Extent {
   int64_t length() const { return entries() * tokens; }
 };
 
-int64_t parameter_count(const Config& config);
 /// FLOPs of one video's forward pass.
 double forward_flops(const Config& config, const Extent& extent);
 /// Bytes of a film's state: fast weights, their norms and momentum, the window. float32.

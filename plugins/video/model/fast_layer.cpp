@@ -25,7 +25,7 @@ Tensor folded(const Tensor& x) {
 
 /// A projection x [B, L, d] to fast heads [B * heads, L, K]: column i of scale and offset and the
 /// rotation, unless the column is below 0; then silu and unit length in the layer's order.
-Tensor fast_heads(const Config& c, const Part& p, const Tensor& x, int column,
+Tensor fast_heads(const Config& c, const Parameters& p, const Tensor& x, int column,
                   const nn::Rotary& table) {
   const auto& fast = *c.fast;
   const bool looks = column >= 0, unit = looks && fast.qk_l2_norm;
@@ -52,7 +52,7 @@ Tensor fast_heads(const Config& c, const Part& p, const Tensor& x, int column,
 }
 
 /// Inner rates of gate (lr0), up (lr2) and down (lr1): [B * heads, L, 1] each.
-ops::Rates rates(const Config& c, const Part& p, const Tensor& x) {
+ops::Rates rates(const Config& c, const Parameters& p, const Tensor& x) {
   const double base = c.fast->base_lr, shift = base + std::log(-std::expm1(-base));
   const auto raw = nn::affine(x, p("lr_proj.weight"), p("lr_proj.bias"));
   const auto all = at::softplus(raw + shift)
@@ -79,8 +79,8 @@ ops::Schedule schedule_of(const Sequence& s) {
 }
 
 /// Keys, values and rates of the clean entries. in [B, E n, A, a]; x [B, E n, d].
-ops::Tokens update_tokens(const Config& c, const Part& p, const Tensor& x, const Projected& in,
-                          const Pass& pass) {
+ops::Tokens update_tokens(const Config& c, const Parameters& p, const Tensor& x,
+                          const Projected& in, const Pass& pass) {
   const auto& s = pass.sequence;
   const auto row = [&](const Tensor& table) { return s.clean(table.unsqueeze(0)).squeeze(0); };
   const nn::Rotary table{row(pass.film.cos), row(pass.film.sin), pass.film.pairs};
@@ -102,8 +102,8 @@ struct Applied {
   Tensor out;
   ops::FastState state;
 };
-Applied apply_fast_weights(const Config& c, const Part& p, const Tensor& x, const Projected& in,
-                           const Pass& pass, const ops::FastState& before) {
+Applied apply_fast_weights(const Config& c, const Parameters& p, const Tensor& x,
+                           const Projected& in, const Pass& pass, const ops::FastState& before) {
   const auto how = rule(c, pass.compute);
   const auto q = fast_heads(c, p, in.q.flatten(2), 0, pass.film);
   const auto heads_apart = [&](const Tensor& out) {
@@ -161,14 +161,14 @@ ops::Rule rule(const Config& config, at::ScalarType compute) {
   return rule;
 }
 
-ops::FastWeights initial_weights(const Part& p, int64_t batch) {
+ops::FastWeights initial_weights(const Parameters& p, int64_t batch) {
   const auto repeated = [&](const char* name) {
     return batch == 1 ? p(name) : p(name).repeat({batch, 1, 1});
   };
   return {repeated("w0"), repeated("w2"), repeated("w1")};
 }
 
-LayerOutput fast_layer(const Config& c, const Part& p, const Tensor& x, const Pass& pass,
+LayerOutput fast_layer(const Config& c, const Parameters& p, const Tensor& x, const Pass& pass,
                        const LayerMemory* memory) {
   const auto in = project(p, x.to(pass.compute), c.num_heads, c.eps);
   const auto before =

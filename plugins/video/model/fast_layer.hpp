@@ -29,7 +29,7 @@ struct Pass {
 /// How updates are made.
 ops::Rule rule(const Config& config, at::ScalarType compute);
 /// The parameters' fast weights for `batch` videos, [batch * heads, ...], head fastest.
-ops::FastWeights initial_weights(const Part& p, int64_t batch);
+ops::FastWeights initial_weights(const Parameters& p, int64_t batch);
 
 struct LayerOutput {
   at::Tensor out;      ///< [B, E n, d] in `compute`
@@ -37,7 +37,7 @@ struct LayerOutput {
 };
 /// x [B, E n, d], normalised and modulated, in float32 or better. Without a memory (null) the fast
 /// weights start from the parameters; with one, the leading entries see what it holds.
-LayerOutput fast_layer(const Config& config, const Part& p, const at::Tensor& x, const Pass& pass,
-                       const LayerMemory* memory);
+LayerOutput fast_layer(const Config& config, const Parameters& p, const at::Tensor& x,
+                       const Pass& pass, const LayerMemory* memory);
 
 }  // namespace lact::video

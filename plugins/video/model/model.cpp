@@ -1,10 +1,8 @@
 #include "model.hpp"
 
-#include "block.hpp"
 #include "rotation.hpp"
 
 #include <lact/error.hpp>
-#include <lact/io/parameter.hpp>
 #include <lact/nn/functional.hpp>
 #include <lact/nn/recompute.hpp>
 
@@ -39,35 +37,19 @@ Sequence sequence_of(const std::vector<Entry>& plan, int64_t tokens) {
 
 }  // namespace
 
-VideoModel::VideoModel(const Config& config, const Values& value) : config_(config) {
+VideoModel::VideoModel(const Config& config, Parameters parameters)
+    : config_(config), parameters_(std::move(parameters)) {
   config_.check("model");
-  blocks_.resize(static_cast<size_t>(config.num_layers));
-  for (const auto& [name, shape] : parameter_shapes(config)) slot(name) = value(name, shape);
-}
-
-Tensor& VideoModel::slot(const std::string& name) {
-  const std::string start = "blocks.";
-  if (name.rfind(start, 0) != 0) return outer_[name];
-  const auto dot = name.find('.', start.size());
-  auto& block = blocks_.at(std::stoul(name.substr(start.size(), dot - start.size())));
-  return block[name.substr(dot + 1)];
-}
-
-io::NamedTensors VideoModel::parameters() const {
-  io::NamedTensors all;
-  for (const auto& [name, shape] : parameter_shapes(config_))
-    all.emplace_back(name, const_cast<VideoModel*>(this)->slot(name));
-  return all;
+  for (int64_t i = 0; i < config.num_layers; ++i)
+    blocks_.emplace_back(parameters_.under(concat("blocks.", i, ".")));
 }
 
 void VideoModel::assign(const io::Checkpoint& checkpoint) {
-  const at::NoGradGuard no_grad;
-  for (auto& [name, tensor] : parameters())
-    tensor.copy_(io::parameter(checkpoint, name, tensor.sizes().vec()));
+  nn::assign(parameters_, checkpoint);
 }
 
 at::Device VideoModel::device() const {
-  return outer_.at("patch_embedding.weight").device();
+  return parameters_("patch_embedding.weight").device();
 }
 
 at::ScalarType VideoModel::wide() const {
@@ -75,8 +57,7 @@ at::ScalarType VideoModel::wide() const {
 }
 
 Tensor VideoModel::condition_table() const {
-  const auto found = outer_.find("condition.table");
-  return found == outer_.end() ? Tensor() : found->second;
+  return parameters_.find("condition.table");
 }
 
 int64_t VideoModel::chunk_tokens(int64_t h, int64_t w) const {
@@ -99,8 +80,8 @@ Tensor VideoModel::time_features(const Tensor& t) const {
 /// Patches to tokens: x [N, c, f, h, w] -> [N, n, d].
 Tensor VideoModel::embed(const Tensor& x) const {
   const auto& patch = config_.patch_size;
-  const auto &weight = outer_.at("patch_embedding.weight"),
-             &bias = outer_.at("patch_embedding.bias");
+  const auto &weight = parameters_("patch_embedding.weight"),
+             &bias = parameters_("patch_embedding.bias");
   const auto patches = x.unflatten(4, {-1, patch[2]})
                            .unflatten(3, {-1, patch[1]})
                            .unflatten(2, {-1, patch[0]})
@@ -112,9 +93,9 @@ Tensor VideoModel::embed(const Tensor& x) const {
 
 /// x [B, E n, d], e [B, E, d] -> [B * E, c, f, h, w] of that shape.
 Tensor VideoModel::head(const Tensor& x, const Tensor& e, at::IntArrayRef shape) const {
-  const auto row = (outer_.at("head.modulation") + e.unsqueeze(2)).split(1, 2);
+  const auto row = (parameters_("head.modulation") + e.unsqueeze(2)).split(1, 2);
   const auto y = nn::affine(modulated(x, row[0], row[1], config_.eps).to(compute_),
-                            outer_.at("head.head.weight"), outer_.at("head.head.bias"))
+                            parameters_("head.head.weight"), parameters_("head.head.bias"))
                      .to(wide());
   const auto& [p, q, r] = config_.patch_size;
   const int64_t f = shape[2] / p, h = shape[3] / q, w = shape[4] / r;
@@ -130,9 +111,11 @@ Tensor VideoModel::context(const Tensor& text) const {
   const auto said = config_.condition == "none" ? text.slice(1, 0, 0) : text;
   const bool padded = said.size(1) < config_.text_len;
   const auto in = padded ? at::constant_pad_nd(said, {0, 0, 0, 1}) : said;
-  const auto part = Part(outer_, "text_embedding.");
-  const auto hidden = nn::affine(in.to(compute_), part("0.weight"), part("0.bias"));
-  return nn::affine(at::gelu(hidden, "tanh"), part("2.weight"), part("2.bias"));
+  const auto& p = parameters_;
+  const auto hidden =
+      nn::affine(in.to(compute_), p("text_embedding.0.weight"), p("text_embedding.0.bias"));
+  return nn::affine(at::gelu(hidden, "tanh"), p("text_embedding.2.weight"),
+                    p("text_embedding.2.bias"));
 }
 
 Pass VideoModel::pass_of(const Sequence& sequence, const Tensor& frames, int64_t h,
@@ -151,7 +134,7 @@ VideoModel::Output VideoModel::run(const Tensor& x, const Tensor& features, cons
     throw Error(Exit::internal, "video: latents ", x.sizes(), ": expected [", batch * entries, ", ",
                 config_.in_dim, ", frames, height, width]");
   const auto linear = [&](const Tensor& in, const std::string& name) {
-    return nn::affine(in, outer_.at(name + ".weight"), outer_.at(name + ".bias"));
+    return nn::affine(in, parameters_(name + ".weight"), parameters_(name + ".bias"));
   };
   const auto e = linear(at::silu(linear(features, "time_embedding.0")), "time_embedding.2");
   const auto e6 = linear(at::silu(e), "time_projection.1").view({batch, entries, 6, config_.dim});
@@ -203,8 +186,8 @@ Memory VideoModel::start(int64_t batch) const {
   memory.layers.resize(blocks_.size());
   for (size_t i = 0; i < blocks_.size(); ++i)
     if (config_.has_fast(static_cast<int64_t>(i)))
-      memory.layers[i].fast = ops::initial_state(
-          initial_weights(Part(blocks_[i], "self_attn."), batch), rule(config_, compute_));
+      memory.layers[i].fast =
+          ops::initial_state(initial_weights(blocks_[i].self, batch), rule(config_, compute_));
   return memory;
 }
 

@@ -3,6 +3,7 @@
 // chunk after another. Source: Wan 2.1, arXiv:2505.23884 and the authors' lact_ar_video; spec video
 // 4, 5.
 
+#include "block.hpp"
 #include "config.hpp"
 #include "fast_layer.hpp"
 #include "layout.hpp"
@@ -28,8 +29,8 @@ struct Memory {
 
 class VideoModel {
  public:
-  using Values = std::function<at::Tensor(const std::string&, const std::vector<int64_t>&)>;
-  VideoModel(const Config& config, const Values& value);
+  /// `parameters`: those of parameter_shapes().
+  VideoModel(const Config& config, Parameters parameters);
   /// Fresh parameters in float32 drawn from `seed` (spec 10): the same on every device.
   static VideoModel fresh(const Config& config, uint64_t seed, at::Device device);
   /// Official or diffusers' names, wrapped or not. A model with fast weights takes a plain Wan
@@ -41,7 +42,7 @@ class VideoModel {
 
   const Config& config() const { return config_; }
   /// In the order of parameter_shapes(). Tensors share memory with the model.
-  io::NamedTensors parameters() const;
+  io::NamedTensors parameters() const { return parameters_.all(); }
   /// Copies values in. Errors: 65 if one is missing or has another shape.
   void assign(const io::Checkpoint& checkpoint);
 
@@ -81,7 +82,6 @@ class VideoModel {
   void set_running_norm(bool on) { running_norm_ = on; }
 
  private:
-  at::Tensor& slot(const std::string& name);
   at::ScalarType wide() const;  ///< of the residual stream
   Pass pass_of(const Sequence& sequence, const at::Tensor& frames, int64_t h, int64_t w) const;
   at::Tensor time_features(const at::Tensor& t) const;
@@ -96,8 +96,8 @@ class VideoModel {
   at::Tensor head(const at::Tensor& x, const at::Tensor& e, at::IntArrayRef shape) const;
 
   Config config_;
-  Parameters outer_;                // embeddings, head, table of prompts
-  std::vector<Parameters> blocks_;  // by names after "blocks.I."
+  Parameters parameters_;
+  std::vector<BlockParameters> blocks_;
   at::ScalarType compute_ = at::kFloat;
   bool recompute_ = false, running_norm_ = false;
 };

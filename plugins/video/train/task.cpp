@@ -68,7 +68,7 @@ class VideoTask final : public train::Task {
     const auto extent = this->extent();
     const auto videos = static_cast<double>(batch_size() * options_.micro_batches);
     train::Cost cost;
-    cost.parameters = parameter_count(config_);
+    cost.parameters = nn::count(parameter_shapes(config_));
     cost.tokens = static_cast<int64_t>(videos) * extent.length();
     const double forward = forward_flops(config_, extent);
     cost.flops = 3 * forward * videos;

@@ -113,12 +113,12 @@ Computed ar_layer(Golden& file) {
                             {"num_layers", 1},
                             {"chunk_frames", f}},
                            layer);
-  Parameters parameters;
+  io::NamedTensors parameters;
   const std::string start = "blocks.0.self_attn.";
   for (const auto& [name, shape] : parameter_shapes(c))
     if (name.rfind(start, 0) == 0) {
       const auto own = name.substr(start.size());
-      parameters[own] = file.input("param." + own, shape);
+      parameters.emplace_back(own, file.input("param." + own, shape));
     }
   const auto [h, w] = grid_of(file);
   const auto chunks = file.integer("chunks", 1, kMost), repeats = file.integer("repeats", 1, kMost),
@@ -132,7 +132,7 @@ Computed ar_layer(Golden& file) {
                   turns(rotary_3d(c.head_dim(), frames, h, w), type, x.device()),
                   {},
                   file.settings().dtype};
-  const auto y = fast_layer(c, Part(parameters, ""), x.view({batch, -1, c.dim}), pass, nullptr)
+  const auto y = fast_layer(c, Parameters(parameters), x.view({batch, -1, c.dim}), pass, nullptr)
                      .out.reshape(x.sizes());
   Computed out{{"out.y", y}};
   file.gradients((y * file.probe("in.dy", {entries, n, d})).sum(), out);
@@ -144,10 +144,8 @@ VideoModel model_of(Golden& file) {
   if (values.is_object()) values["chunk_frames"] = file.integer("frames", 1, kMost);
   const auto layer =
       values.is_object() && values.contains("attn") ? values["attn"] : nlohmann::json();
-  VideoModel model(config_of(file, values, layer),
-                   [&](const std::string& name, const std::vector<int64_t>& shape) {
-                     return file.input("param." + name, shape);
-                   });
+  const auto config = config_of(file, values, layer);
+  VideoModel model(config, file.parameters(parameter_shapes(config), "param."));
   model.set_compute_dtype(file.settings().dtype);
   return model;
 }

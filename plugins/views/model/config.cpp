@@ -12,7 +12,7 @@ namespace {
 
 using nlohmann::json;
 using Kind = Sublayer::Kind;
-using Shapes = std::vector<std::pair<std::string, std::vector<int64_t>>>;
+using nn::Shapes;
 
 constexpr int64_t kLargestSize = 1 << 20;
 constexpr int64_t kMostLayers = 1000;

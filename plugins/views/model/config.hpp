@@ -2,6 +2,7 @@
 // config.json of the views model: the published YAML keys (spec 6), as JSON.
 
 #include <lact/io/checkpoint.hpp>
+#include <lact/nn/parameters.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -54,6 +55,6 @@ struct Config {
 };
 
 /// Published names and shapes of all parameters, in the order of the specification's table.
-std::vector<std::pair<std::string, std::vector<int64_t>>> parameter_shapes(const Config& config);
+nn::Shapes parameter_shapes(const Config& config);
 
 }  // namespace lact::views

@@ -1,6 +1,8 @@
 #include "cost.hpp"
 
-#include <algorithm>
+#include "sublayers.hpp"
+
+#include <cmath>
 
 namespace lact::views {
 namespace {
@@ -13,16 +15,15 @@ double attention_flops(double tokens, double per_view, double d) {
 
 double fast_flops(const Config& c, const Sublayer& s, const Tokens& t) {
   const auto d = static_cast<double>(c.dim), heads = static_cast<double>(c.heads(s));
-  const auto width = static_cast<double>(s.head_dim), hidden = static_cast<double>(c.hidden(s));
-  const double low = std::min(width, hidden), high = std::max(width, hidden);
   // Rendering from a state makes queries alone.
-  double sum =
-      t.learned > 0 ? 8 * t.answered * d * d + 6 * t.answered * d * heads : 4 * t.answered * d * d;
-  sum += heads * width * hidden * (12 * t.learned + 6 * t.answered);
-  if (t.learned > 0)
-    sum += 3 * heads * static_cast<double>(s.muon_steps) *
-           (4 * low * low * high + 2 * low * low * low);
-  return sum;
+  const double projections =
+      t.context > 0 ? 8 * t.applied * d * d + 6 * t.applied * d * heads : 4 * t.applied * d * d;
+  const auto context = std::llround(t.context), all = std::llround(t.applied);
+  ops::Schedule plan{{{ops::Step::Kind::apply, 0, all}}, all, 0};
+  if (context > 0) plan.steps.push_back({ops::Step::Kind::update, 0, context});
+  const auto scan = ops::scan_cost(plan, rule(c, s, at::kFloat), c.heads(s), s.head_dim, s.head_dim,
+                                   c.hidden(s), at::kFloat);
+  return projections + scan.products + scan.orthogonalize;
 }
 
 }  // namespace
@@ -32,22 +33,12 @@ double forward_flops(const Config& c, const Tokens& t) {
   const auto patch = static_cast<double>(c.patch_size * c.patch_size);
   double block = 0;
   for (const auto& s : c.block) {
-    if (s.kind == Kind::attention) block += attention_flops(t.answered, t.per_view, d);
+    if (s.kind == Kind::attention) block += attention_flops(t.applied, t.per_view, d);
     if (s.kind == Kind::fast_weights) block += fast_flops(c, s, t);
-    if (s.kind == Kind::mlp) block += 4 * t.answered * d * static_cast<double>(c.hidden(s));
+    if (s.kind == Kind::mlp) block += 4 * t.applied * d * static_cast<double>(c.hidden(s));
   }
-  return static_cast<double>(c.layers) * block + 24 * t.answered * d * patch +
-         6 * t.rendered * d * patch;
-}
-
-int64_t parameter_count(const Config& config) {
-  int64_t count = 0;
-  for (const auto& [name, shape] : parameter_shapes(config)) {
-    int64_t size = 1;
-    for (const int64_t n : shape) size *= n;
-    count += size;
-  }
-  return count;
+  return static_cast<double>(c.layers) * block + 24 * t.applied * d * patch +
+         6 * t.targets * d * patch;
 }
 
 int64_t state_bytes(const Config& c) {

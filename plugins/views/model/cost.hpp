@@ -7,16 +7,15 @@
 
 namespace lact::views {
 
-/// Tokens of a pass: learned (of context views; 0: rendering from a state), answered (of all
-/// views), rendered (of target views).
+/// Tokens of a pass: of context views, which the update learns from (0: rendering from a state); of
+/// all views, to which the fast weights are applied; of target views, which are decoded.
 struct Tokens {
-  double learned = 0, answered = 0, rendered = 0;
+  double context = 0, applied = 0, targets = 0;
   double per_view = 0;
 };
 
 /// FLOPs of one scene's forward pass.
 double forward_flops(const Config& config, const Tokens& tokens);
-int64_t parameter_count(const Config& config);
 /// Bytes of a scene's state, float32.
 int64_t state_bytes(const Config& config);
 /// What the backward pass needs of `tokens` tokens, in numbers of `bytes` bytes.

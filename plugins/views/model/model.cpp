@@ -1,11 +1,9 @@
 #include "model.hpp"
 
 #include <lact/error.hpp>
-#include <lact/io/parameter.hpp>
 #include <lact/nn/functional.hpp>
 #include <lact/nn/recompute.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
@@ -24,20 +22,18 @@ using at::Tensor;
 using Kind = Sublayer::Kind;
 
 /// Initial standard deviation (spec 4.5); ones where it is NaN.
-double initial_deviation(const Config& c, const std::string& name,
-                         const std::vector<int64_t>& shape) {
+double initial_deviation(const Config& c, const std::string& name, const nn::Shape& shape) {
   if (shape.size() == 1) return name.ends_with("bias") ? 0 : NAN;
   if (shape.size() == 3) return std::sqrt(2.0 / static_cast<double>(shape[1]));
   const auto residuals = static_cast<double>(c.layers * static_cast<int64_t>(c.block.size()));
   return name.ends_with("c_proj.weight") ? 0.02 / std::sqrt(residuals) : 0.02;
 }
 
-Tensor initial_value(const Config& c, const std::string& name, const std::vector<int64_t>& shape,
+Tensor initial_value(const Config& c, const std::string& name, const nn::Shape& shape,
                      const at::Generator& generator) {
   const double deviation = initial_deviation(c, name, shape);
   if (std::isnan(deviation)) return at::ones(shape, at::kFloat);
   if (deviation == 0) return at::zeros(shape, at::kFloat);
-  // Drawn on the CPU whatever the device: the same model everywhere.
   return at::empty(shape, at::kFloat).normal_(0, deviation, generator);
 }
 
@@ -58,54 +54,41 @@ Posed unseen(const Posed& views) {
 
 }  // namespace
 
-ViewModel::ViewModel(const Config& config, const Values& value) : config_(config) {
+ViewModel::ViewModel(const Config& config, Parameters parameters)
+    : config_(config), parameters_(std::move(parameters)) {
   config_.check("model");
-  layers_.resize(static_cast<size_t>(config.layers), std::vector<Parameters>(config.block.size()));
-  for (const auto& [name, shape] : parameter_shapes(config)) slot(name) = value(name, shape);
+  input_linear_ = parameters_("input_linear.weight");
+  input_norm_ = parameters_("input_layernorm.weight");
+  output_norm_ = parameters_("image_token_decoder.0.weight");
+  output_linear_ = parameters_("image_token_decoder.1.weight");
+  for (int64_t i = 0; i < config.layers; ++i) {
+    auto& layer = layers_.emplace_back();
+    for (size_t j = 0; j < config.block.size(); ++j)
+      layer.push_back(parameters_.under(concat("blocks.", i, ".module_list.", j, ".")));
+  }
 }
 
 ViewModel ViewModel::fresh(const Config& config, uint64_t seed, at::Device device) {
-  const auto generator = at::detail::createCPUGenerator(seed);
-  return {config, [&](const std::string& name, const std::vector<int64_t>& shape) {
-            return initial_value(config, name, shape, generator).to(device);
-          }};
+  const auto value = [&](const std::string& name, const nn::Shape& shape, const auto& generator) {
+    return initial_value(config, name, shape, generator);
+  };
+  return {config, nn::fresh(parameter_shapes(config), seed, device, value)};
 }
 
 ViewModel ViewModel::load(const io::Checkpoint& checkpoint, at::Device device,
                           at::ScalarType products) {
   const auto config = Config::of(checkpoint);
-  ViewModel model(config, [&](const std::string& name, const std::vector<int64_t>& shape) {
-    // Large matrices only ever enter products; everything else is used in float32 or better.
-    const bool matrix = shape.size() == 2 && !name.ends_with("lr_fc.weight");
-    const auto type = matrix || products == at::kDouble ? products : at::kFloat;
-    return io::parameter(checkpoint, name, shape).to(device, type, false, /*copy=*/true);
-  });
+  const auto only_multiplied = [](const std::string& name, const nn::Shape& shape) {
+    return shape.size() == 2 && !name.ends_with("lr_fc.weight");
+  };
+  ViewModel model(
+      config, nn::load(parameter_shapes(config), checkpoint, device, products, only_multiplied));
   model.set_compute_dtype(products);
   return model;
 }
 
-Tensor& ViewModel::slot(const std::string& name) {
-  if (name == "input_linear.weight") return input_linear_;
-  if (name == "input_layernorm.weight") return input_norm_;
-  if (name == "image_token_decoder.0.weight") return output_norm_;
-  if (name == "image_token_decoder.1.weight") return output_linear_;
-  const size_t first = std::string("blocks.").size(), dot = name.find('.', first);
-  const size_t second = dot + std::string(".module_list.").size(), end = name.find('.', second);
-  auto& layer = layers_.at(std::stoul(name.substr(first, dot - first)));
-  return layer.at(std::stoul(name.substr(second, end - second)))[name.substr(end + 1)];
-}
-
-io::NamedTensors ViewModel::parameters() const {
-  io::NamedTensors all;
-  for (const auto& [name, shape] : parameter_shapes(config_))
-    all.emplace_back(name, const_cast<ViewModel*>(this)->slot(name));
-  return all;
-}
-
 void ViewModel::assign(const io::Checkpoint& checkpoint) {
-  const at::NoGradGuard no_grad;
-  for (auto& [name, tensor] : parameters())
-    tensor.copy_(io::parameter(checkpoint, name, tensor.sizes().vec()));
+  nn::assign(parameters_, checkpoint);
 }
 
 at::Device ViewModel::device() const {
@@ -181,7 +164,7 @@ void ViewModel::update_and_apply(const Sublayer& s, const Parameters& p, Tensor&
                                  ops::FastWeights& w,
                                  const std::function<void(int64_t)>& passed) const {
   const auto tile = [&](int64_t begin) { return x.slice(1, begin, begin + step); };
-  const auto normed = [&](int64_t begin) { return layer_norm(tile(begin), p.at("ln.weight")); };
+  const auto normed = [&](int64_t begin) { return layer_norm(tile(begin), p("ln.weight")); };
   ops::FastWeights sum;
   // In float32 or better, however many tiles there are.
   const auto add_up = [&](Tensor& to, const Tensor& one) {
@@ -205,7 +188,7 @@ void ViewModel::add(const Sublayer& s, const Parameters& p, Tensor& x, int64_t s
                     int64_t tokens_per_view, const std::function<void(int64_t)>& passed) const {
   for (int64_t begin = 0; begin < x.size(1); begin += step) {
     auto tile = x.slice(1, begin, begin + step);
-    const auto y = layer_norm(tile, p.at("ln.weight"));
+    const auto y = layer_norm(tile, p("ln.weight"));
     if (s.kind == Kind::mlp)
       tile += mlp(p, y, compute_);
     else
@@ -269,7 +252,7 @@ Tensor ViewModel::render(const Posed& views, const SceneWeights& scene, int64_t 
           add(s, layer[j], x, l * group, l, [](int64_t) {});
           continue;
         }
-        const auto y = layer_norm(x, layer[j].at("ln.weight"));
+        const auto y = layer_norm(x, layer[j]("ln.weight"));
         x = x + apply(config_, s, layer[j], y, scene.at(fast++), compute_);
       }
     rendered.push_back(decode(x.select(0, 0).unflatten(0, {end - begin, l}), height, width));

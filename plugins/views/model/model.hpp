@@ -24,10 +24,8 @@ using SceneWeights = std::vector<ops::FastWeights>;
 
 class ViewModel {
  public:
-  /// The parameter of that published name and shape.
-  using Values = std::function<at::Tensor(const std::string&, const std::vector<int64_t>&)>;
-  /// Parameters as given, in the order of parameter_shapes().
-  ViewModel(const Config& config, const Values& value);
+  /// `parameters`: those of parameter_shapes().
+  ViewModel(const Config& config, Parameters parameters);
   /// Fresh parameters in float32, drawn from `seed`: the same on every device (spec 4.5).
   static ViewModel fresh(const Config& config, uint64_t seed, at::Device device);
   /// Config (or what names and shapes tell of it) and parameters, for products in `products`.
@@ -37,7 +35,7 @@ class ViewModel {
 
   const Config& config() const { return config_; }
   /// In the order of parameter_shapes(). Tensors share memory with the model.
-  io::NamedTensors parameters() const;
+  io::NamedTensors parameters() const { return parameters_.all(); }
   /// Copies values in by published name. Errors: 65 if one is missing or has another shape.
   void assign(const io::Checkpoint& checkpoint);
 
@@ -74,7 +72,6 @@ class ViewModel {
 
  private:
   int64_t tokens_per_view(int64_t height, int64_t width) const;
-  at::Tensor& slot(const std::string& name);
   at::Tensor embed(const Posed& views, int64_t height, int64_t width) const;  ///< [..., V * l, d]
   at::Tensor residual(const at::Tensor& x) const;  ///< in the residual stream's dtype
   at::Tensor decode(const at::Tensor& x, int64_t height, int64_t width) const;
@@ -87,6 +84,7 @@ class ViewModel {
            int64_t tokens_per_view, const std::function<void(int64_t)>& passed) const;
 
   Config config_;
+  Parameters parameters_;
   at::Tensor input_linear_, input_norm_, output_norm_, output_linear_;
   std::vector<std::vector<Parameters>> layers_;  ///< [layers][sublayers]
   at::ScalarType compute_ = at::kFloat;

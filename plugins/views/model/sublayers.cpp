@@ -33,7 +33,7 @@ Tensor fast_heads(const Tensor& x, int64_t heads, bool unit) {
 ops::Rates rates(const Sublayer& s, const Parameters& p, const Tensor& x, int64_t heads) {
   const double shift = s.base_lr + std::log(-std::expm1(-s.base_lr));
   const auto raw =
-      nn::affine(x, p.at("f.lr_fc.weight").to(x.dtype()), p.at("f.lr_fc.bias").to(x.dtype()));
+      nn::affine(x, p("f.lr_fc.weight").to(x.dtype()), p("f.lr_fc.bias").to(x.dtype()));
   const auto all = at::softplus(raw + shift)
                        .view({x.size(0), x.size(1), 3, heads})
                        .permute({2, 0, 3, 1})
@@ -43,7 +43,7 @@ ops::Rates rates(const Sublayer& s, const Parameters& p, const Tensor& x, int64_
 
 /// Rows of to_qkv: 0 queries, 1 keys, 2 values.
 Tensor rows(const Parameters& p, int64_t first, int64_t last) {
-  const auto& weight = p.at("f.to_qkv.weight");
+  const auto& weight = p("f.to_qkv.weight");
   const int64_t d = weight.size(1);
   return weight.slice(0, first * d, last * d);
 }
@@ -55,9 +55,9 @@ ops::Tokens tokens_of(const Sublayer& s, const Parameters& p, const Tensor& x, c
 
 /// [B * heads, L, K] of the fast weights to the block's width.
 Tensor project(const Parameters& p, const Tensor& out, int64_t batch) {
-  const auto normed = nn::rms_norm(out, p.at("f.o_norm.weight"), kOutputEpsilon);
+  const auto normed = nn::rms_norm(out, p("f.o_norm.weight"), kOutputEpsilon);
   const auto joined = normed.unflatten(0, {batch, -1}).transpose(1, 2).flatten(2, 3);
-  return nn::affine(joined, p.at("f.c_proj.weight"));
+  return nn::affine(joined, p("f.c_proj.weight"));
 }
 
 }  // namespace
@@ -68,22 +68,22 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight) {
 
 Tensor attention(const Sublayer& s, const Parameters& p, const Tensor& x, at::ScalarType compute) {
   const int64_t heads = x.size(2) / s.head_dim;
-  const auto qkv = nn::affine(x.to(compute), p.at("f.to_qkv.weight"))
+  const auto qkv = nn::affine(x.to(compute), p("f.to_qkv.weight"))
                        .view({x.size(0), x.size(1), 3, heads, s.head_dim})
                        .unbind(2);
   Tensor q = qkv[0], k = qkv[1];
   if (s.qk_norm) {
-    q = nn::rms_norm(q, p.at("f.q_norm.weight"), kQkEpsilon);
-    k = nn::rms_norm(k, p.at("f.k_norm.weight"), kQkEpsilon);
+    q = nn::rms_norm(q, p("f.q_norm.weight"), kQkEpsilon);
+    k = nn::rms_norm(k, p("f.k_norm.weight"), kQkEpsilon);
   }
   const auto out = at::scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2),
                                                     qkv[2].transpose(1, 2), {}, 0, s.causal);
-  return nn::affine(out.transpose(1, 2).flatten(2, 3), p.at("f.c_proj.weight"));
+  return nn::affine(out.transpose(1, 2).flatten(2, 3), p("f.c_proj.weight"));
 }
 
 Tensor mlp(const Parameters& p, const Tensor& x, at::ScalarType compute) {
-  const auto hidden = at::gelu(nn::affine(x.to(compute), p.at("f.c_fc.weight")));
-  return nn::affine(hidden, p.at("f.c_proj.weight"));
+  const auto hidden = at::gelu(nn::affine(x.to(compute), p("f.c_fc.weight")));
+  return nn::affine(hidden, p("f.c_proj.weight"));
 }
 
 ops::Rule rule(const Config& config, const Sublayer& s, at::ScalarType compute) {
@@ -102,7 +102,7 @@ ops::Rule rule(const Config& config, const Sublayer& s, at::ScalarType compute) 
 
 ops::FastWeights initial_weights(const Parameters& p, int64_t batch) {
   const auto turned = [&](const char* name) {
-    const auto w = p.at(name).mT();
+    const auto w = p(name).mT();
     return batch == 1 ? w : w.repeat({batch, 1, 1});
   };
   return {turned("f.w0"), turned("f.w2"), turned("f.w1")};
@@ -111,7 +111,7 @@ ops::FastWeights initial_weights(const Parameters& p, int64_t batch) {
 Tensor fast_weights(const Config& config, const Sublayer& s, const Parameters& p, const Tensor& x,
                     const ops::Schedule& plan, ops::FastState& state, at::ScalarType compute) {
   const int64_t heads = config.heads(s);
-  const auto qkv = nn::affine(x.to(compute), p.at("f.to_qkv.weight")).chunk(3, 2);
+  const auto qkv = nn::affine(x.to(compute), p("f.to_qkv.weight")).chunk(3, 2);
   auto done = ops::scan(state, {}, fast_heads(qkv[0], heads, true),
                         tokens_of(s, p, x, qkv[1], qkv[2], heads), plan, rule(config, s, compute));
   state = done.state;
@@ -138,7 +138,7 @@ Tensor block(const Config& config, const std::vector<Parameters>& parameters, co
   for (size_t j = 0; j < config.block.size(); ++j) {
     const auto& s = config.block[j];
     const auto& p = parameters[j];
-    auto y = layer_norm(x, p.at("ln.weight"));
+    auto y = layer_norm(x, p("ln.weight"));
     if (s.kind == Sublayer::Kind::attention) {
       y = attention(s, p, y.view({-1, tokens_per_view, y.size(2)}), compute);
     } else if (s.kind == Sublayer::Kind::mlp) {

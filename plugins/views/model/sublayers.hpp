@@ -4,17 +4,17 @@
 
 #include "config.hpp"
 
+#include <lact/nn/parameters.hpp>
 #include <lact/ops/scan.hpp>
 
 #include <ATen/core/Tensor.h>
 
-#include <map>
-#include <string>
+#include <vector>
 
 namespace lact::views {
 
-/// Tensors of one sublayer by their names after "module_list.J.": "ln.weight", "f.to_qkv.weight".
-using Parameters = std::map<std::string, at::Tensor>;
+/// Those of one sublayer by their names after "module_list.J.": "ln.weight", "f.to_qkv.weight".
+using nn::Parameters;
 
 /// LayerNorm without bias, epsilon 1e-5.
 at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight);

@@ -118,7 +118,7 @@ class ViewsTask final : public train::Task {
     const auto scenes = static_cast<double>(batch_size_ * micro_batches_);
     const double tokens = (context + targets) * per_view;
     train::Cost cost;
-    cost.parameters = parameter_count(config_);
+    cost.parameters = nn::count(parameter_shapes(config_));
     cost.tokens = static_cast<int64_t>(scenes * tokens);
     const double forward =
         forward_flops(config_, {context * per_view, tokens, targets * per_view, per_view});

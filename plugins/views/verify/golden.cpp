@@ -97,16 +97,16 @@ ops::Schedule schedule_of(const Golden& file, int64_t length) {
 /// Parameters of sublayer `prefix` with their stored names.
 Parameters parameters_of(Golden& file, const Config& config, const std::string& prefix,
                          const std::string& stored) {
-  Parameters all;
+  io::NamedTensors all;
   for (const auto& [name, shape] : parameter_shapes(config))
     if (name.rfind(prefix, 0) == 0) {
       const auto rest = name.substr(prefix.size());
       const auto in_file =
           "param." + stored + (stored.empty() ? rest.substr(rest.rfind("f.") + 2) : rest);
       if (stored.empty() && rest.rfind("f.", 0) != 0) continue;
-      all[rest] = file.input(in_file, shape);
+      all.emplace_back(rest, file.input(in_file, shape));
     }
-  return all;
+  return Parameters(all);
 }
 
 Config config_with(int64_t dim, std::vector<Sublayer> block, const Golden& file) {
@@ -182,9 +182,7 @@ struct Whole {
 
 Whole whole(Golden& file) {
   const auto config = Config::from_json(file.option("config"), file.name() + ": case: config");
-  ViewModel model(config, [&](const std::string& name, const std::vector<int64_t>& shape) {
-    return file.input("param." + name, shape);
-  });
+  ViewModel model(config, file.parameters(parameter_shapes(config), "param."));
   model.set_compute_dtype(file.settings().dtype);
   Dim B("B"), V("V"), T("T"), three("3", 3), four("4", 4);
   Dim h("height", file.integer("height", 1, kMost)), w("width", file.integer("width", 1, kMost));
@@ -266,13 +264,12 @@ Computed train_kind(Golden& file) {
   gate.skip_above = hyper.at("skip_norm");
   gate.from_step = file.integer("clip_after", 0, 1 << 30) + 1;
   std::vector<train::Parameter> parameters;
-  for (auto& [name, tensor] : all.model.parameters())
-    parameters.push_back(
-        {name, tensor.detach().clone().requires_grad_(true), tensor.dim() >= 2, 1});
-  size_t next = 0;
-  ViewModel model(all.model.config(), [&](const std::string&, const std::vector<int64_t>&) {
-    return parameters[next++].tensor;
-  });
+  io::NamedTensors leaves;
+  for (auto& [name, tensor] : all.model.parameters()) {
+    leaves.emplace_back(name, tensor.detach().clone().requires_grad_(true));
+    parameters.push_back({name, leaves.back().second, tensor.dim() >= 2, 1});
+  }
+  ViewModel model(all.model.config(), Parameters(leaves));
   model.set_compute_dtype(file.settings().dtype);
   train::AdamW optimizer(parameters, {hyper.at("betas").at(0), hyper.at("betas").at(1),
                                       hyper.at("eps"), hyper.at("weight_decay")});

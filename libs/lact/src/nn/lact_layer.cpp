@@ -30,17 +30,7 @@ constexpr double kSoftplusThreshold = 20;
 /// A layer being run: options and parameters under short names.
 struct Layer {
   const LactLayerOptions& o;
-  const LactLayerParameters& p;
-
-  const Tensor& at(const std::string& name) const {
-    const auto found = p.find(name);
-    if (found == p.end()) throw Error(Exit::internal, "lact_layer: no parameter ", name);
-    return found->second;
-  }
-  Tensor maybe(const std::string& name) const {
-    const auto found = p.find(name);
-    return found == p.end() ? Tensor() : found->second;
-  }
+  const Parameters& p;
 
   /// [B, L, heads, channels] -> [B * heads, L, channels], head fastest; on a CPU a view of what
   /// fast_input makes.
@@ -65,8 +55,8 @@ struct Projected {
 
 Tensor fast_queries(const Layer& layer, const Tensor& x, int64_t column, const Rotary& table) {
   const auto& o = layer.o;
-  return fast_input(x, {o.fast_heads, layer.at("qk_scale").select(1, column),
-                        layer.at("qk_offset").select(1, column), o.silu, kUnitEpsilon,
+  return fast_input(x, {o.fast_heads, layer.p("qk_scale").select(1, column),
+                        layer.p("qk_offset").select(1, column), o.silu, kUnitEpsilon,
                         o.rotate_fast ? table : Rotary()});
 }
 
@@ -76,7 +66,7 @@ int64_t rate_count(const LactLayerOptions& o) {
 }
 
 Tensor rates(const Layer& layer, const Tensor& x) {
-  auto z = affine(x, layer.at("lr_proj.weight"), layer.at("lr_proj.bias"));
+  auto z = affine(x, layer.p("lr_proj.weight"), layer.p("lr_proj.bias"));
   if (z.scalar_type() == at::kBFloat16 || z.scalar_type() == at::kHalf) z = z.to(at::kFloat);
   static const double offset = kBaseRate + std::log(-std::expm1(-kBaseRate));
   return at::softplus(z + offset, 1, kSoftplusThreshold);  // [B, L, N * rates * channels]
@@ -84,12 +74,12 @@ Tensor rates(const Layer& layer, const Tensor& x) {
 
 Projected project(const Layer& layer, const Tensor& x, const Tensor& positions) {
   const auto& o = layer.o;
-  const auto qkv = affine(x, layer.at("qkv.weight"), layer.maybe("qkv.bias")).chunk(3, -1);
+  const auto qkv = affine(x, layer.p("qkv.weight"), layer.p.find("qkv.bias")).chunk(3, -1);
   Tensor q = qkv[0], k = qkv[1];
   const Tensor& v = qkv[2];
   if (o.qk_norm) {
-    q = rms_norm(q, layer.at("q_norm.weight"), kInnerNormEpsilon);
-    k = rms_norm(k, layer.at("k_norm.weight"), kInnerNormEpsilon);
+    q = rms_norm(q, layer.p("q_norm.weight"), kInnerNormEpsilon);
+    k = rms_norm(k, layer.p("k_norm.weight"), kInnerNormEpsilon);
   }
   const auto table = rotary(positions, o.width / o.attention_heads, o.rope_theta, x.scalar_type());
   Projected out;
@@ -108,7 +98,7 @@ Projected project(const Layer& layer, const Tensor& x, const Tensor& positions) 
     out.fast.rate = {one(0), one(2), one(1)};  // published order: gate, down, up
   if (o.rule.momentum)
     out.fast.momentum =
-        at::sigmoid(affine(x, layer.at("momentum_proj.0.weight"), layer.at("momentum_proj.0.bias")))
+        at::sigmoid(affine(x, layer.p("momentum_proj.0.weight"), layer.p("momentum_proj.0.bias")))
             .unsqueeze(-1);
   return out;
 }
@@ -129,24 +119,24 @@ Projected Projected::row(int64_t i) const {
 /// The initial fast weights of every sequence, [B * N, ., .], head fastest.
 ops::FastWeights initial_weights(const Layer& layer, int64_t batch) {
   const auto one = [&](const std::string& name) {
-    if (layer.o.low_rank <= 0) return layer.at(name);
-    const auto w = at::matmul(layer.at(name + ".w_left"), layer.at(name + ".w_right"));
+    if (layer.o.low_rank <= 0) return layer.p(name);
+    const auto w = at::matmul(layer.p(name + ".w_left"), layer.p(name + ".w_right"));
     return w + 0.5 * at::eye(w.size(1), w.size(2), w.options());
   };
   const auto repeat = [&](const Tensor& w) { return w.repeat({batch, 1, 1}); };
-  if (layer.o.linear) return {{}, {}, repeat(layer.at("w1"))};
-  return {repeat(one("w0")), repeat(one("w2")), repeat(layer.at("w1"))};
+  if (layer.o.linear) return {{}, {}, repeat(layer.p("w1"))};
+  return {repeat(one("w0")), repeat(one("w2")), repeat(layer.p("w1"))};
 }
 
 /// Norm, scale, sum with the attention output, projection (spec 5.6). fast [B, L, N, K] or
 /// undefined.
 Tensor output(const Layer& layer, const Tensor& x, const Tensor& attention, const Tensor& fast) {
-  if (!fast.defined()) return affine(attention.flatten(-2), layer.at("o_proj.weight"));
+  if (!fast.defined()) return affine(attention.flatten(-2), layer.p("o_proj.weight"));
   Tensor z;
   if (layer.o.scale)
-    z = affine(x, layer.at("ttt_scale_proj.weight"), layer.at("ttt_scale_proj.bias"));
-  return affine(mix(attention, fast, layer.at("ttt_norm.weight"), kInnerNormEpsilon, z),
-                layer.at("o_proj.weight"));
+    z = affine(x, layer.p("ttt_scale_proj.weight"), layer.p("ttt_scale_proj.bias"));
+  return affine(mix(attention, fast, layer.p("ttt_norm.weight"), kInnerNormEpsilon, z),
+                layer.p("o_proj.weight"));
 }
 
 /// All fast-weight work of a batch of rows; returns [B, L, N, K].
@@ -262,8 +252,7 @@ Tensor fast_together(const Layer& layer, const Projected& in,
 
 }  // namespace
 
-std::vector<std::pair<std::string, std::vector<int64_t>>> lact_layer_shapes(
-    const LactLayerOptions& o) {
+Shapes lact_layer_shapes(const LactLayerOptions& o) {
   const int64_t d = o.width, n = o.fast_heads, k = d / n, f = o.fast_hidden;
   std::vector<std::pair<std::string, std::vector<int64_t>>> shapes;
   const auto add = [&](const std::string& name, std::vector<int64_t> shape) {
@@ -304,8 +293,8 @@ std::vector<std::pair<std::string, std::vector<int64_t>>> lact_layer_shapes(
   return shapes;
 }
 
-Tensor lact_layer(const LactLayerOptions& options, const LactLayerParameters& parameters,
-                  const Tensor& x, const Rows& rows, Taps* taps) {
+Tensor lact_layer(const LactLayerOptions& options, const Parameters& parameters, const Tensor& x,
+                  const Rows& rows, Taps* taps) {
   const Layer layer{options, parameters};
   const auto in = project(layer, x, rows.positions);
   const auto attention = ops::window_attention(in.q.transpose(1, 2), in.k.transpose(1, 2),
@@ -316,7 +305,7 @@ Tensor lact_layer(const LactLayerOptions& options, const LactLayerParameters& pa
   return output(layer, x, attention, fast);
 }
 
-LactLayerStream start_stream(const LactLayerOptions& options, const LactLayerParameters& parameters,
+LactLayerStream start_stream(const LactLayerOptions& options, const Parameters& parameters,
                              int64_t batch) {
   LactLayerStream stream;
   if (options.fast_weights)
@@ -324,8 +313,8 @@ LactLayerStream start_stream(const LactLayerOptions& options, const LactLayerPar
   return stream;
 }
 
-Tensor lact_layer(const LactLayerOptions& options, const LactLayerParameters& parameters,
-                  const Tensor& x, LactLayerStream& stream) {
+Tensor lact_layer(const LactLayerOptions& options, const Parameters& parameters, const Tensor& x,
+                  LactLayerStream& stream) {
   const Layer layer{options, parameters};
   const int64_t length = x.size(1);
   const auto positions =
@@ -340,8 +329,8 @@ Tensor lact_layer(const LactLayerOptions& options, const LactLayerParameters& pa
   return output(layer, x, attention, fast);
 }
 
-Tensor lact_layer(const LactLayerOptions& options, const LactLayerParameters& parameters,
-                  const Tensor& x, const std::vector<LactLayerStream*>& streams) {
+Tensor lact_layer(const LactLayerOptions& options, const Parameters& parameters, const Tensor& x,
+                  const std::vector<LactLayerStream*>& streams) {
   const Layer layer{options, parameters};
   std::vector<int64_t> positions;
   for (auto* stream : streams) positions.push_back(stream->position++);

@@ -8,8 +8,9 @@
 namespace lact::simd {
 
 /// What one of three functions returns, by LibTorch's own choice: ATEN_CPU_CAPABILITY rules both.
-template <class TokenKernels>
-const TokenKernels& best(const TokenKernels& (*base)(), const TokenKernels& (*avx2)(), const TokenKernels& (*avx512)()) {
+template <class Kernels>
+const Kernels& best(const Kernels& (*base)(), const Kernels& (*avx2)(),
+                    const Kernels& (*avx512)()) {
   static const std::string can = at::get_cpu_capability();
   return can.rfind("AVX512", 0) == 0 ? avx512() : can == "AVX2" ? avx2() : base();
 }

@@ -89,6 +89,12 @@ Tensor Golden::input(const std::string& tensor, const std::vector<int64_t>& shap
   return input(tensor, Shape(dims.begin(), dims.end()));
 }
 
+nn::Parameters Golden::parameters(const nn::Shapes& shapes, const std::string& prefix) {
+  return {shapes, [&](const std::string& name, const nn::Shape& shape) {
+            return input(prefix + name, shape);
+          }};
+}
+
 Tensor Golden::maybe(const std::string& tensor, const Shape& shape) {
   return has(tensor) ? input(tensor, shape) : Tensor();
 }

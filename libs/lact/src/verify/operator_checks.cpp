@@ -299,15 +299,12 @@ nn::LactLayerOptions layer_options() {
   return o;
 }
 
-nn::LactLayerParameters layer_parameters(const nn::LactLayerOptions& options,
-                                         const Settings& settings) {
+nn::Parameters layer_parameters(const nn::LactLayerOptions& options, const Settings& settings) {
   Numbers random(31);
-  nn::LactLayerParameters parameters;
-  for (const auto& [name, shape] : nn::lact_layer_shapes(options)) {
-    const bool around_one = name.find("norm") != std::string::npos || name == "qk_scale";
-    parameters[name] = (random.normal(shape, 0.3) + (around_one ? 1.0 : 0.0)).to(settings.device);
-  }
-  return parameters;
+  return {nn::lact_layer_shapes(options), [&](const std::string& name, const nn::Shape& shape) {
+            const bool around_one = name.find("norm") != std::string::npos || name == "qk_scale";
+            return (random.normal(shape, 0.3) + (around_one ? 1.0 : 0.0)).to(settings.device);
+          }};
 }
 
 /// Two documents in a row: a layer's output for the second, as the first one changes.

@@ -3,6 +3,7 @@
 // Source: arXiv:2505.23884, authors' lact_swiglu layer; spec 5.
 
 #include <lact/nn/key_window.hpp>
+#include <lact/nn/parameters.hpp>
 #include <lact/nn/rows.hpp>
 #include <lact/ops/scan.hpp>
 
@@ -12,7 +13,6 @@
 #include <map>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace lact::nn {
@@ -37,14 +37,11 @@ struct LactLayerOptions {
 };
 
 /// Published names relative to the layer ("qkv.weight", "w0.w_left", ...), with shapes.
-std::vector<std::pair<std::string, std::vector<int64_t>>> lact_layer_shapes(
-    const LactLayerOptions& options);
-
-using LactLayerParameters = std::map<std::string, at::Tensor>;
+Shapes lact_layer_shapes(const LactLayerOptions& options);
 
 /// x [B, L, d] -> [B, L, d]. Products in x's dtype.
 /// `taps`, if given, receives the intermediates by the names of tests/golden.
-at::Tensor lact_layer(const LactLayerOptions& options, const LactLayerParameters& parameters,
+at::Tensor lact_layer(const LactLayerOptions& options, const Parameters& parameters,
                       const at::Tensor& x, const Rows& rows,
                       std::map<std::string, at::Tensor>* taps = nullptr);
 
@@ -58,16 +55,16 @@ struct LactLayerStream {
 };
 
 /// `batch` sequences of which nothing has been read.
-LactLayerStream start_stream(const LactLayerOptions& options, const LactLayerParameters& parameters,
+LactLayerStream start_stream(const LactLayerOptions& options, const Parameters& parameters,
                              int64_t batch);
 /// Reads the next tokens x [B, T, d], any T >= 1; equal to lact_layer over the whole sequence.
 /// Records no gradient across calls (the buffers are written in place).
-at::Tensor lact_layer(const LactLayerOptions& options, const LactLayerParameters& parameters,
+at::Tensor lact_layer(const LactLayerOptions& options, const Parameters& parameters,
                       const at::Tensor& x, LactLayerStream& stream);
 /// The next token of each of several sequences (streams of batch 1), which may stand anywhere in
 /// their texts: x [B, 1, d]. Products with the parameters are shared, what a sequence remembers is
 /// its own; equal to B calls but for the rounding of products of B rows instead of one.
-at::Tensor lact_layer(const LactLayerOptions& options, const LactLayerParameters& parameters,
+at::Tensor lact_layer(const LactLayerOptions& options, const Parameters& parameters,
                       const at::Tensor& x, const std::vector<LactLayerStream*>& streams);
 
 }  // namespace lact::nn

@@ -10,6 +10,7 @@
 
 #include <lact/error.hpp>
 #include <lact/io/safetensors.hpp>
+#include <lact/nn/parameters.hpp>
 #include <lact/verify/kind.hpp>
 
 #include <nlohmann/json.hpp>
@@ -46,7 +47,9 @@ class Golden {
   /// gradients, and the same one each time. Errors: 65 naming file, tensor, expected, found
   at::Tensor input(const std::string& tensor, const Shape& shape);
   at::Tensor input(const std::string& tensor, const std::vector<int64_t>& shape);
-  /// The same, undefined if the file does not have it.
+  /// Parameters, each an input that the file calls `prefix` and its name.
+  nn::Parameters parameters(const nn::Shapes& shapes, const std::string& prefix = "");
+  /// An input, undefined if the file does not have it.
   at::Tensor maybe(const std::string& tensor, const Shape& shape);
   /// What the results are multiplied with: no leaf.
   at::Tensor probe(const std::string& tensor, const Shape& shape);
