@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 
 import add_up
@@ -15,13 +16,50 @@ ROOMS = {
     "": {""},
     "simd": {"simd"},
     "ops": {"", "simd", "ops"},
-    "nn": {"", "simd", "ops", "nn"},
+    "nn": {"", "simd", "ops", "io", "nn"},
     "io": {"", "io"},
     "verify": {"", "ops", "nn", "io", "verify"},
-    "dist": {"", "dist"},
     "cli": {"", "io", "cli"},
-    "train": {"", "ops", "nn", "io", "dist", "cli", "train"},
-    "plugin": {"", "ops", "nn", "io", "verify", "dist", "cli", "train", "plugin"},
+    "train": {"", "ops", "nn", "io", "cli", "train"},
+    "plugin": {"", "ops", "nn", "io", "verify", "cli", "train", "plugin"},
+}
+# The rooms inside each plugin, lowest first, and what each may include besides itself, the plugin's top and plugins/common.
+PLUGIN_ROOMS = {
+    "text": {
+        "packed": set(),
+        "tokenize": {"packed"},
+        "model": set(),
+        "train": {"packed", "model"},
+        "session": {"model"},
+        "evaluate": {"packed", "session"},
+        "generate": {"session", "evaluate"},
+        "bench": {"model", "train", "session", "evaluate"},
+        "verify": {"model"},
+    },
+    "views": {
+        "camera": set(),
+        "scene": {"camera"},
+        "capture": {"camera", "scene"},
+        "objects": {"camera"},
+        "model": {"camera"},
+        "train": {"scene", "model"},
+        "evaluate": {"camera", "scene"},
+        "render": {"camera", "scene", "capture", "model", "evaluate"},
+        "bench": {"scene", "model", "evaluate", "render"},
+        "verify": {"camera", "capture", "model"},
+    },
+    "video": {
+        "model": set(),
+        "packed": set(),
+        "codec": {"model", "packed"},
+        "condition": {"model", "packed"},
+        "clips": {"packed", "codec"},
+        "train": {"model", "packed", "codec", "condition"},
+        "film": {"model", "packed", "codec", "condition", "train"},
+        "bench": {"model", "train", "film"},
+        "verify": {"model", "codec", "condition", "train", "film"},
+    },
+    "common": {"media": set(), "packed": set(), "spm": set(), "work": set(), "commands": set()},
 }
 # Libraries that modalities need, as their headers begin, and who may include them.
 HEAVY = {
@@ -80,6 +118,53 @@ def rooms_include_upwards():
                     found.append(f"{base}{name} includes {other}")
     expect(not found, *found)
     expect(seen > 10, f"only {seen} includes seen: the search is wrong")
+
+
+def plugin_arrows(plugin):
+    """{(room, other room): ["file includes header"]} between the rooms of a plugin, its top as ''."""
+    arrows = {}
+    for file in tracked(f"plugins/{plugin}"):
+        if file.suffix not in (".cpp", ".hpp"):
+            continue
+        name = str(file.relative_to(SOURCE / "plugins" / plugin))
+        for other in re.findall(rf'#\s*include\s*[<"]plugins/{plugin}/([^>"]+)[>"]', file.read_text()):
+            arrows.setdefault((room_of(name), room_of(other)), []).append(f"plugins/{plugin}/{name} includes {other}")
+    return arrows
+
+
+def plugin_rooms_include_upwards():
+    """no room of a plugin includes one that it may not know, and every room that it may know it uses"""
+    for plugin, rooms in PLUGIN_ROOMS.items():
+        names = {room_of(str(file.relative_to(SOURCE / "plugins" / plugin))) for file in tracked(f"plugins/{plugin}/**/*.[ch]pp")}
+        expect(names - {""} == set(rooms), f"{plugin}: rooms in the tree {sorted(names)}, in the table {sorted(rooms)}")
+        arrows = plugin_arrows(plugin)
+        above = [line for (room, other), lines in arrows.items() if room and other and room != other
+                 and other not in rooms[room] for line in lines]
+        expect(not above, *above)
+        unused = [f"{plugin}: {room} may include {other}" for room, others in rooms.items() for other in others
+                  if (room, other) not in arrows]
+        expect(not unused, *unused)
+        order = list(rooms)
+        back = [f"{plugin}: {room} stands before {other}" for room, others in rooms.items() for other in others
+                if order.index(other) > order.index(room)]
+        expect(not back, *back)
+
+
+def rooms_include_one_way():
+    """a file includes its own room in quotes and every other room from the top of the tree"""
+    found = matches(re.compile(r'#\s*include\s*"[^"]*/'), tracked("plugins/**/*.cpp", "plugins/**/*.hpp"))
+    expect(not found, *found)
+
+
+def print_arrows():
+    """Prints the arrows between the rooms of each plugin: python3 tests/house/tree_test.py --arrows."""
+    for plugin in PLUGIN_ROOMS:
+        arrows = {key: lines for key, lines in plugin_arrows(plugin).items() if key[0] and key[1] and key[0] != key[1]}
+        print(f"{plugin}: {len(arrows)} arrows between {len(PLUGIN_ROOMS[plugin])} rooms")
+        for room in PLUGIN_ROOMS[plugin]:
+            others = [f"{other} ({len(lines)})" for (first, other), lines in arrows.items() if first == room]
+            if others:
+                print(f"    {room} -> {' '.join(others)}")
 
 
 def core_knows_no_modality():
@@ -186,6 +271,10 @@ def adding_up():
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["--arrows"]:
+        print_arrows()
+        sys.exit()
     main([no_machine_paths, narrow_headers, headers_are_guarded, rooms_include_upwards,
+          plugin_rooms_include_upwards, rooms_include_one_way,
           core_knows_no_modality, heavy_libraries_have_their_place, plugins_stay_apart, tools_stay_thin, dev_names_what_is_missing,
           dev_test_takes_long, dev_names_a_missing_wheel, dev_checks_a_given_libtorch, dev_refuses_unknown_words, adding_up])
