@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 
-from pages_test import PAGES, forms, options_of_help
+from pages_test import TOOLS, forms, options_of_help
 from sentences import BUILD, expect, main
 
 SCRIPTS = BUILD / "completions"
@@ -54,19 +54,19 @@ SHELLS = {"bash": bash, "zsh": zsh, "fish": fish}
 
 def scripts_parse():
     """every script is well-formed in the eyes of its shell"""
-    for page in PAGES:
-        for name, file in (("bash", page), ("zsh", f"_{page}"), ("fish", f"{page}.fish")):
+    for tool in TOOLS:
+        for name, file in (("bash", tool), ("zsh", f"_{tool}"), ("fish", f"{tool}.fish")):
             expect(shutil.which(name), f"{name} is not installed")
             shell(name, "-n", SCRIPTS / file)
 
 
 def every_long_option(name):
-    for page in PAGES:
-        for words, _ in forms(page):
-            known = {option for option in options_of_help(page, words) if option.startswith("--")}
-            offered = {option.rstrip("=") for option in SHELLS[name]([page, *words, "--"])}
+    for tool in TOOLS:
+        for words, _ in forms(tool):
+            known = {option for option in options_of_help(tool, words) if option.startswith("--")}
+            offered = {option.rstrip("=") for option in SHELLS[name]([tool, *words, "--"])}
             expect(known == {option for option in offered if option.startswith("--")},
-                   f"{name}: {page} {' '.join(words)}", f"not offered: {sorted(known - offered)}",
+                   f"{name}: {tool} {' '.join(words)}", f"not offered: {sorted(known - offered)}",
                    f"not in --help: {sorted(offered - known)}")
 
 

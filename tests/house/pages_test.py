@@ -10,7 +10,10 @@ import subprocess
 from sentences import BUILD, SOURCE, expect, main
 
 TOOLS = sorted(main_file.parent.name for main_file in SOURCE.glob("tools/*/main.cpp"))
-PAGES = sorted(page.stem for page in SOURCE.glob("man/*.1"))
+PAGES = {page.stem: page for page in sorted(SOURCE.glob("man/*.[1-8]"))}
+SHARED = "lact-options"  # what all programs share: options, environment, exit codes
+LINES = 400  # of a page: a longer one is split
+REDEFINED = {"verify": {"--dtype"}}  # common options to which a form gives other values
 INSTRUMENTED = "LACT_TEST_INSTRUMENTED" in os.environ  # sanitizers or coverage: time is not the program's own
 HELP_SECONDS = 0.5  # promised to users; LibTorch's own start is half of it
 
@@ -32,17 +35,26 @@ def options_of_help(tool, words):
     return found
 
 
+def pages_of(tool):
+    """The pages of a tool: "lact-train", "lact-train-text", ..."""
+    return [page for page in PAGES if page == tool or page.startswith(tool + "-")]
+
+
+def sections(page):
+    """{title: text} of the sections (.Sh) of a page."""
+    parts = re.split(r"^\.Sh (.*)$", PAGES[page].read_text(), flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2]))
+
+
 def section(page, name):
-    """The lines of a page's section (.Sh) of that name."""
-    parts = re.split(r"^\.Sh (.*)$", (SOURCE / f"man/{page}.1").read_text(), flags=re.M)
-    sections = dict(zip(parts[1::2], parts[2::2]))
-    expect(name in sections, f"{page}.1 has no section {name}")
-    return sections[name]
+    """The lines of a page's section of that name."""
+    expect(name in sections(page), f"{PAGES[page].name} has no section {name}")
+    return sections(page)[name]
 
 
 def subsections(page):
-    """{title: text} of the section OPTIONS: "Common options", perhaps "Every modality", and one per form."""
-    parts = re.split(r"^\.Ss (.*)$", section(page, "OPTIONS"), flags=re.M)
+    """{title: text} of the section OPTIONS: "Common options" or "Every modality", and one per form."""
+    parts = re.split(r"^\.Ss (.*)$", sections(page).get("OPTIONS", ""), flags=re.M)
     return dict(zip(parts[1::2], parts[2::2]))
 
 
@@ -54,47 +66,69 @@ def options_of_page(text):
     return found
 
 
-def forms(page):
-    """[(words, options)] for every form of a command that its page describes."""
-    parts = subsections(page)
-    common = options_of_page(parts.pop("Common options"))
-    common |= options_of_page(parts.pop("Every modality", ""))
-    expect(parts, f"{page}.1 describes no form of the command")
-    return [(title.split(), common | options_of_page(text)) for title, text in parts.items()]
+def forms(tool):
+    """[(words, options)] for every form of a command that the tool's pages describe."""
+    common = options_of_page(subsections(SHARED)["Common options"])
+    parts = [part for page in pages_of(tool) for part in subsections(page).items()]
+    for title, text in parts:
+        if title == "Every modality":
+            common |= options_of_page(text)
+    found = [(title.split(), common | options_of_page(text)) for title, text in parts if title != "Every modality"]
+    expect(found, f"no page of {tool} describes a form of the command")
+    return found
 
 
 def a_page_for_each_tool():
-    """every tool has a page, and every page a tool"""
-    expect(TOOLS == PAGES, f"tools: {TOOLS}", f"pages: {PAGES}")
+    """every tool has a page, and every page belongs to a tool or to all of them"""
+    missing = [tool for tool in TOOLS if tool not in PAGES]
+    expect(not missing, "no page:", *missing)
+    known = {SHARED, *(page for tool in TOOLS for page in pages_of(tool))}
+    expect(set(PAGES) == known, "of no tool:", *(set(PAGES) - known))
+
+
+def pages_are_short():
+    """no page has more than 400 lines"""
+    long = [f"{page.name}: {lines}" for page in PAGES.values() if (lines := len(page.read_text().splitlines())) > LINES]
+    expect(not long, *long)
 
 
 def mandoc_is_content():
     """mandoc finds nothing to warn of in any page"""
     expect(shutil.which("mandoc"), "mandoc is not installed")
-    for page in PAGES:
-        result = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", f"man/{page}.1"], cwd=SOURCE,
+    for page in PAGES.values():
+        result = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", page.relative_to(SOURCE)], cwd=SOURCE,
                                 capture_output=True, text=True, check=False)
         expect(result.returncode == 0, result.stdout)
 
 
 def references_lead_somewhere():
     """every page of ours that a page refers to exists"""
-    for page in PAGES:
-        for name in re.findall(r"^\.Xr (lact-\w+) 1", (SOURCE / f"man/{page}.1").read_text(), flags=re.M):
-            expect(name in PAGES and name != page, f"{page}.1 refers to {name}")
+    for page, file in PAGES.items():
+        for name, number in re.findall(r"^\.(?:Pf \S+ )?Xr (lact\S*) (\d)", file.read_text(), flags=re.M):
+            there = name in PAGES and PAGES[name].suffix == f".{number}" and name != page
+            expect(there, f"{file.name} refers to {name}({number})")
+
+
+def every_page_is_reached():
+    """a tool's page refers to the pages of its modalities, they refer to it, and all to what is shared"""
+    for tool in TOOLS:
+        for page in pages_of(tool):
+            wanted = {SHARED, *(pages_of(tool) if page == tool else [tool])} - {page}
+            missing = wanted - set(re.findall(r"^\.Xr (\S+)", section(page, "SEE ALSO"), flags=re.M))
+            expect(not missing, f"{PAGES[page].name} does not refer to {sorted(missing)}")
 
 
 def nothing_undescribed():
     """every option that --help lists is in the page"""
-    missing = [f"{page} {' '.join(words)}: {sorted(lacking)}" for page in PAGES for words, known in forms(page)
-               if (lacking := options_of_help(page, words) - known)]
+    missing = [f"{tool} {' '.join(words)}: {sorted(lacking)}" for tool in TOOLS for words, known in forms(tool)
+               if (lacking := options_of_help(tool, words) - known)]
     expect(not missing, "not described:", *missing)
 
 
 def nothing_invented():
     """every option that a page describes is in --help"""
-    missing = [f"{page} {' '.join(words)}: {sorted(lacking)}" for page in PAGES for words, known in forms(page)
-               if (lacking := known - options_of_help(page, words))]
+    missing = [f"{tool} {' '.join(words)}: {sorted(lacking)}" for tool in TOOLS for words, known in forms(tool)
+               if (lacking := known - options_of_help(tool, words))]
     expect(not missing, "described, but not there:", *missing)
 
 
@@ -105,34 +139,47 @@ def listed(title, *command):
 
 
 def no_verb_left_out():
-    """every modality and verb that a program lists is described in its page"""
-    for page in PAGES:
-        described = [words for words, _ in forms(page)]
-        modalities = listed("Modalities", page)
-        found = [[verb] for verb in listed("Verbs of its own", page)]
-        for verb in listed("Verbs before a modality", page):
-            found += [[verb, modality] for modality in listed("Modalities", page, verb)]
+    """every modality and verb that a program lists is described in one of its pages, once"""
+    for tool in TOOLS:
+        described = [words for words, _ in forms(tool)]
+        modalities = listed("Modalities", tool)
+        found = [[verb] for verb in listed("Verbs of its own", tool)]
+        for verb in listed("Verbs before a modality", tool):
+            found += [[verb, modality] for modality in listed("Modalities", tool, verb)]
         for modality in modalities:
-            found += [[modality, verb] for verb in listed("Verbs", page, modality)] or [[modality]]
-        expect(sorted(found) == sorted(described), f"{page} has {found}", f"{page}.1 describes {described}")
+            found += [[modality, verb] for verb in listed("Verbs", tool, modality)] or [[modality]]
+        expect(sorted(found) == sorted(described), f"{tool} has {found}", f"its pages describe {described}")
+
+
+def a_modality_has_its_page():
+    """the page of a tool's modality describes the forms of that modality alone"""
+    for tool in TOOLS:
+        for page in pages_of(tool):
+            modality = page.removeprefix(tool).removeprefix("-")
+            strangers = [title for title in subsections(page) if modality and modality not in title.split()]
+            expect(not strangers, f"{PAGES[page].name} describes {strangers}")
 
 
 def common_parts_are_common():
-    """what is common to all programs reads the same in every page"""
-    for part in (lambda page: subsections(page)["Common options"], lambda page: section(page, "ENVIRONMENT"),
-                 lambda page: section(page, "EXIT STATUS")):
-        texts = {part(page).strip() for page in PAGES}
-        expect(len(texts) <= 1, "differs between pages:", *texts)
+    """what is common to all programs is described in lact-options(7) alone"""
+    common = options_of_page(subsections(SHARED)["Common options"])
+    for tool in TOOLS:
+        for page in pages_of(tool):
+            for title, text in subsections(page).items():
+                again = common & options_of_page(text) - REDEFINED.get(title, set())
+                expect(not again, f"{PAGES[page].name}, {title}: {sorted(again)}")
+            for name in ("ENVIRONMENT", "EXIT STATUS"):
+                lines = sections(page).get(name, "").split("\n")
+                expect(not any(line.startswith(".It") for line in lines), f"{PAGES[page].name} describes {name}")
 
 
 def exit_codes_are_the_headers():
-    """the exit codes of the pages are those of lact/error.hpp"""
+    """the exit codes of lact-options(7) are those of lact/error.hpp"""
     header = (SOURCE / "libs/lact/include/lact/error.hpp").read_text()
     codes = set(re.findall(r"^ +\w+ = (\d+),", header, flags=re.M))
     expect(len(codes) > 5, codes)
-    for page in PAGES:
-        named = set(re.findall(r"^\.It (\d+)$", section(page, "EXIT STATUS"), flags=re.M))
-        expect(named == codes, f"{page}.1: {sorted(named)}", f"error.hpp: {sorted(codes)}")
+    named = set(re.findall(r"^\.It (\d+)$", section(SHARED, "EXIT STATUS"), flags=re.M))
+    expect(named == codes, f"{SHARED}: {sorted(named)}", f"error.hpp: {sorted(codes)}")
 
 
 def processor_seconds():
@@ -143,22 +190,22 @@ def processor_seconds():
 
 def help_is_quick():
     """every --help and --version is there within half a second"""
-    for page in PAGES:
-        for words in [[], *(words for words, _ in forms(page))]:
+    for tool in TOOLS:
+        for words in [[], *(words for words, _ in forms(tool))]:
             for option in ("--help", "--version"):
                 seconds = HELP_SECONDS
                 for _ in range(3):  # the best of three: a busy host slows a single one
                     start = processor_seconds()  # other programs may run beside this one
-                    result = program(page, *words, option)
+                    result = program(tool, *words, option)
                     seconds = min(seconds, processor_seconds() - start)
                     if seconds < HELP_SECONDS:
                         break
-                command = " ".join([page, *words, option])
+                command = " ".join([tool, *words, option])
                 expect(result.returncode == 0 and result.stdout and not result.stderr, f"{command}:", result)
                 expect(seconds < HELP_SECONDS or INSTRUMENTED, f"{command}: {seconds:.2f} s")
 
 
 if __name__ == "__main__":
-    main([a_page_for_each_tool, mandoc_is_content, references_lead_somewhere, nothing_undescribed,
-          nothing_invented, no_verb_left_out, common_parts_are_common, exit_codes_are_the_headers,
-          help_is_quick])
+    main([a_page_for_each_tool, pages_are_short, mandoc_is_content, references_lead_somewhere, every_page_is_reached,
+          nothing_undescribed, nothing_invented, no_verb_left_out, a_modality_has_its_page, common_parts_are_common,
+          exit_codes_are_the_headers, help_is_quick])

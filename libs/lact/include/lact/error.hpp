@@ -8,7 +8,7 @@
 
 namespace lact {
 
-/// Exit codes of every lact program (sysexits numbers; man lact-train, EXIT STATUS).
+/// Exit codes of every lact program (sysexits numbers; man lact-options, EXIT STATUS).
 /// 77 is never used: Meson reads it as "skipped".
 enum class Exit : int {
   ok = 0,
