@@ -14,13 +14,17 @@ using plugin::Tool;
 
 std::vector<plugin::Listed> list() {
   return {
-      {Tool::tokenize, {"train", "learn a tokenizer from text"}, tokenize_train},
-      {Tool::tokenize, {"encode", "text to packed token data, or to ids"}, tokenize_encode},
-      {Tool::tokenize, {"decode", "ids or packed token data back to text"}, tokenize_decode},
-      {Tool::tokenize, {"info", "what a tokenizer or packed token data holds"}, tokenize_info},
-      {Tool::generate, {"", "continue a text, or say how likely one is"}, generate},
-      {Tool::bench, {"", "how fast a model reads and writes, at any depth of context"}, bench_text},
-      {Tool::bench, {"quality", "loss by position and needles found of a model"}, quality_text},
+      {Tool::tokenize, {"train", "train a tokenizer on text"}, tokenize_train},
+      {Tool::tokenize, {"encode", "convert text to packed tokens, or to ids"}, tokenize_encode},
+      {Tool::tokenize, {"decode", "convert ids or packed tokens back to text"}, tokenize_decode},
+      {Tool::tokenize, {"info", "show what a tokenizer or packed tokens hold"}, tokenize_info},
+      {Tool::generate, {"", "continue a text, or measure how likely one is"}, generate},
+      {Tool::bench,
+       {"", "measure how fast a model reads and generates, at any depth of context"},
+       bench_text},
+      {Tool::bench,
+       {"quality", "measure loss by position, and how often a model finds needles"},
+       quality_text},
       {Tool::bench, {"sweep", "train and evaluate the models of an experiment"}, sweep_text},
   };
 }

@@ -14,15 +14,17 @@ using plugin::Tool;
 
 std::vector<plugin::Listed> list() {
   return {
-      {Tool::tokenize, {"pack", "films to packed clips that cross no cut"}, tokenize_pack},
-      {Tool::tokenize, {"info", "what packed clips or films hold"}, tokenize_info},
-      {Tool::tokenize, {"digits", "clips of moving digits"}, tokenize_digits},
+      {Tool::tokenize, {"pack", "pack films as clips that cross no cut"}, tokenize_pack},
+      {Tool::tokenize, {"info", "show what packed clips or films hold"}, tokenize_info},
+      {Tool::tokenize, {"digits", "make clips of moving digits"}, tokenize_digits},
       {Tool::tokenize,
-       {"pan", "clips that show again what was seen: a test of memory"},
+       {"pan", "make clips that return to what they have shown: a test of memory"},
        tokenize_pan},
       {Tool::generate, {"", "make a film, or continue one, chunk by chunk"}, generate_video},
-      {Tool::bench, {"", "time and memory of a chunk, however long the film"}, bench_video},
-      {Tool::bench, {"quality", "how far continuations stay like the real ones"}, quality_video},
+      {Tool::bench, {"", "measure time and memory of a chunk, however long the film"}, bench_video},
+      {Tool::bench,
+       {"quality", "measure how close continuations stay to the real frames"},
+       quality_video},
   };
 }
 

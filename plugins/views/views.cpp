@@ -14,14 +14,18 @@ using plugin::Tool;
 
 std::vector<plugin::Listed> list() {
   return {
-      {Tool::tokenize, {"pack", "photographs and cameras to packed scenes"}, tokenize_pack},
-      {Tool::tokenize, {"info", "what packed scenes or a capture hold"}, tokenize_info},
-      {Tool::tokenize, {"objects", "models of objects to posed pictures"}, tokenize_objects},
+      {Tool::tokenize, {"pack", "pack photographs and their cameras as scenes"}, tokenize_pack},
+      {Tool::tokenize,
+       {"info", "show what packed scenes, or photographs with cameras, hold"},
+       tokenize_info},
+      {Tool::tokenize, {"objects", "draw posed pictures of models of objects"}, tokenize_objects},
       {Tool::render,
        {"", "read photographs, keep them as a state, render new views"},
        render_views},
-      {Tool::bench, {"", "how fast scenes are read and views rendered"}, bench_views},
-      {Tool::bench, {"quality", "PSNR, SSIM and LPIPS by number of views read"}, quality_views},
+      {Tool::bench, {"", "measure how fast scenes are read and views rendered"}, bench_views},
+      {Tool::bench,
+       {"quality", "measure PSNR, SSIM and LPIPS by number of views read"},
+       quality_views},
   };
 }
 

@@ -7,13 +7,14 @@ extern "C" int lact_bench_main(int argc, char** argv) {
   return plugin::tool_main(
       plugin::Tool::bench, "lact-bench",
       "Measure this machine and the models on it, and draw what was measured.", argc, argv,
-      {{{"plugins", "every plugin file tried, and why it was left out"}, bench::plugins_command},
-       {{"ceiling", "matrix product rate and memory bandwidth of this machine"},
+      {{{"plugins", "list every plugin file tried, and why it was left out"},
+        bench::plugins_command},
+       {{"ceiling", "measure the matrix product rate and memory bandwidth of this machine"},
         bench::ceiling_command},
-       {{"op", "speed and memory of the operator alone, over its axes"}, bench::op_command},
-       {{"plot", "metrics.jsonl or bench JSON to an SVG picture"}, bench::plot_command},
-       {{"verify", "golden files against their tolerances, or built-in checks"},
+       {{"op", "measure speed and memory of the operator alone, over its axes"}, bench::op_command},
+       {{"plot", "draw metrics.jsonl or bench JSON as an SVG picture"}, bench::plot_command},
+       {{"verify", "replay golden files within their tolerances, or run built-in checks"},
         bench::verify_command}},
-      {{"quality", "how good a model is: loss by position, what it finds again"},
-       {"sweep", "a published experiment: models trained, evaluated, compared"}});
+      {{"quality", "measure how good a model is"},
+       {"sweep", "repeat a published experiment: train, evaluate and compare models"}});
 }

@@ -188,10 +188,10 @@ class Op final : public plugin::Command {
     options.footer(
         "LIST is N, A-B, A-B+STEP, A-B*FACTOR, or a list of these; K, M and G multiply by 1024.\n"
         "Every combination is a row. '% of max' is the share of this machine's matrix product\n"
-        "rate, measured before and after each run; a multiply-add counts as 2, forward and\n"
-        "backward as three forwards, an untrained chunk not, what is recomputed once;\n"
-        "Newton-Schulz (Muon) is counted separately. 'extra' is the peak of memory beyond inputs,\n"
-        "output, final state and gradients.");
+        "rate, measured before and after each run. A multiply-add counts as 2, forward and\n"
+        "backward together as three forwards; an update that is not made does not count, and\n"
+        "recomputation counts once; Newton-Schulz (Muon) is counted separately. 'extra' is the\n"
+        "peak of memory beyond inputs, output, final state and gradients.");
     auto axes = options.group("Axes");
     const auto list = [&](const char* name, std::vector<std::string>& values, const char* help) {
       return axes.add(name, values, help).value("LIST");
@@ -214,12 +214,14 @@ class Op final : public plugin::Command {
     words("--learn", learns_, "matrices that an update changes: all, or only the last (down)",
           {"all", "last"})
         .initially("all");
-    words("--schedule", schedules_,
-          "shifted: apply, then update with each chunk but the last; bidirectional: update with "
-          "all, then apply; chunk-causal: update, then apply each chunk",
-          {"shifted", "bidirectional", "chunk-causal"})
+    words(
+        "--schedule", schedules_,
+        "order of the steps: shifted (apply, then update with each chunk but the last), "
+        "bidirectional (update with all, then apply), chunk-causal (update, then apply each chunk)",
+        {"shifted", "bidirectional", "chunk-causal"})
         .initially("shifted");
-    words("--pass", passes_, "forward, or forward and backward", {"forward", "both"})
+    words("--pass", passes_, "passes to run: forward, or both, forward and backward",
+          {"forward", "both"})
         .initially("both");
     words("--mode", modes_, "keep what the backward pass needs of each token, or recompute it",
           {"keep", "recompute"})

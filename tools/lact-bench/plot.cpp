@@ -293,7 +293,7 @@ class Plot final : public plugin::Command {
         "training\n"
         "and validation loss by step; for lact-bench op utilisation by what was varied most, for\n"
         "quality and sweep loss by position, for other benchmarks speed by depth of context.");
-    options.add("FILE", files_, "what to draw").required();
+    options.add("FILE", files_, "measurements to draw").required();
     options.add("--out", output_, "SVG file to write; -: stdout").value("FILE");
     options.add("--x", x_, "key of the horizontal axis").value("KEY");
     options.add("--y", y_, "key of a curve").value("KEY");

@@ -4,7 +4,7 @@
 
 extern "C" int lact_train_main(int argc, char** argv) {
   using namespace lact;
-  const char* summary = "Train a model on packed data, or go on where a run was left.";
+  const char* summary = "Train a model on packed data, or resume a run.";
   const auto verbs = [summary](const std::shared_ptr<plugin::Modality>& modality) {
     std::vector<plugin::OwnVerb> all;
     if (modality->task() != nullptr)

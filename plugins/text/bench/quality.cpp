@@ -32,16 +32,13 @@ class QualityText final : public plugin::Command {
  public:
   void declare(cli::Options options) override {
     options.footer(
-        "Texts give loss, perplexity and accuracy, whole and by position: a model that learns "
-        "from\n"
-        "its context does better the more it has read. Needles are sentences hidden in the text "
-        "of\n"
-        "--needle, 'The secret word of KEY is ANSWER.', which a question at the end asks for. "
-        "Words\n"
-        "are compared by what the text adds to their log-probability: 'first' is how often the\n"
-        "answer gains most among --candidates words (chance: 1 in that many), 'gain' by how many\n"
-        "nats more than the others, 'exact' how often greedy decoding writes it. LIST is N, A-B,\n"
-        "A-B+STEP, A-B*FACTOR, or a list of these.");
+        "Texts give loss, perplexity and accuracy, whole and by position: a model that uses its\n"
+        "context does better the more it has read. Needles are sentences hidden in the text of\n"
+        "--needle, 'The secret word of KEY is ANSWER.'; a question at the end asks for the\n"
+        "answer. Words are compared by what the text adds to their log-probability: 'first' is\n"
+        "how often the answer gains most among --candidates words (chance: 1 in that many),\n"
+        "'gain' by how many nats more than the others, 'exact' how often greedy decoding writes\n"
+        "it. LIST is N, A-B, A-B+STEP, A-B*FACTOR, or a list of these.");
     options.add("--model", model_, "model directory, or run directory (its newest checkpoint)")
         .value("DIR")
         .required();

@@ -67,7 +67,7 @@ class SweepText final : public plugin::Command {
         "text does it, with the same data in the same order, then evaluated by position.\n"
         "DIR/EXPERIMENT.json holds all curves; lact-bench plot draws them. The same command\n"
         "continues a sweep that was stopped.");
-    options.add("EXPERIMENT", experiment_, "what to compare").words(sweep_names()).required();
+    options.add("EXPERIMENT", experiment_, "experiment to run").words(sweep_names()).required();
     options
         .add("--data", data_,
              "folder of lact-tokenize text encode: train.safetensors, validation.safetensors, "

@@ -49,16 +49,16 @@ const std::map<std::string, std::string>& descriptions() {
       {"pad_token_id", "id whose embedding is not trained"},
       {"bos_token_id", "id that begins a document"},
       {"eos_token_id", "id that ends a document"},
-      {"use_fast_weights", "false: window attention alone, for comparison"},
+      {"use_fast_weights", "use fast weights; false: window attention alone, for comparison"},
       {"update_rule", "update rule by name; overrides --use-muon and --use-momentum"},
       {"ns_coefficients", "Newton-Schulz coefficients"},
       {"ns_steps", "Newton-Schulz steps; 0: only scale to norm 1"},
       {"ns_stacked", "orthogonalize gate and up as one matrix"},
       {"weight_norm",
-       "on: rescale rows of fast weights to their initial norms; detached: as constants of the "
-       "gradient"},
+       "rescale rows of fast weights to their initial norms; detached: with norms that are "
+       "constants of the gradient"},
       {"learn", "matrices that an update changes: all, or only the last (down)"},
-      {"fast_weight", "swiglu, or linear: one matrix, as linear attention has"},
+      {"fast_weight", "function of the fast weights; linear: one matrix, as in linear attention"},
   };
   return table;
 }

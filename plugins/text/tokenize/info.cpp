@@ -1,4 +1,4 @@
-// lact-tokenize text info: what a tokenizer or packed token data holds.
+// lact-tokenize text info: shows what a tokenizer or packed tokens hold.
 
 #include "entropy.hpp"
 

@@ -142,7 +142,7 @@ class Train final : public plugin::Command {
     input_.declare(options);
     auto group = options.group("Tokenizer");
     group.add("-o,--output", output_, "model file to write; -: stdout").value("FILE");
-    group.add("--model-type", model_type_, "how pieces are chosen")
+    group.add("--model-type", model_type_, "method that chooses pieces")
         .words({"unigram", "bpe", "char", "word"});
     group.add("--vocab-size", vocab_size_, "number of pieces, control and byte pieces included")
         .range(2, 1 << 24);

@@ -61,7 +61,7 @@ class QualityVideo final : public plugin::Command {
     extras_.declare(model);
     auto sampling = options.group("Sampling");
     sampling_.declare(sampling);
-    sampling.add("--negative", negative_, "what guidance moves away from").value("TEXT");
+    sampling.add("--negative", negative_, "prompt that guidance moves away from").value("TEXT");
     options.add("--split", split_, "split to read from a folder of packed clips");
     options.add("--context-chunks", context_chunks_, "chunks of each clip that are read")
         .range(1, 1 << 20);

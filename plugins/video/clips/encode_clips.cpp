@@ -18,7 +18,8 @@ namespace fs = std::filesystem;
 void EncodeOptions::declare(cli::Options options) {
   options
       .add("--codec", type,
-           "what to pack: pixels, or latents of the codec unshuffle (pixels side by side), pca "
+           "content of the clips: pixels, or latents of the codec unshuffle (pixels side by side), "
+           "pca "
            "(principal components fitted to these clips) or wan (Wan's VAE)")
       .words({"pixels", "unshuffle", "pca", "wan"});
   options

@@ -131,10 +131,10 @@ class Pack final : public plugin::Command {
         .range(1, 1 << 20)
         .value("N");
     options
-        .add("--cut", how_.threshold,
-             "a frame begins a new shot where it differs from its predecessor by more than this, "
-             "and "
-             "by three times what is usual; 0: never")
+        .add(
+            "--cut", how_.threshold,
+            "difference from the preceding frame at which a shot begins, if it is also three times "
+            "the usual one; 0: never")
         .range(0.0, 10.0)
         .value("THRESHOLD");
   }
@@ -147,7 +147,8 @@ class Pack final : public plugin::Command {
         .value("FILE");
     options
         .add("--label-from", label_from_,
-             "source of the label: none (the table's), folder (name of the film's), caption")
+             "source of the label: none (the table's), folder (the name of the film's folder), "
+             "caption")
         .words({"none", "folder", "caption"});
   }
 

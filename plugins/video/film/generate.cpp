@@ -155,7 +155,8 @@ class Generate final : public plugin::Command {
     options.add("-p,--prompt", prompt_, "description of the film").value("TEXT");
     options.add("--class", class_, "class of the film, for a model of classes").value("NAME");
     options
-        .add("--negative", negative_, "what guidance moves away from (default: the empty prompt)")
+        .add("--negative", negative_,
+             "prompt that guidance moves away from (default: the empty prompt)")
         .value("TEXT");
     options
         .add("--frames", frames_,

@@ -48,9 +48,11 @@ void ModelOptions::declare_sizes(cli::Options options) {
 
 void ModelOptions::declare_layer(cli::Options options) {
   options
-      .add("--fast-weights", fast_,
-           "on; off: present but never updated, for comparison with the window alone at the same "
-           "number of parameters; none: a plain Wan transformer, in which no chunk sees another")
+      .add(
+          "--fast-weights", fast_,
+          "use fast weights; off: present but never updated, for comparison with the window alone "
+          "at the same number of parameters; none: a plain Wan transformer, in which no chunk sees "
+          "another")
       .words({"on", "off", "none"});
   options.add("--attn-every-n-layers", every_, "leave plain attention in every N-th block")
       .at_least(1);
@@ -79,14 +81,14 @@ void ModelOptions::declare_layer(cli::Options options) {
 
 void ModelOptions::declare_extras(cli::Options options) {
   options.add("--chunk-frames", chunk_frames_, "latent frames per chunk").at_least(1);
-  options.add("--codec", codec_, "what turns frames into latents")
+  options.add("--codec", codec_, "codec that turns frames into latents")
       .words({"pixels", "unshuffle", "pca", "wan"});
   options
       .add("--codec-factor", factor_,
            "side of a latent in pixels, for the codecs unshuffle and pca")
       .range(int64_t{1}, kMostFactor);
   options.add("--codec-channels", channels_, "channels of a latent, for the codec pca").at_least(1);
-  options.add("--condition", condition_, "what a clip is generated from")
+  options.add("--condition", condition_, "condition that a clip is generated from")
       .words({"none", "class", "bytes", "umt5"});
   options
       .add("--shift", shift_,

@@ -68,7 +68,10 @@ class QualityViews final : public plugin::Command {
     options.add("--target-every", choice_.target_every, "make every N-th view a target")
         .range(2, 1 << 20)
         .value("N");
-    options.add("--choose", choice_.how, "how context views are chosen")
+    options
+        .add("--choose", choice_.how,
+             "choice of the context views: nearest to the K-means of the poses, evenly spread, the "
+             "first, or random ones")
         .words({"kmeans", "even", "first", "random"});
     options.add("--scenes", most_, "measure the first N scenes; 0: all")
         .range(int64_t{0}, int64_t{1} << 40)

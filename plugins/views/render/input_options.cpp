@@ -97,7 +97,7 @@ void InputOptions::declare(cli::Options options) {
   options.flag("--strict", photographs_.strict, "fail at a photograph that cannot be used");
   options
       .add("--context-views", choice_.context,
-           "how many views are read (default: all but the targets; 0: none, beside a --state)")
+           "number of views to read (default: all but the targets; 0: none, beside a --state)")
       .range(0, 1 << 20);
   options
       .add("--target-every", choice_.target_every,
@@ -106,10 +106,9 @@ void InputOptions::declare(cli::Options options) {
       .range(0, 1 << 20)
       .value("N");
   options
-      .add(
-          "--choose", choice_.how,
-          "which views are read: nearest to the K-means of the poses, evenly spread, the first, or "
-          "random ones")
+      .add("--choose", choice_.how,
+           "choice of the views to read: nearest to the K-means of the poses, evenly spread, the "
+           "first, or random ones")
       .words({"kmeans", "even", "first", "random"});
 }
 

@@ -221,7 +221,7 @@ class ViewsTask final : public train::Task {
     options.add("--views", sampling_.views, "views sampled per scene and step").range(1, 1 << 20);
     options
         .add("--context-views", sampling_.context,
-             "how many of them are context: written into the fast weights")
+             "number of context views among them: written into the fast weights")
         .range(1, 1 << 20);
     options
         .add(
@@ -231,7 +231,7 @@ class ViewsTask final : public train::Task {
         .range(0, 1 << 20);
     options
         .add("--target-views", sampling_.targets,
-             "how many of them are targets: rendered and scored")
+             "number of target views among them: rendered and scored")
         .range(1, 1 << 20);
     options.add("--batch-size", batch_size_, "scenes per micro-batch").range(1, 1 << 20);
     options.add("--grad-accum", micro_batches_, "micro-batches per step").range(1, 1 << 20);

@@ -194,7 +194,8 @@ void declare_form(Options options, std::string& form) {
 }
 
 void BenchOptions::declare(Options options) {
-  options.add("-r,--repetitions", repetitions, "how often each test is run").range(1, 1000000);
+  options.add("-r,--repetitions", repetitions, "number of timed runs of each test")
+      .range(1, 1000000);
   options.flag("--no-warmup", no_warmup, "skip the untimed first run of each test");
   declare_form(options, format);
 }

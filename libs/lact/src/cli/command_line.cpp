@@ -228,9 +228,10 @@ void common_options(CLI::App& app, Context& context) {
   app.set_help_flag("-h,--help", "print this help and exit")->group(group);
   app.set_version_flag("--version", version_line(log::program()), "print the version and exit")
       ->group(group);
-  app.add_option("--device", CLI::callback_t{},
-                 "where to compute: cpu, cuda, cuda:N, or auto (cuda if there is one, else cpu)",
-                 false, [] { return std::string("auto"); })
+  app.add_option(
+         "--device", CLI::callback_t{},
+         "device to compute on: cpu, cuda, cuda:N, or auto (cuda if there is one, else cpu)", false,
+         [] { return std::string("auto"); })
       ->type_name("DEVICE")
       ->group(group);
   if (app.get_option_no_throw("--dtype") == nullptr)  // lact-bench verify has other types
@@ -275,7 +276,7 @@ void common_options(CLI::App& app, Context& context) {
       ->group(group);
   // Read before the plugin whose options these are is loaded: see plugin::plugin_dir.
   app.add_option("--plugin-dir")
-      ->description("look for plugins here first")
+      ->description("folder to search for plugins first")
       ->configurable(false)
       ->type_name("DIR")
       ->group(group);

@@ -67,7 +67,7 @@ void GivenOptions::declare(cli::Options options, const Recipe& usual) {
       .at_least(0);
   add("eval-batches", eval_batches_, "batches in an evaluation").at_least(1);
   add("save-every", save_every_, "steps between checkpoints; 0: only at the end").at_least(0);
-  group.add("--keep", run_.keep, "how many of the newest checkpoints are kept").at_least(1);
+  group.add("--keep", run_.keep, "number of newest checkpoints to keep").at_least(1);
   group.flag("--recompute", run_.recompute,
              "keep only the input of each block for the backward pass: less memory, more time");
   group.flag("--resume", run_.resume,
