@@ -1,4 +1,4 @@
-// The video modality: films made chunk by chunk, each learned before the next.
+// The video modality: films made chunk by chunk; each updates the fast weights before the next.
 
 #include "commands.hpp"
 

@@ -57,14 +57,14 @@ jpeg_error_mgr* kept(Errors& errors) {
   return &errors.manager;
 }
 
-struct Reader {
+struct JpegReader {
   Errors errors;
   jpeg_decompress_struct info{};
   jpeg_progress_mgr progress{};
   std::string_view bytes;
   std::vector<uint8_t> row;  // of four inks
   Image* image = nullptr;
-  ~Reader() { jpeg_destroy_decompress(&info); }
+  ~JpegReader() { jpeg_destroy_decompress(&info); }
 };
 
 void count_scans(j_common_ptr info) {
@@ -74,7 +74,7 @@ void count_scans(j_common_ptr info) {
   std::longjmp(errors->jump, 1);
 }
 
-bool read_header(Reader& r) {
+bool read_header(JpegReader& r) {
   r.info.err = kept(r.errors);
   if (setjmp(r.errors.jump) != 0) return false;
   jpeg_create_decompress(&r.info);
@@ -86,7 +86,7 @@ bool read_header(Reader& r) {
   return true;
 }
 
-Orientation orientation_of(const Reader& r) {
+Orientation orientation_of(const JpegReader& r) {
   for (auto* marker = r.info.marker_list; marker != nullptr; marker = marker->next) {
     const std::string_view data(reinterpret_cast<const char*>(marker->data), marker->data_length);
     if (marker->marker == kExif && data.substr(0, 4) == "Exif") return exif_orientation(data);
@@ -101,7 +101,7 @@ void paint(const uint8_t* inks, uint8_t* rgb, int64_t width) {
       rgb[c] = static_cast<uint8_t>(inks[3] - mul_div_255(255 - inks[c], inks[3]));
 }
 
-bool read_rows(Reader& r) {
+bool read_rows(JpegReader& r) {
   if (setjmp(r.errors.jump) != 0) return false;
   jpeg_start_decompress(&r.info);
   while (r.info.output_scanline < r.info.output_height) {
@@ -154,7 +154,7 @@ bool is_jpeg(std::string_view bytes) {
 }
 
 Decoded decode_jpeg(std::string_view bytes, const std::string& name) {
-  Reader r;
+  JpegReader r;
   r.bytes = bytes;
   const auto refuse = [&] { throw Error(Exit::data, name, ": damaged JPEG: ", r.errors.message); };
   if (!read_header(r)) refuse();

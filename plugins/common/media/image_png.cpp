@@ -17,25 +17,25 @@ constexpr uint64_t kBestDeflate = 1032;  // bytes out of one byte, at most
 
 /// libpng leaves by longjmp, so nothing with a destructor may live between setjmp and it: whatever
 /// a step needs is kept here.
-struct Reader {
+struct PngReader {
   std::string_view left;
   char message[256] = "";
   png_structp png = nullptr;
   png_infop info = nullptr;
   std::vector<png_bytep> rows;
-  ~Reader() { png_destroy_read_struct(&png, &info, nullptr); }
+  ~PngReader() { png_destroy_read_struct(&png, &info, nullptr); }
 };
 
 [[noreturn]] void fail(png_structp png, png_const_charp message) {
   auto* where = static_cast<char*>(png_get_error_ptr(png));
-  std::snprintf(where, sizeof Reader::message, "%s", message);
+  std::snprintf(where, sizeof PngReader::message, "%s", message);
   png_longjmp(png, 1);
 }
 
 void ignore(png_structp, png_const_charp) {}
 
 void take(png_structp png, png_bytep to, size_t bytes) {
-  auto& left = static_cast<Reader*>(png_get_io_ptr(png))->left;
+  auto& left = static_cast<PngReader*>(png_get_io_ptr(png))->left;
   if (bytes > left.size()) png_error(png, "cut off");
   std::memcpy(to, left.data(), bytes);
   left.remove_prefix(bytes);
@@ -48,7 +48,7 @@ void skip_chunks(png_structp png) {
   png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, kSkipped, sizeof kSkipped / 5);
 }
 
-bool read_header(Reader& r) {
+bool read_header(PngReader& r) {
   if (setjmp(png_jmpbuf(r.png)) != 0) return false;
   png_set_read_fn(r.png, &r, take);
   png_set_user_limits(r.png, 0x7fffffff, 0x7fffffff);  // check_size() says it in better words
@@ -58,7 +58,7 @@ bool read_header(Reader& r) {
 }
 
 /// 8 bits a channel, RGB or RGBA.
-bool choose_output(Reader& r) {
+bool choose_output(PngReader& r) {
   if (setjmp(png_jmpbuf(r.png)) != 0) return false;
   png_set_expand(r.png);
   png_set_strip_16(r.png);
@@ -68,7 +68,7 @@ bool choose_output(Reader& r) {
   return true;
 }
 
-bool read_rows(Reader& r) {
+bool read_rows(PngReader& r) {
   if (setjmp(png_jmpbuf(r.png)) != 0) return false;
   png_read_image(r.png, r.rows.data());
   png_read_end(r.png, r.info);
@@ -126,7 +126,7 @@ bool is_png(std::string_view bytes) {
 }
 
 Decoded decode_png(std::string_view bytes, const std::string& name) {
-  Reader r{bytes};
+  PngReader r{bytes};
   const auto refuse = [&] { throw Error(Exit::data, name, ": damaged PNG: ", r.message); };
   r.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, r.message, fail, ignore);
   if (r.png == nullptr) throw std::bad_alloc();

@@ -82,9 +82,9 @@ class Wire {
 };
 
 /// Reads one model file; `name_` begins every complaint.
-class Reader {
+class ModelFileReader {
  public:
-  Reader(ModelFile& model, const std::string& name) : model_(model), name_(name) {}
+  ModelFileReader(ModelFile& model, const std::string& name) : model_(model), name_(name) {}
 
   void file(std::string_view bytes) {
     if (bytes.empty()) fail("empty, not a SentencePiece model");
@@ -307,7 +307,7 @@ void put_float(std::string& out, uint32_t field, float value) {
 ModelFile ModelFile::parse(std::string_view bytes, const std::string& name) {
   ModelFile model;
   model.unk_surface = " \u2047 ";
-  Reader(model, name).file(bytes);
+  ModelFileReader(model, name).file(bytes);
   return model;
 }
 

@@ -35,11 +35,11 @@ SweepExperiment values(const char* name, const char* summary, const char* key,
 }
 
 SweepExperiment function(const Config&) {
-  return values("function", "what the fast weights compute", "fast_weight",
+  return values("function", "function of the fast weights", "fast_weight",
                 {{"linear", "linear"}, {"swiglu", "swiglu"}});
 }
 SweepExperiment learn(const Config&) {
-  return values("learn", "all fast weights learn, or the last matrix alone", "learn",
+  return values("learn", "updates of all fast weights, or of the last matrix alone", "learn",
                 {{"all", "all"}, {"last", "last"}});
 }
 SweepExperiment fast_weights(const Config&) {

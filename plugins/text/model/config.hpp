@@ -54,7 +54,7 @@ struct Config {
   int64_t ns_steps = 5;     ///< beyond the coefficients, the last is repeated; 0: only scaling
   bool ns_stacked = false;  ///< gate and up orthogonalized as one matrix
   std::string weight_norm = "on";      ///< "off", "detached"
-  std::string learn = "all";           ///< "last": only down (w1) learns
+  std::string learn = "all";           ///< "last": only down (w1) is updated
   std::string fast_weight = "swiglu";  ///< "linear": one matrix (w1), and one rate
 
   nlohmann::json other = nlohmann::json::object();

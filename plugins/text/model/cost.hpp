@@ -7,8 +7,8 @@
 
 namespace lact::text {
 
-/// Operations of one forward pass over one sequence (a multiply-add is 2). The last chunk is not
-/// learned. With `head`, the output head is counted for every token.
+/// Operations of one forward pass over one sequence (a multiply-add is 2). The last chunk makes
+/// no update. With `head`, the output head is counted for every token.
 double forward_flops(const Config& config, int64_t length, bool head = true);
 
 /// Bytes of the state of one sequence: fast weights, momentum, norms, a full open chunk, window.

@@ -63,7 +63,7 @@ class PackedWriter {
 
   /// What is appended from here on belongs to a new document.
   void begin_document();
-  /// Errors   InternalError if an id is not below vocab_size, or no document was begun
+  /// Errors   70 if an id is not below vocab_size, or no document was begun
   void append(const std::vector<int32_t>& ids);
   void add_text_bytes(uint64_t bytes) { text_bytes_ += bytes; }
   int64_t tokens() const { return static_cast<int64_t>(count_); }

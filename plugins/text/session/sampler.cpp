@@ -13,7 +13,7 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-/// States keep at least so many tokens, so that a continuation may look further back.
+/// States keep at least this many tokens, so that a continuation may look further back.
 constexpr int64_t kLeastReach = 1024;
 
 /// Likeliest first; among equals the smaller id, so that the order is one.

@@ -14,12 +14,13 @@ namespace lact::text {
 /// Names, meanings and defaults of llama.cpp.
 struct SamplerOptions {
   double temp = 0.8;            ///< divides the logits; <= 0: the likeliest token (greedy)
-  int64_t top_k = 40;           ///< keep so many of the likeliest; <= 0: all
+  int64_t top_k = 40;           ///< keep the top_k likeliest; <= 0: all
   double top_p = 0.95;          ///< keep the likeliest until they hold this much; >= 1: all
   double min_p = 0.05;          ///< keep what has this part of the likeliest's probability; 0: all
   double typical = 1.0;         ///< keep what is nearest to the expected surprise; >= 1: all
   double repeat_penalty = 1.0;  ///< divides positive and multiplies negative logits of seen tokens
-  int64_t repeat_last_n = 64;   ///< seen among so many last tokens; 0: off, -1: since the beginning
+  int64_t repeat_last_n =
+      64;  ///< penalize tokens among the last N; 0: off, -1: since the beginning
   std::vector<std::pair<int64_t, double>> logit_bias;  ///< added first; -inf: never
 };
 

@@ -19,8 +19,7 @@ void EncodeOptions::declare(cli::Options options) {
   options
       .add("--codec", type,
            "content of the clips: pixels, or latents of the codec unshuffle (pixels side by side), "
-           "pca "
-           "(principal components fitted to these clips) or wan (Wan's VAE)")
+           "pca (principal components fitted to these clips) or wan (Wan's VAE)")
       .words({"pixels", "unshuffle", "pca", "wan"});
   options
       .add("--codec-factor", factor, "side of a latent in pixels, for the codecs unshuffle and pca")

@@ -58,7 +58,7 @@ struct Moments {
 };
 
 /// A packed split, or a film.
-struct Seen {
+struct ClipSummary {
   std::string name, codec;
   int64_t clips = 0, frames = 0, width = 0, height = 0, captions = 0, damaged = 0;
   int64_t shortest = 0, longest = 0;  // frames of a clip
@@ -106,7 +106,7 @@ class Info final : public plugin::Command {
   }
 
   void run(cli::Context& context) override {
-    std::vector<Seen> all;
+    std::vector<ClipSummary> all;
     for (const auto& input : inputs_) look(input, all);
     if (!sheet_.empty()) {
       if (rows_.empty()) throw Error(Exit::usage, "--sheet: latents are no pictures");
@@ -116,7 +116,7 @@ class Info final : public plugin::Command {
   }
 
  private:
-  void look(const std::string& input, std::vector<Seen>& all) {
+  void look(const std::string& input, std::vector<ClipSummary>& all) {
     if (input != "-" && packed::is_packed(input)) {
       std::error_code error;
       if (!fs::is_directory(input, error)) return all.push_back(set(input, input));
@@ -147,10 +147,10 @@ class Info final : public plugin::Command {
     }
   }
 
-  Seen set(const fs::path& file, const std::string& name) {
+  ClipSummary set(const fs::path& file, const std::string& name) {
     const auto clips = PackedClips::open(file);
     if (!no_check_) clips.verify();
-    Seen seen;
+    ClipSummary seen;
     seen.name = name;
     seen.codec = clips.codec();
     seen.clips = clips.size();
@@ -197,9 +197,9 @@ class Info final : public plugin::Command {
     }
   }
 
-  Seen film(const FilmFile& file) {
+  ClipSummary film(const FilmFile& file) {
     media::VideoReader film(file.path, cli::stop_requested);
-    Seen seen;
+    ClipSummary seen;
     seen.name = file.path == "-" ? file.name : file.path.string();
     seen.width = film.width();
     seen.height = film.height();
@@ -236,7 +236,7 @@ class Info final : public plugin::Command {
     return seen;
   }
 
-  static void print(const std::vector<Seen>& all, bool json) {
+  static void print(const std::vector<ClipSummary>& all, bool json) {
     size_t width = 5;
     int64_t clips = 0;
     double seconds = 0;
@@ -263,13 +263,13 @@ class Info final : public plugin::Command {
   }
 
   /// Frames of a packed clip.
-  static std::string of_each(const Seen& seen) {
+  static std::string of_each(const ClipSummary& seen) {
     if (seen.longest == 0) return "";
     return seen.shortest == seen.longest ? std::to_string(seen.longest)
                                          : concat(seen.shortest, "-", seen.longest);
   }
 
-  static void row(cli::Table& table, const Seen& seen) {
+  static void row(cli::Table& table, const ClipSummary& seen) {
     const auto name = io::printable(seen.name);
     const auto codec = seen.codec.empty() ? std::string("pixels") : io::printable(seen.codec);
     Json values{{"name", name},

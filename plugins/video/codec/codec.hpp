@@ -27,7 +27,7 @@ class Codec {
   virtual int64_t factor() const = 0;    ///< pixels of a latent's side
   /// Frames that `latents` latent frames stand for from the start of a film: f, or 1 + 4 (f - 1).
   virtual int64_t frames(int64_t latents) const = 0;
-  /// Latent frames of so many frames. Errors: 65 if no number of latents stands for them
+  /// Latent frames of `frames` frames. Errors: 65 if no number of latents stands for them
   virtual int64_t latents(int64_t frames) const = 0;
   /// video [B, 3, F, H, W] in [0, 1], from the start of a film -> [B, f, c, h, w]
   virtual at::Tensor encode(const at::Tensor& video) const = 0;
@@ -41,7 +41,7 @@ class Codec {
   virtual at::Tensor decode(const at::Tensor& latent, DecoderMemory& memory) const = 0;
   /// Tells apart codecs that are not in the model's file; empty for those that are.
   virtual std::string identity() const { return {}; }
-  /// Names and shapes of a DecoderMemory of one film after so many latents of h x w.
+  /// Names and shapes of a DecoderMemory of one film after `latents` latents of h x w.
   virtual std::map<std::string, std::vector<int64_t>> remembered(int64_t /*latents*/, int64_t /*h*/,
                                                                  int64_t /*w*/) const {
     return {};

@@ -109,7 +109,7 @@ Config with_fast(Config c, int64_t head_dim, double inter_multi) {
 
 }  // namespace
 
-void CodecOptions::settle() {
+void CodecOptions::resolve() {
   if (type == "pixels") factor = 1;
   if (type == "wan") factor = 8;
 }

@@ -31,7 +31,7 @@ struct FastOptions {
       -1;  ///< tokens of the finished chunk before that a noisy one sees; -1: all
   double base_lr = 0.001;
   std::string init = "clean";  ///< w_init: "clean", "identity", "mup"
-  bool updates = true;         ///< ours: false: fast weights never learn (the window alone)
+  bool updates = true;         ///< ours: false: fast weights are never updated (the window alone)
   bool operator==(const FastOptions&) const = default;
 };
 
@@ -43,7 +43,7 @@ struct CodecOptions {
   std::string type = "pixels";  ///< "pixels", "unshuffle", "pca", "wan"
   int64_t factor = 1;           ///< pixels of a latent's side: a choice of unshuffle and pca
   /// Gives pixels and wan the factor that they have.
-  void settle();
+  void resolve();
   /// As Codec::frames, whose tensors need not be here.
   int64_t frames(int64_t latents) const;
   bool operator==(const CodecOptions&) const = default;

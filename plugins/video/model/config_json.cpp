@@ -119,7 +119,7 @@ void read_ours(io::JsonObject& reader, Config& c, const std::string& what) {
     inner.read("type", c.codec.type, {"pixels", "unshuffle", "pca", "wan"});
     inner.read("factor", c.codec.factor);
     inner.all_known();
-    c.codec.settle();
+    c.codec.resolve();
   }
   reader.read("condition", c.condition, {"none", "class", "bytes", "umt5"});
   if (const auto* classes = reader.find("classes")) {

@@ -139,7 +139,7 @@ void ModelOptions::change_extras(Config& c) const {
   const bool pixels = c.codec.type == "pixels", wan = c.codec.type == "wan";
   if (factor_ && (pixels || wan))
     throw Error(Exit::usage, "--codec-factor: only for unshuffle and pca, not for ", c.codec.type);
-  c.codec.settle();
+  c.codec.resolve();
   const int64_t all = 3 * c.codec.factor * c.codec.factor;
   c.in_dim = c.codec.type == "pca" ? channels_.value_or(std::min<int64_t>(16, all))
              : wan                 ? 16

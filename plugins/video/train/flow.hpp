@@ -12,7 +12,7 @@ namespace lact::video {
 
 /// s u / (1 + (s - 1) u)
 at::Tensor shift_time(const at::Tensor& u, double shift);
-/// The shift for chunks of so many tokens.
+/// The shift for chunks of `tokens` tokens.
 double auto_shift(int64_t tokens);
 /// 1000 times the probability that a logit-normal variable falls in [floor(tau), floor(tau) + 1) /
 /// 1000; tau = 1000 u, not shifted.

@@ -31,11 +31,11 @@ TrainingSet::TrainingSet(const std::string& folder, Config& config, bool own_cod
     if (other.width() != own.width() || other.height() != own.height() ||
         other.codec() != own.codec() || other.factor() != own.factor())
       throw Error(Exit::data, folder, ": train and validation differ in size or codec");
-  settle_codec(config, own_codec);
+  resolve_codec(config, own_codec);
   config.width = own.width();
   config.height = own.height();
   config.rate = own.rate();
-  if (config.condition == "class") settle_classes(config);
+  if (config.condition == "class") resolve_classes(config);
 }
 
 const PackedClips& TrainingSet::clips(Split split) const {
@@ -50,7 +50,7 @@ bool TrainingSet::latents() const {
   return has(Split::train) && !clips(Split::train).codec().empty();
 }
 
-void TrainingSet::settle_codec(Config& config, bool own) const {
+void TrainingSet::resolve_codec(Config& config, bool own) const {
   if (!latents()) return;
   const auto& clips = clips_.at(Split::train);
   const CodecOptions packed{clips.codec(), clips.factor()};
@@ -62,7 +62,7 @@ void TrainingSet::settle_codec(Config& config, bool own) const {
                 ", factor ", config.codec.factor, ", ", config.in_dim, " channels: give --codec");
 }
 
-void TrainingSet::settle_classes(Config& config) const {
+void TrainingSet::resolve_classes(Config& config) const {
   std::set<std::string> found;
   for (const auto& [split, clips] : clips_)
     for (const auto& label : clips.labels()) found.insert(label);

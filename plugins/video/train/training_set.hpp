@@ -40,9 +40,9 @@ class TrainingSet {
   std::unique_ptr<Codec> fitted_codec(const Config& config, uint64_t seed) const;
 
  private:
-  void settle_codec(Config& config, bool own) const;
-  void settle_classes(Config& config) const;
-  /// Frames of a clip that so many chunks take.
+  void resolve_codec(Config& config, bool own) const;
+  void resolve_classes(Config& config) const;
+  /// Frames of a clip that `chunks` chunks take.
   int64_t frames(const Config& config, int64_t chunks) const;
   int64_t most_chunks(const Config& config, int64_t most) const;
 

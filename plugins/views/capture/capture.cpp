@@ -218,8 +218,8 @@ std::string listed_name(const fs::path& item) {
   return "";
 }
 
-std::vector<Found> captures_in(const fs::path& folder) {
-  std::vector<Found> found;
+std::vector<CaptureFound> captures_in(const fs::path& folder) {
+  std::vector<CaptureFound> found;
   std::error_code error;
   for (fs::directory_iterator item(folder, error), end; !error && item != end;
        item.increment(error))
@@ -228,13 +228,13 @@ std::vector<Found> captures_in(const fs::path& folder) {
   if (error) throw Error(Exit::no_input, folder.string(), ": cannot read: ", error.message());
   if (found.empty()) no_cameras(folder);
   std::sort(found.begin(), found.end(),
-            [](const Found& a, const Found& b) { return a.where < b.where; });
+            [](const CaptureFound& a, const CaptureFound& b) { return a.where < b.where; });
   return found;
 }
 
 }  // namespace
 
-std::vector<Found> find_captures(const fs::path& where) {
+std::vector<CaptureFound> find_captures(const fs::path& where) {
   std::error_code error;
   if (!fs::exists(where, error))
     throw Error(Exit::no_input, where.string(), ": no such file or folder");
@@ -245,7 +245,7 @@ std::vector<Found> find_captures(const fs::path& where) {
   if (where.extension() != ".json") return {{where, ""}};
   const auto json = parse_python_json(io::read_text(where, kMostJson), where.string());
   if (!json.is_array() || json.empty() || !json[0].is_string()) return {{where, ""}};
-  std::vector<Found> found;
+  std::vector<CaptureFound> found;
   for (const auto& item : json) {
     if (!item.is_string())
       throw Error(Exit::data, where.string(), ": expected a list of camera files, found ",

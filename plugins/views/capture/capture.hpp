@@ -63,14 +63,14 @@ std::filesystem::path named_folder(const Capture& capture, const std::filesystem
 std::string where_of(const Capture& capture, const Shot& shot);
 
 /// Where a capture is, and what it shall be called; "" leaves that to list_capture.
-struct Found {
+struct CaptureFound {
   std::filesystem::path where;
   std::string name;
 };
 /// The captures that a path means: itself; the paths that a scene list (a JSON array of them) or
 /// the folders that a folder holds. Those of a list are called by their folders, from the list's.
 /// Errors   66 if it does not exist or holds none, 65 if the list is malformed
-std::vector<Found> find_captures(const std::filesystem::path& where);
+std::vector<CaptureFound> find_captures(const std::filesystem::path& where);
 
 /// Opens, turns, masks, undistorts, resizes and crops all views of a capture on all threads, and
 /// hands them over in order. Few are in memory at any time.

@@ -35,7 +35,7 @@ inline size_t parameters(const Model& model) {
   return model.f + 2 + model.distortion;
 }
 
-/// Of a camera that a file describes by so many numbers.
+/// The camera that a file describes by `numbers`.
 ColmapCamera camera_of(const Model& model, double width, double height,
                        const std::vector<double>& numbers);
 /// Errors   65 naming `what` if there is one of this number

@@ -27,7 +27,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 /// One scene, packed or not.
-struct Seen {
+struct SceneSummary {
   std::string name, source;
   int64_t width = 0, height = 0;
   std::vector<Camera> cameras;
@@ -63,9 +63,9 @@ class Info final : public plugin::Command {
   }
 
   void run(cli::Context& context) override {
-    std::vector<Seen> scenes;
+    std::vector<SceneSummary> scenes;
     for (const auto& input : inputs_)
-      look(input, [&](Seen&& scene) {
+      look(input, [&](SceneSummary&& scene) {
         if (cli::stop_requested()) throw cli::Interrupted();
         if (glob_.empty() || ::fnmatch(glob_.c_str(), scene.name.c_str(), 0) == 0)
           scenes.push_back(std::move(scene));
@@ -79,7 +79,7 @@ class Info final : public plugin::Command {
   }
 
  private:
-  using Take = std::function<void(Seen&&)>;
+  using Take = std::function<void(SceneSummary&&)>;
 
   void look(const fs::path& input, const Take& take) const {
     if (!packed::is_packed(input)) {
@@ -105,7 +105,7 @@ class Info final : public plugin::Command {
   }
 
   /// Images are not opened, unless the cameras do not say how large they are.
-  Seen capture(const Found& place) const {
+  SceneSummary capture(const CaptureFound& place) const {
     Preparation how;
     how.images = how_images_;
     Skipped skipped;
@@ -113,13 +113,13 @@ class Info final : public plugin::Command {
     auto capture = list_capture(place.where, how, faults);
     if (!place.name.empty()) capture.name = place.name;
     for (const auto& line : skipped.lines) log::warning(line);
-    Seen seen{io::printable(capture.name),
-              capture.file.string(),
-              0,
-              0,
-              {},
-              {},
-              static_cast<int64_t>(skipped.lines.size())};
+    SceneSummary seen{io::printable(capture.name),
+                      capture.file.string(),
+                      0,
+                      0,
+                      {},
+                      {},
+                      static_cast<int64_t>(skipped.lines.size())};
     for (const auto& shot : capture.shots) {
       auto width = static_cast<int64_t>(std::lround(shot.lens.width));
       auto height = static_cast<int64_t>(std::lround(shot.lens.height));
@@ -138,7 +138,7 @@ class Info final : public plugin::Command {
     return seen;
   }
 
-  static void print(const std::vector<Seen>& scenes, bool json) {
+  static void print(const std::vector<SceneSummary>& scenes, bool json) {
     size_t width = 5, views = 0;
     for (const auto& scene : scenes) {
       width = std::max(width, scene.name.size());
@@ -156,7 +156,7 @@ class Info final : public plugin::Command {
                         views == 1 ? " view" : " views"));
   }
 
-  static void row(cli::Table& table, const Seen& scene) {
+  static void row(cli::Table& table, const SceneSummary& scene) {
     const auto rig = describe_rig(scene.cameras, scene.width);
     Json values{{"scene", scene.name},
                 {"source", scene.source},

@@ -83,7 +83,7 @@ class Pack final : public plugin::Command {
 
   /// All scenes that have cameras and images, in the order given.
   std::vector<Planned> list() {
-    std::vector<Found> places;
+    std::vector<CaptureFound> places;
     for (const auto& input : inputs_)
       for (auto& place : find_captures(input)) places.push_back(std::move(place));
     if (!how_.video.empty() && places.size() != 1)

@@ -28,8 +28,8 @@ struct Preparation {
   /// A film whose frames are the views: a name that ends in N means its N-th frame, counted from 1,
   /// or from 0 if one of them ends in 0. Empty: none.
   std::filesystem::path video;
-  int64_t every = 1;      ///< of the views listed, each so-manieth
-  int64_t max_views = 0;  ///< of those that are sound, at most so many, evenly spread; 0: all
+  int64_t every = 1;      ///< every N-th of the views listed
+  int64_t max_views = 0;  ///< at most N of the sound ones, evenly spread; 0: all
   bool strict = false;    ///< the first fault is an error, not a skipped view
 };
 

@@ -1,5 +1,6 @@
 #pragma once
-// How well views were rendered, and what two baselines that learn nothing would score.
+// How well views were rendered, and what two baselines would score: the nearest view, the mean
+// colour.
 
 #include <plugins/common/media/quality.hpp>
 #include <plugins/views/camera/camera.hpp>

@@ -38,8 +38,8 @@ Tensor initial_value(const Config& c, const std::string& name, const nn::Shape& 
 }
 
 /// One update on every context token, then all tokens are applied.
-ops::Schedule learn_then_apply(int64_t learned, int64_t all) {
-  return {{{ops::Step::Kind::update, 0, learned}, {ops::Step::Kind::apply, 0, all}}, all, 0};
+ops::Schedule update_then_apply(int64_t updated, int64_t all) {
+  return {{{ops::Step::Kind::update, 0, updated}, {ops::Step::Kind::apply, 0, all}}, all, 0};
 }
 
 Posed slice(const Posed& views, int64_t begin, int64_t end) {
@@ -131,7 +131,7 @@ Tensor ViewModel::forward(const Posed& context, const Posed& targets,
   const int64_t count = targets.poses.size(1);
   Tensor x = at::cat({embed(context, height, width), embed(unseen(targets), height, width)}, 1);
   tap("tokens", x);
-  const auto plan = learn_then_apply(seen, x.size(1));
+  const auto plan = update_then_apply(seen, x.size(1));
   size_t depth = 0;
   for (const auto& layer : layers_) {
     const auto run = [this, &layer, l, plan](const Tensor& in) {
@@ -207,7 +207,7 @@ SceneWeights ViewModel::reconstruct(const Posed& views, const SceneWeights& from
   Tensor x = at::empty(
       {1, count * l, config_.dim},
       at::TensorOptions(device()).dtype(compute_ == at::kDouble ? at::kDouble : at::kFloat));
-  // A layer passes over a token once a sublayer, and twice where it learns first.
+  // A layer passes over a token once a sublayer, and twice where it updates first.
   const auto passes = static_cast<int64_t>(
       config_.block.size() + static_cast<size_t>(std::count_if(
                                  config_.block.begin(), config_.block.end(),

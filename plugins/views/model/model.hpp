@@ -49,9 +49,10 @@ class ViewModel {
   void set_recompute(bool on) { recompute_ = on; }
   at::Device device() const;
 
-  /// Learns the context views [B, V], then renders the target views [B, T]: [B, T, 3, h, w] in
-  /// [0, 1]. Images of targets are not looked at. h and w are those of the input images and
-  /// multiples of the patch. `taps`, if given, receives "tokens" and "block.I", [B, tokens, d].
+  /// Updates the fast weights on the context views [B, V], then renders the target views [B, T]:
+  /// [B, T, 3, h, w] in [0, 1]. Images of targets are not looked at. h and w are those of the input
+  /// images and multiples of the patch. `taps`, if given, receives "tokens" and "block.I", [B,
+  /// tokens, d].
   at::Tensor forward(const Posed& context, const Posed& targets,
                      std::map<std::string, at::Tensor>* taps = nullptr) const;
 

@@ -96,9 +96,9 @@ std::string name_of_path(const fs::path& relative) {
   return out;
 }
 
-struct Found {
+struct ObjectFile {
   fs::path file, relative;
-  bool operator<(const Found& other) const {
+  bool operator<(const ObjectFile& other) const {
     return file.generic_string() < other.file.generic_string();
   }
 };
@@ -109,8 +109,8 @@ bool is_obj(const fs::path& file) {
   return suffix == ".obj";
 }
 
-std::vector<Found> files_of(const std::vector<std::string>& where) {
-  std::vector<Found> out;
+std::vector<ObjectFile> files_of(const std::vector<std::string>& where) {
+  std::vector<ObjectFile> out;
   for (const auto& one : where) {
     std::error_code error;
     const auto status = fs::status(one, error);

@@ -19,7 +19,7 @@ constexpr float kInvisible = 0.005f;
 constexpr size_t kMostFragments = size_t{1} << 25;
 
 /// A corner as the camera sees it.
-struct Seen {
+struct SeenCorner {
   double x = 0, y = 0, z = 0;  // in the camera's axes
   float u = 0, v = 0;
   Point normal{};
@@ -50,11 +50,11 @@ Point normal_towards(const Vector& eye, const Point& a, const Point& b, const Po
 }
 
 /// Where the edge from `a` to `b` meets the near plane.
-Seen crossing(const Seen& a, const Seen& b) {
+SeenCorner crossing(const SeenCorner& a, const SeenCorner& b) {
   const double share = (kNear - a.z) / (b.z - a.z);
   const auto f = static_cast<float>(share);
-  Seen out{a.x + share * (b.x - a.x), a.y + share * (b.y - a.y), kNear,
-           a.u + f * (b.u - a.u),     a.v + f * (b.v - a.v),     a.normal};
+  SeenCorner out{a.x + share * (b.x - a.x), a.y + share * (b.y - a.y), kNear,
+                 a.u + f * (b.u - a.u),     a.v + f * (b.v - a.v),     a.normal};
   for (size_t c = 0; c < 3; ++c) out.normal[c] += f * (b.normal[c] - a.normal[c]);
   return out;
 }
@@ -73,7 +73,7 @@ struct Renderer::Impl {
 
   void place(const Camera& camera);
   void cut(const Triangle& triangle);
-  void add(const Triangle& triangle, const std::array<Seen, 3>& corners, bool smooth);
+  void add(const Triangle& triangle, const std::array<SeenCorner, 3>& corners, bool smooth);
   void fill(int32_t index);
   void touch(Sample& sample, float iz, int32_t index, int64_t column, int64_t row);
   media::Image resolve();
@@ -109,7 +109,7 @@ void Renderer::Impl::cut(const Triangle& triangle) {
     return mesh.places[static_cast<size_t>(triangle.corners[k].place)];
   };
   const auto face = normal_towards(camera.position(), place(0), place(1), place(2));
-  std::array<Seen, 3> corners;
+  std::array<SeenCorner, 3> corners;
   bool smooth = true;
   for (const auto& corner : triangle.corners) smooth &= corner.normal >= 0;
   for (size_t k = 0; k < 3; ++k) {
@@ -125,7 +125,7 @@ void Renderer::Impl::cut(const Triangle& triangle) {
     auto& n = corners[k].normal = unit3(mesh.normals[static_cast<size_t>(corner.normal)]);
     if (dot3(n, face) < 0) n = {-n[0], -n[1], -n[2]};
   }
-  std::array<Seen, 4> kept;
+  std::array<SeenCorner, 4> kept;
   size_t count = 0;
   for (size_t k = 0; k < 3; ++k) {
     const auto &from = corners[k], &next = corners[(k + 1) % 3];
@@ -135,7 +135,7 @@ void Renderer::Impl::cut(const Triangle& triangle) {
   for (size_t k = 2; k < count; ++k) add(triangle, {kept[0], kept[k - 1], kept[k]}, smooth);
 }
 
-void Renderer::Impl::add(const Triangle& triangle, const std::array<Seen, 3>& corners,
+void Renderer::Impl::add(const Triangle& triangle, const std::array<SeenCorner, 3>& corners,
                          bool smooth) {
   Surface surface;
   for (size_t k = 0; k < 3; ++k) {

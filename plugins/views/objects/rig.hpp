@@ -15,7 +15,7 @@ struct Rig {
   double fov = 50;      ///< of a side
   double distance = 0;  ///< 0: as far as fov makes objects as large as from 2.7 at 50 degrees
   double lowest = -10, highest = 70;  ///< elevation
-  int64_t rings = 0;  ///< 0: anywhere between; else so many rings of views / rings cameras each
+  int64_t rings = 0;  ///< 0: anywhere between; else rings of views / rings cameras each
 };
 
 /// In rings, lowest first, each begun on the x axis; or at random, each area alike, from `seed` and

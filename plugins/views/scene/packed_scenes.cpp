@@ -33,9 +33,9 @@ void check_kind(const io::SafeTensors& file) {
 }
 
 /// One scene's tensors, checked as they are taken.
-class Reader {
+class SceneReader {
  public:
-  Reader(const io::Checkpoint& file, std::string scene, int64_t width, int64_t height)
+  SceneReader(const io::Checkpoint& file, std::string scene, int64_t width, int64_t height)
       : file_(file), scene_(std::move(scene)), width_(width), height_(height) {}
 
   PackedScene read() const {
@@ -143,7 +143,7 @@ PackedScenes PackedScenes::open(const fs::path& where, const std::string& split)
       impl->height = packed::metadata_number(first, "height");
     }
     impl->scenes.push_back(
-        Reader(impl->file, name.substr(0, at), impl->width, impl->height).read());
+        SceneReader(impl->file, name.substr(0, at), impl->width, impl->height).read());
   }
   if (impl->scenes.empty())
     throw Error(Exit::data, impl->path.string(), ": no packed scenes: expected the output of ",

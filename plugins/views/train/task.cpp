@@ -105,7 +105,7 @@ class ViewsTask final : public train::Task {
       data_.emplace(Split::validation, PackedScenes::open(data_folder_, "validation"));
     for (const auto& [split, data] : data_) check_data(data);
     const auto held_out = data_.find(Split::validation);
-    if (held_out != data_.end()) settle_evaluation(held_out->second);
+    if (held_out != data_.end()) resolve_evaluation(held_out->second);
   }
 
   train::Cost cost(const train::TaskSetup& setup) const override {
@@ -262,7 +262,7 @@ class ViewsTask final : public train::Task {
   }
 
   /// Evaluation renders views that it did not read, of every scene as many.
-  void settle_evaluation(const PackedScenes& data) {
+  void resolve_evaluation(const PackedScenes& data) {
     int64_t fewest = data.views(0);
     for (int64_t i = 1; i < data.size(); ++i) fewest = std::min(fewest, data.views(i));
     evaluated_ = std::min(sampling_.targets, fewest - sampling_.context);

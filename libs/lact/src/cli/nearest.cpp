@@ -11,7 +11,7 @@ std::string bare(const std::string& word) {
   return word.substr(std::min(word.find_first_not_of('-'), word.size()));
 }
 
-/// Edits that still make the same word of so many letters; one in words of two to five.
+/// Edits up to which a word of this many letters counts as the same; one in words of two to five.
 size_t allowed(size_t letters) {
   return letters < 2 ? 0 : std::max<size_t>(1, letters / 3);
 }

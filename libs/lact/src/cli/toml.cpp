@@ -87,7 +87,7 @@ std::string float_text(const toml::value<double>& value, std::string_view text, 
   return {buffer, std::to_chars(buffer, buffer + sizeof buffer, value.get()).ptr};
 }
 
-struct Reader {
+struct TomlReader {
   const std::string& file;
   std::string_view text;
   Places& places;
@@ -132,7 +132,7 @@ std::vector<TomlItem> read_toml(std::istream& input, const std::string& file) {
   try {
     const toml::table table = toml::parse(text, file);
     Places places(text);
-    const Reader reader{file, text, places};
+    const TomlReader reader{file, text, places};
     for (const auto& [key, node] : table) items.push_back(reader.item(std::string(key), node));
   } catch (const toml::parse_error& error) {
     const auto at = error.source().begin;

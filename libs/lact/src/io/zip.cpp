@@ -32,9 +32,9 @@ struct Entry {
   uint64_t begin = 0;  // of the content
 };
 
-class Reader {
+class ZipReader {
  public:
-  Reader(const std::string& file, std::string_view bytes) : file_(file), bytes_(bytes) {}
+  ZipReader(const std::string& file, std::string_view bytes) : file_(file), bytes_(bytes) {}
   std::map<std::string, std::string_view> read();
 
  private:
@@ -57,19 +57,19 @@ class Reader {
 
 /// Of bytes that are known to be there.
 template <class Number>
-Number Reader::number(uint64_t at) const {
+Number ZipReader::number(uint64_t at) const {
   Number value = 0;
   std::memcpy(&value, bytes_.data() + at, sizeof value);
   return value;
 }
 
-std::string_view Reader::part(uint64_t at, uint64_t count, const char* what) const {
+std::string_view ZipReader::part(uint64_t at, uint64_t count, const char* what) const {
   if (at > bytes_.size() || count > bytes_.size() - at)
     throw fail("zip: ", what, " lies beyond the end of the file");
   return bytes_.substr(at, count);
 }
 
-Directory Reader::directory() const {
+Directory ZipReader::directory() const {
   if (bytes_.size() < kEndBytes || number<uint32_t>(bytes_.size() - kEndBytes) != kEndMark)
     throw fail("zip: expected its end record at the end of the file: truncated, or with a comment");
   const uint64_t end = bytes_.size() - kEndBytes;
@@ -85,7 +85,7 @@ Directory Reader::directory() const {
   return small;
 }
 
-Directory Reader::directory64(uint64_t locator, Directory small) const {
+Directory ZipReader::directory64(uint64_t locator, Directory small) const {
   const auto begin = number<uint64_t>(locator + 8);
   if (begin > locator || locator - begin != kEnd64Bytes || number<uint32_t>(begin) != kEnd64Mark ||
       number<uint64_t>(begin + 4) != kEnd64Bytes - 12)
@@ -104,7 +104,7 @@ Directory Reader::directory64(uint64_t locator, Directory small) const {
   return large;
 }
 
-void Reader::take_zip64(Entry& entry, std::string_view extra) const {
+void ZipReader::take_zip64(Entry& entry, std::string_view extra) const {
   while (extra.size() >= 4) {
     uint16_t head[2];
     std::memcpy(head, extra.data(), sizeof head);
@@ -124,7 +124,7 @@ void Reader::take_zip64(Entry& entry, std::string_view extra) const {
 }
 
 /// Reads one entry of the directory and moves to the next.
-Entry Reader::next_entry(uint64_t& at) const {
+Entry ZipReader::next_entry(uint64_t& at) const {
   part(at, kEntryBytes, "an entry of the directory");
   if (number<uint32_t>(at) != kEntryMark) throw fail("zip: expected an entry of the directory");
   const uint64_t name = number<uint16_t>(at + 28), extra = number<uint16_t>(at + 30),
@@ -144,7 +144,7 @@ Entry Reader::next_entry(uint64_t& at) const {
 }
 
 /// Finds the content behind the entry's own header.
-void Reader::open(Entry& entry) const {
+void ZipReader::open(Entry& entry) const {
   const auto printed = printable(entry.name);
   part(entry.header, kLocalBytes, printed.c_str());
   const uint64_t name = number<uint16_t>(entry.header + 26),
@@ -161,7 +161,7 @@ void Reader::open(Entry& entry) const {
   part(entry.begin, entry.size, printed.c_str());
 }
 
-std::map<std::string, std::string_view> Reader::read() {
+std::map<std::string, std::string_view> ZipReader::read() {
   const auto where = directory();
   if (where.entries > where.bytes / kEntryBytes)
     throw fail("zip: a directory of ", where.bytes, " bytes cannot hold ", where.entries,
@@ -189,7 +189,7 @@ std::map<std::string, std::string_view> Reader::read() {
 }  // namespace
 
 std::map<std::string, std::string_view> read_zip(const std::string& file, std::string_view bytes) {
-  return Reader(file, bytes).read();
+  return ZipReader(file, bytes).read();
 }
 
 }  // namespace lact::io

@@ -182,7 +182,7 @@ Tensor attend(const Layer& layer, const Projected& in, LactLayerStream& stream) 
   return out.transpose(1, 2);
 }
 
-/// What they read from the fast weights, which learn them. [B, T, N, K]
+/// What applying the fast weights gives the tokens, which then update them. [B, T, N, K]
 Tensor scan_on(const Layer& layer, const Projected& in, LactLayerStream& stream,
                const ops::Schedule& schedule) {
   const auto fold = [&](const Tensor& y) { return layer.fold(y); };
@@ -231,8 +231,8 @@ ops::FastWeights joined_weights(const std::vector<LactLayerStream*>& streams, bo
   return all;
 }
 
-/// The fast weights' part of one token of each stream, x [B, 1, d]: all are read together, each
-/// learns its own. [B, 1, N, K]
+/// The fast weights' part of one token of each stream, x [B, 1, d]: all are applied together, each
+/// is updated on its own. [B, 1, N, K]
 Tensor fast_together(const Layer& layer, const Projected& in,
                      const std::vector<LactLayerStream*>& streams) {
   const auto& o = layer.o;

@@ -49,7 +49,7 @@ Tensor recompute(const Block& f, const std::vector<Tensor>& inputs) {
   const auto wants = [](const Tensor& x) { return x.requires_grad(); };
   if (std::any_of(inputs.begin(), inputs.end(), wants))
     return Recompute::apply(f, at::TensorList(inputs));
-  auto watched = inputs;  // or the graph would not come here, and parameters learn nothing
+  auto watched = inputs;  // or the graph would not come here, and parameters get no gradient
   watched[0] = inputs[0].detach().requires_grad_(true);
   return Recompute::apply(f, at::TensorList(watched));
 }

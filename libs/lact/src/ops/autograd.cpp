@@ -81,13 +81,13 @@ struct ScanFunction : torch::autograd::Function<ScanFunction> {
     ScanInput given = input;
     const auto before = ops::fields(given.state), after = fields(result);
     variable_list out;
-    const auto learned = learning(input.state.w, rule);
+    const auto updated = learning(input.state.w, rule);
     const auto add = [&](Tensor& x) {
       for (size_t i = 0; i < after.size(); ++i)
         if (after[i] == &x) scan.outputs.push_back(i);
       out.push_back(x.detach());
     };
-    for (const auto which : learned) {
+    for (const auto which : updated) {
       add(result.state.w.*which);
       if (rule.prenorm) add(result.state.main.*which);
       if (rule.momentum) add(result.state.momentum.*which);

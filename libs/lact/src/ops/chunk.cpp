@@ -135,7 +135,7 @@ void accumulate_delta(const TileBuffers& buffers, const FastWeights& w, const To
     multiply(a, k, m.gate.mT());
     multiply(b, k, m.up.mT());
     const auto u = buffers.slot(part, 5);
-    if (sum.linear()) {  // only down learns
+    if (sum.linear()) {  // only down is updated
       kernels::delta_factors_last(a, b, rate, u);
     } else {
       const auto e = place(buffers, part, saved.e, 2), p = buffers.slot(part, 3),
@@ -186,7 +186,7 @@ void accumulate_delta_backward(const TileBuffers& buffers, const FastWeights& w,
     }
     const auto u = buffers.slot(part, 5);
     multiply(u, v, grad_g.down);
-    if (grad_sum.linear()) {                                           // only down learns
+    if (grad_sum.linear()) {                                           // only down is updated
       kernels::delta_factors_last_backward(a, b, u, rate, grad_rate);  // now grad_a, grad_b, u
       multiply(grad_v, u, grad_g.down.mT());
       multiply(grad_k, a, m.gate);

@@ -437,12 +437,12 @@ ScanInput Engine::backward(const ScanOutput& gradient) {
     throw Error(Exit::internal, "scan: its backward pass ran before and has used up what it needs");
   ScanInput out;
   const auto read_spans = spans(plan_.schedule, kApply),
-             learned = spans(plan_.schedule, Step::Kind::update);
+             update_spans = spans(plan_.schedule, Step::Kind::update);
   const auto make = [&](const Tensor& x, const std::vector<Step>& written) {
     return plan_.overlap && x.defined() ? at::zeros_like(x) : span_gradient(x, written);
   };
   out.q = make(input_.q, read_spans);
-  out.tokens = each(input_.tokens, [&](const Tensor& x) { return make(x, learned); });
+  out.tokens = each(input_.tokens, [&](const Tensor& x) { return make(x, update_spans); });
   if (learning(input_.state.w, plan_.rule).size() == 1)  // the other rates have no effect
     for (const auto* rate : {&out.tokens.rate.gate, &out.tokens.rate.up})
       if (rate->defined()) rate->zero_();

@@ -38,7 +38,7 @@ struct Plan {
   std::vector<int64_t> places;                    ///< of each applied step in the output
   int64_t applied = 0;                            ///< tokens of the output
   int64_t longest = 0;                            ///< tokens of the longest step
-  bool overlap = false;                           ///< some token is learned or read twice
+  bool overlap = false;                           ///< some token is updated on or applied twice
   c10::ScalarType type = c10::ScalarType::Float;  ///< of products
 };
 
@@ -53,7 +53,7 @@ class HeadScan {
   /// Writes out [heads, applied tokens, V]. saved: for each step, in keep mode; else empty.
   FastState forward(const OpenChunk& open, const at::Tensor& out,
                     std::vector<SavedActivations> saved, bool record);
-  /// The sum that the tokens are learned by, before anything is made of it.
+  /// The tokens' sum that an update is made of.
   FastWeights delta(const Tokens& chunk, const FastWeights& w, const SavedActivations& saved) const;
   /// From the gradients by outputs (grad_out undefined: zero) to those by the state before,
   /// returned, and by tokens, written to `to`. Uses up what forward recorded.
@@ -62,7 +62,7 @@ class HeadScan {
  private:
   struct Record {
     FastState state;  // before the step
-    FastWeights w;    // read and learned with, in the products' type
+    FastWeights w;    // for apply and update, in the products' type
     SavedActivations saved;
     UpdateRecord update;
   };

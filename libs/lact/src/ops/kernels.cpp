@@ -57,7 +57,7 @@ void over_pieces(const Tensor& x, const cpu::TokenKernels<T, A>& kernels, const 
 }
 
 /// f(kernels, piece) over all rows of x [n, T, F], shared out to the cores unless already inside
-/// one's part.
+/// the part of one.
 template <class F>
 void over_pieces(const Tensor& x, const F& f) {
   require_cpu(x);
@@ -204,7 +204,7 @@ namespace {
 
 /// Row `one` of scores, with zeros where its query sees nothing.
 template <class A>
-A* seen_row(const Tensor& scores, const Seen& one) {
+A* seen_row(const Tensor& scores, const SeenKeys& one) {
   A* row = static_cast<A*>(scores.data_ptr()) + one.row * scores.size(1);
   std::fill(row, row + one.first, A(0));
   std::fill(row + one.last, row + scores.size(1), A(0));
@@ -213,7 +213,7 @@ A* seen_row(const Tensor& scores, const Seen& one) {
 
 }  // namespace
 
-void softmax(const Tensor& scores, const std::vector<Seen>& seen, double scale,
+void softmax(const Tensor& scores, const std::vector<SeenKeys>& seen, double scale,
              const Tensor& sums) {
   by_wide_type(scores, [&](const auto& kernels, auto computed) {
     using A = decltype(computed);
@@ -223,7 +223,7 @@ void softmax(const Tensor& scores, const std::vector<Seen>& seen, double scale,
   });
 }
 
-void softmax_backward(const Tensor& scores, const std::vector<Seen>& seen, double scale,
+void softmax_backward(const Tensor& scores, const std::vector<SeenKeys>& seen, double scale,
                       const Tensor& sums, const Tensor& gradients) {
   by_wide_type(scores, [&](const auto& kernels, auto computed) {
     using A = decltype(computed);

@@ -43,15 +43,15 @@ void mirror(const at::Tensor& x, int64_t block);
 void symmetrize(const at::Tensor& x);
 
 /// Some keys of a block of scores: what query `row` sees.
-struct Seen {
+struct SeenKeys {
   int64_t row, first, last;
 };
 /// Scores [queries, keys], contiguous, float32 or float64 on a CPU, of which each query sees some:
 /// they become probabilities, those not seen 0. `sums` [queries] receives the logarithms of sums.
-void softmax(const at::Tensor& scores, const std::vector<Seen>& seen, double scale,
+void softmax(const at::Tensor& scores, const std::vector<SeenKeys>& seen, double scale,
              const at::Tensor& sums);
 /// Scores become probabilities, gradients of these the gradients of q . k.
-void softmax_backward(const at::Tensor& scores, const std::vector<Seen>& seen, double scale,
+void softmax_backward(const at::Tensor& scores, const std::vector<SeenKeys>& seen, double scale,
                       const at::Tensor& sums, const at::Tensor& gradients);
 
 }  // namespace lact::ops::kernels

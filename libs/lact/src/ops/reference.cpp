@@ -99,8 +99,8 @@ FastWeights reference::delta(const FastWeights& w, const Tokens& chunk, const Ru
 FastState step(const FastState& state, const FastWeights& delta, const Tensor& beta,
                const Rule& rule) {
   FastState next = state;
-  // Where only down learns, the others stay as they are.
-  const auto learned = [&](const FastWeights& w) {
+  // Where only down is updated, the others stay as they are.
+  const auto updated = [&](const FastWeights& w) {
     return delta.linear() ? FastWeights{{}, {}, w.down} : w;
   };
   const auto put = [&](FastWeights& to, const FastWeights& from) {
@@ -109,15 +109,15 @@ FastState step(const FastState& state, const FastWeights& delta, const Tensor& b
   FastWeights move = delta;
   if (rule.momentum) {
     move = each([&](const Tensor& g, const Tensor& m) { return g + m * beta; }, delta,
-                learned(state.momentum));
+                updated(state.momentum));
     put(next.momentum, move);
   }
   if (rule.transform != nullptr) move = transformed(move, rule);
   const auto add = [](const Tensor& x, const Tensor& g) { return x + g; };
-  const FastWeights raw = each(add, learned(rule.prenorm ? state.main : state.w), move);
+  const FastWeights raw = each(add, updated(rule.prenorm ? state.main : state.w), move);
   put(next.w, rule.weight_norm
                   ? each([&](const Tensor& u, const Tensor& r) { return rescale(u, r, rule); }, raw,
-                         learned(state.norms))
+                         updated(state.norms))
                   : raw);
   if (rule.prenorm)
     put(next.main, raw);

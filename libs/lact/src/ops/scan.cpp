@@ -54,7 +54,7 @@ OpenChunk carry(const OpenChunk& open, const Tokens& tokens, const Schedule& sch
     out.tokens = span(open, tokens, from, length);
     return out;
   }
-  // Nothing was learned in between: the buffers hold all but the new tokens.
+  // There was no update in between: the buffers hold all but the new tokens.
   const bool append = from < 0 && -from == open.count && open.tokens.k.defined() &&
                       open.tokens.k.size(kTokenDim) >= out.count;
   const Tokens fill = append ? tokens : span(open, tokens, from, length);
@@ -105,7 +105,7 @@ ScanOutput scan_by_reference(const ScanInput& input, const OpenChunk& open,
   return result;
 }
 
-bool learns(const Schedule& schedule) {
+bool has_update(const Schedule& schedule) {
   return std::any_of(schedule.steps.begin(), schedule.steps.end(),
                      [](const Step& step) { return step.kind == Step::Kind::update; });
 }
@@ -143,7 +143,7 @@ ScanResult scan(const FastState& state, const OpenChunk& open, const Tensor& q,
     done = scan_recorded(input, open, schedule, rule, options);
   else
     done = Engine(schedule, rule, options).forward(input, open, /*record=*/false);
-  if (!learns(schedule)) done.state = state;
+  if (!has_update(schedule)) done.state = state;
   return {done.out.defined() ? done.out.to(tokens.v.scalar_type()) : done.out, done.state,
           carry(open, tokens, schedule)};
 }
@@ -183,15 +183,15 @@ ScanCost scan_cost(const Schedule& schedule, const Rule& rule, int64_t heads, in
   const double read = linear ? map : 2 * gate + down;
   const double forward = linear ? 0 : 2 * gate + (last ? 0 : down);  // keys, and e
   const double outer = linear ? map : (last ? 0 : 2 * gate) + down;
-  double applied = 0, learned = 0, updates = 0;
+  double applied = 0, updated = 0, updates = 0;
   for (const auto& step : schedule.steps) {
     const auto count = static_cast<double>(step.end - step.begin);
-    (step.kind == Step::Kind::apply ? applied : learned) += count;
+    (step.kind == Step::Kind::apply ? applied : updated) += count;
     updates += step.kind == Step::Kind::apply ? 0 : 1;
   }
   ScanCost cost;
-  cost.products = n * (applied * read + learned * (forward + outer));
-  cost.recomputed = n * (linear ? 0 : applied * 2 * gate + learned * forward);
+  cost.products = n * (applied * read + updated * (forward + outer));
+  cost.recomputed = n * (linear ? 0 : applied * 2 * gate + updated * forward);
   if (rule.transform != nullptr) {
     const auto iteration = [&](double rows, double columns) {
       return rule.transform->flops(rows, columns, rule);
@@ -200,7 +200,7 @@ ScanCost scan_cost(const Schedule& schedule, const Rule& rule, int64_t heads, in
     const double each = linear ? iteration(v, k) : (last ? 0 : gates) + iteration(v, f);
     cost.orthogonalize = n * updates * each;
   }
-  const double saved = linear ? 0 : 2 + (last ? 2 : 3);  // a, b of reading; a, b, e of learning
+  const double saved = linear ? 0 : 2 + (last ? 2 : 3);  // a, b of apply; a, b, e of update
   cost.saved_per_token = n * saved * f * static_cast<double>(c10::elementSize(dtype));
   return cost;
 }

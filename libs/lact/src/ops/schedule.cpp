@@ -48,11 +48,11 @@ Schedule chunk_causal(int64_t length, int64_t chunk) {
   return plan;
 }
 
-Schedule strided(int64_t length, int64_t first, int64_t period, int64_t learn) {
+Schedule strided(int64_t length, int64_t first, int64_t period, int64_t updated) {
   Schedule plan{{}, length, 0};
   if (first > 0) plan.steps.push_back({kApply, 0, first});
   for (int64_t begin = first; begin < length; begin += period) {
-    plan.steps.push_back({kUpdate, begin, std::min(begin + learn, length)});
+    plan.steps.push_back({kUpdate, begin, std::min(begin + updated, length)});
     plan.steps.push_back({kApply, begin, std::min(begin + period, length)});
   }
   return plan;

@@ -10,7 +10,7 @@
 
 namespace lact::ops {
 
-/// What an update leaves for its backward pass. Matrices that do not learn are undefined.
+/// What an update leaves for its backward pass. Matrices that it does not change are undefined.
 struct UpdateRecord {
   FastWeights raw;                ///< base plus move, before rows are rescaled
   FastWeights momentum;           ///< buffers before the update
@@ -19,8 +19,9 @@ struct UpdateRecord {
   std::vector<at::Tensor> saved;  ///< by the transform; empty: it has to be run again
 };
 
-/// The state after one update. delta: defined where a matrix learns. All in the weights' own type.
-/// record: null if there will be no backward pass; `keep` lets the transform keep what it computed.
+/// The state after one update. delta: defined for matrices that change. All in the weights' own
+/// type. record: null if there will be no backward pass; `keep` lets the transform keep what it
+/// computed.
 FastState update(const FastState& state, const FastWeights& delta, const at::Tensor& beta,
                  const Rule& rule, UpdateRecord* record, bool keep);
 
@@ -34,7 +35,7 @@ struct StateGradient {
 FastWeights update_backward(StateGradient& g, const FastState& before, const Rule& rule,
                             const UpdateRecord& record, at::Tensor& grad_beta);
 
-/// The matrices of w, down last, that learn under a rule.
+/// The matrices of w, down last, that a rule updates.
 std::vector<at::Tensor FastWeights::*> learning(const FastWeights& w, const Rule& rule);
 
 }  // namespace lact::ops

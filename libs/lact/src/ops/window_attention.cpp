@@ -100,7 +100,7 @@ Tensor composed(const Tensor& q, const Tensor& k, const Tensor& v, std::optional
 /// Some consecutive queries, and the keys that one of them sees.
 struct Block {
   int64_t begin, end, first, last;
-  std::vector<kernels::Seen> seen;
+  std::vector<kernels::SeenKeys> seen;
 };
 
 /// One head of one row: q and what is like it [T, a], k and what is like it [S, a].

@@ -12,7 +12,7 @@
 #include <lact/train/trainer.hpp>
 
 #include "machine.hpp"
-#include "settled.hpp"
+#include "resolved.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -104,10 +104,10 @@ class Run {
                   ": holds a run; give --resume to go on with it, or another --output");
     if (options_.resume && !exists) info("no run in ", options_.output, " yet: starting one");
     const auto stored = exists ? translated(directory_.config(), context_.renamed) : std::string();
-    settled_ = exists ? settled_before(context_, stored, options_.output)
-                      : settle(context_, options_.dtype);
-    at::set_num_threads(settled_.threads);
-    config_ = run_config(context_, settled_);
+    resolved_ = exists ? resolved_before(context_, stored, options_.output)
+                       : resolve(context_, options_.dtype);
+    at::set_num_threads(resolved_.threads);
+    config_ = run_config(context_, resolved_);
     if (!exists) return;
     const auto differences = contradictions(stored, config_);
     if (differences.empty()) return;
@@ -118,17 +118,17 @@ class Run {
   }
 
   void build() {
-    const auto dtype = ops::resolve_dtype(settled_.dtype, context_.device);
-    const TaskSetup setup{context_.device, dtype, settled_.seed, options_.recompute,
+    const auto dtype = ops::resolve_dtype(resolved_.dtype, context_.device);
+    const TaskSetup setup{context_.device, dtype, resolved_.seed, options_.recompute,
                           options_.ema > 0};
     cost_ = task_.cost(setup);
     // Measured before the generators are seeded: it draws numbers.
     if (cost_.flops > 0) ceiling_ = ops::product_rate(context_.device, dtype);
-    seed_generators(settled_.seed, context_.device);
+    seed_generators(resolved_.seed, context_.device);
     task_.build(setup);
     source_ = task_.source(Split::train);
     // Whatever building drew, the first step starts from the seed.
-    seed_generators(settled_.seed, context_.device);
+    seed_generators(resolved_.seed, context_.device);
   }
 
   /// Takes up the newest intact checkpoint. Returns its folder, empty if the run has none yet.
@@ -180,7 +180,7 @@ class Run {
     stopping();  // from here on a signal is heard
     info(format("%.2fM parameters, %lld tokens a step, %s on %s, %d threads",
                 static_cast<double>(cost_.parameters) / 1e6, static_cast<long long>(cost_.tokens),
-                settled_.dtype.c_str(), settled_.device.c_str(), settled_.threads) +
+                resolved_.dtype.c_str(), resolved_.device.c_str(), resolved_.threads) +
          (ceiling_ > 0 ? format(", products at most %.1f GFLOP/s", ceiling_ / 1e9) : ""));
   }
 
@@ -240,7 +240,7 @@ class Run {
     double first = 0, sum = 0;
     for (int micro = 0; micro < task_.micro_batches(); ++micro) {
       const Stopwatch watch;
-      const auto batch = source_->at(settled_.seed, step_, micro, Rank{});
+      const auto batch = source_->at(resolved_.seed, step_, micro, Rank{});
       interval_.data_seconds += watch.seconds();
       const auto loss = task_.loss(batch, {step_, micro});
       if (!(loss.weight > 0)) continue;  // nothing is scored in it
@@ -353,10 +353,10 @@ class Run {
             {"skipped_steps", skips_},
             {"skipped_in_row", skips_in_row_},
             {"gradient_norms", norms_.values()},
-            {"seed", settled_.seed},
-            {"device", settled_.device},
-            {"dtype", settled_.dtype},
-            {"threads", settled_.threads}};
+            {"seed", resolved_.seed},
+            {"device", resolved_.device},
+            {"dtype", resolved_.dtype},
+            {"threads", resolved_.threads}};
   }
 
   void restore_counters(const std::filesystem::path& file) {
@@ -367,7 +367,7 @@ class Run {
       skips_ = values.at("skipped_steps");
       skips_in_row_ = values.at("skipped_in_row");
       norms_ = NormHistory(values.at("gradient_norms").get<std::vector<double>>());
-      if (values.at("seed").get<uint64_t>() != settled_.seed)
+      if (values.at("seed").get<uint64_t>() != resolved_.seed)
         throw Error(Exit::data, file.string(), ": seed: not the run's");
     } catch (const json::exception& error) {
       throw Error(Exit::data, file.string(), ": ", error.what());
@@ -415,7 +415,7 @@ class Run {
   StepRule rule_;
   DeterministicGuard deterministic_;
 
-  Settled settled_;
+  Resolved resolved_;
   std::string config_;
   Cost cost_;
   double ceiling_ = 0;  ///< FLOP/s of a matrix product here; 0: nothing to compare

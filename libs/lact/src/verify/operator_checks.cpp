@@ -256,7 +256,7 @@ std::vector<Check> gradient_checks() {
   checks.push_back(gradients("no weight norm", other));
   other = Rule::from_name("muon_momentum");
   other.learn = ops::Learn::last;
-  checks.push_back(gradients("only down learns", other));
+  checks.push_back(gradients("only down is updated", other));
   const auto momentum = Rule::from_name("momentum"), muon = Rule::from_name("muon_momentum");
   checks.push_back(gradients("linear fast weights", momentum, /*linear=*/true));
   checks.push_back(gradients("recomputed, in tiles", muon, false, {.recompute = true, .tile = 3}));

@@ -111,9 +111,9 @@ Computed text_apply(Golden& file) {
   const auto x = file.input("x", {d.N, d.L, d.K});
   const ops::Schedule plan{{{ops::Step::Kind::apply, 0, d.L.size}}, d.L.size, 0};
   const auto nothing = at::zeros({d.N.size, d.L.size, 1}, x.options());
-  const ops::Tokens unread{
+  const ops::Tokens dummy{
       x.detach(), nothing.expand({-1, -1, d.V.size}), {nothing, nothing, nothing}, {}};
-  const auto y = ops::scan(ops::initial_state(w, rule), {}, x, unread, plan, rule).out;
+  const auto y = ops::scan(ops::initial_state(w, rule), {}, x, dummy, plan, rule).out;
   Computed out{{"out", y}};
   if (file.has("probe")) file.gradients((y * file.probe("probe", {d.N, d.L, d.V})).sum(), out);
   return out;
@@ -333,8 +333,8 @@ Rule video_rule(const Golden& file) {
   return rule;
 }
 
-/// Per chunk `repeats` noisy entries, which read, then a clean one, which is learned first and then
-/// reads too; the last chunk has no clean one.
+/// Per chunk `repeats` noisy entries, which apply, then a clean one, which first updates and then
+/// applies too; the last chunk has no clean one.
 ops::Schedule video_schedule(const Golden& file, int64_t length) {
   const auto chunks = file.integer("chunks", 1, length),
              repeats = file.integer("repeats", 1, length);

@@ -55,7 +55,7 @@ struct Context {
 /// Runs `body` and turns what it throws into one line on stderr and an exit code: lact::Error its
 /// own, bad allocation 71, c10::Error and all else 70. Data goes to stdout, which is flushed and
 /// checked at the end. A reader that went away (SIGPIPE) ends the program as it ends cat.
-/// `--version` alone is answered here.
+/// `--version` alone is handled here.
 int run(const char* program, int argc, char** argv, const std::function<void(Args&)>& body);
 
 /// Thrown by CommandLine::parse() when --help, --version or --print-config has said all; run()

@@ -89,7 +89,7 @@ class SafeTensorsStream {
 
   /// Ends the tensor before it. `dtype` as in the file ("U16"). The shape is [n, row...], where n
   /// follows from the bytes that are appended. A tensor must start at a multiple of its element
-  /// size: begin the widest first (InternalError otherwise).
+  /// size: begin the widest first (exit code 70 otherwise).
   void begin(const std::string& name, const std::string& dtype,
              const std::vector<int64_t>& row = {});
   void append(const void* data, size_t bytes);

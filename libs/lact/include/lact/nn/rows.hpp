@@ -11,7 +11,7 @@ namespace lact::nn {
 /// Computed once a batch and shared by all layers.
 struct Rows {
   /// Segments of equally many chunks, padded to the longest of them. Only the last chunk of a
-  /// segment can be padded, and the last chunk is never learned: padding reaches nothing.
+  /// segment can be padded, and the last chunk makes no update: padding reaches nothing.
   struct Group {
     at::Tensor
         index;  ///< [segments, longest] places in the flat [B * L]; undefined: all rows as is

@@ -1,5 +1,6 @@
 #pragma once
-// The operator: fast weights that learn while a sequence is read. Source: arXiv:2505.23884; spec 2.
+// The operator: fast weights that are updated while a sequence is read. Source: arXiv:2505.23884;
+// spec 2.
 //
 // Letters   N = batch * heads (head fastest), L tokens, C tokens of a chunk, K key, V value and
 //           F hidden width. In the published checkpoints gate is w0, up is w2, down is w1.
@@ -29,7 +30,7 @@ struct Rates {
   at::Tensor gate, up, down;
 };
 
-/// What a chunk learns from.
+/// What an update is made from.
 struct Tokens {
   at::Tensor k;  ///< [N, L, K]
   at::Tensor v;  ///< [N, L, V]
@@ -45,7 +46,7 @@ struct FastState {
   FastWeights norms;     ///< row norms of the initial weights [N, rows, 1]
 };
 
-/// Tokens read but not yet learned: buffers of C tokens of which the first `count` are filled.
+/// Tokens read but not yet updated on: buffers of C tokens of which the first `count` are filled.
 struct OpenChunk {
   Tokens tokens;
   int64_t count = 0;
@@ -100,14 +101,14 @@ at::Tensor apply(const FastWeights& w, const at::Tensor& q, const Rule& rule,
 
 /// What one chunk adds to the fast weights before momentum and orthogonalization: minus the
 /// gradient of each token's loss -<f(k), v>, times its rate, summed over the chunk (spec 2.3), in
-/// float32 or better. Deltas of a chunk's parts add up to the chunk's. Records no gradient: what
-/// learns through an update uses scan. Cost: 12 N C F K FLOPs (K = V).
+/// float32 or better. Deltas of a chunk's parts add up to the chunk's. Records no gradient:
+/// training through an update uses scan. Cost: 12 N C F K FLOPs (K = V).
 FastWeights delta(const FastWeights& w, const Tokens& chunk, const Rule& rule,
                   const ScanOptions& options = {});
 
 /// What a scan costs, per spec 13: a multiply-add counts as 2, backward twice as forward.
 struct ScanCost {
-  double products = 0;  ///< reading and learning, forward
+  double products = 0;  ///< apply and update, forward
   double orthogonalize =
       0;                  ///< the transform's products, forward, as the plain iteration does them
   double recomputed = 0;  ///< what the backward pass repeats in recompute mode

@@ -1,5 +1,5 @@
 #pragma once
-// Who reads what, and when it is learned, as data. Source: spec 4.
+// Which tokens apply the fast weights, and which update them when, as data. Source: spec 4.
 
 #include <cstdint>
 #include <vector>
@@ -23,16 +23,16 @@ struct Schedule {
   int64_t chunk = 0;
 };
 
-/// Text: per chunk apply, then update; the last chunk is not learned.
+/// Text: per chunk apply, then update; the last chunk makes no update.
 Schedule shifted_block_causal(int64_t length, int64_t chunk);
-/// The same for `length` tokens that follow `carried` tokens of an unfinished chunk: a chunk is
-/// learned as soon as it is full, the rest is carried on.
+/// The same for `length` tokens that follow `carried` tokens of an unfinished chunk: a chunk
+/// updates as soon as it is full, the rest is carried on.
 Schedule shifted_block_causal_stream(int64_t carried, int64_t length, int64_t chunk);
 /// Sets: update on all, then apply to all.
 Schedule bidirectional(int64_t length);
 /// Per chunk: update, then apply.
 Schedule chunk_causal(int64_t length, int64_t chunk);
-/// Apply `first` tokens; then per period: update on its first `learn` tokens, apply to all of it.
-Schedule strided(int64_t length, int64_t first, int64_t period, int64_t learn);
+/// Apply `first` tokens; then per period: update on its first `updated` tokens, apply to all of it.
+Schedule strided(int64_t length, int64_t first, int64_t period, int64_t updated);
 
 }  // namespace lact::ops

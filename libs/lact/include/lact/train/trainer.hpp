@@ -2,7 +2,7 @@
 // The training loop: accumulate, clip, step, log, evaluate, save; and go on where a run was left.
 //
 // A run directory holds
-//   run.toml         every option, with device, dtype, threads and seed as they were settled
+//   run.toml         every option, with device, dtype, threads and seed as they were resolved
 //   metrics.jsonl    one line per logged step and per evaluation, with torchtitan's keys
 //   checkpoints/     step-N: what Task::save writes, optimizer.safetensors and trainer.json
 //   latest           link to the newest checkpoint

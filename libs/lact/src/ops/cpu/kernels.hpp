@@ -26,7 +26,7 @@ struct TokenKernels {
   /// a, b, e in; p = rate.gate e b silu'(a), r = rate.up e silu(a), u = rate.down silu(a) b.
   void (*delta_factors)(int64_t rows, int64_t width, const T* a, const T* b, const T* e,
                         RateRows<A> rate, T* p, T* r, T* u);
-  /// u alone, where only `down` learns.
+  /// u alone, where only `down` is updated.
   void (*delta_factors_last)(int64_t rows, int64_t width, const T* a, const T* b, const A* rate,
                              T* u);
   /// In: a, b, e and the gradients of p, r, u. Out, in the same places: p, r, u and the gradients

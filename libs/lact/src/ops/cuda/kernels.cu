@@ -113,7 +113,7 @@ struct GateBackward {  // a, b, grad_h to grad_a, grad_b, h
   }
 };
 
-struct Learn {  // a, b, e to p, r, u
+struct DeltaFactors {  // a, b, e to p, r, u
   static constexpr int kIn = 3, kOut = 3, kRates = 3, kSums = 0;
   template <class A>
   __device__ static void run(const A* x, const A* rate, A* y, A*) {
@@ -449,8 +449,9 @@ cudaError_t swiglu_backward(Number number, const Shape& shape, Rows a, Rows b, R
 
 cudaError_t delta_factors(Number number, const Shape& shape, Rows a, Rows b, Rows e,
                           const RateRows& rate, Rows p, Rows r, Rows u, cudaStream_t stream) {
-  return launch(
-      number, Job<Learn>{shape, {a, b, e}, {p, r, u}, {rate.gate, rate.up, rate.down}, {}}, stream);
+  return launch(number,
+                Job<DeltaFactors>{shape, {a, b, e}, {p, r, u}, {rate.gate, rate.up, rate.down}, {}},
+                stream);
 }
 
 cudaError_t delta_factors_last(Number number, const Shape& shape, Rows a, Rows b, Rows rate, Rows u,

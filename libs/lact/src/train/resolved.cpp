@@ -1,4 +1,4 @@
-#include "settled.hpp"
+#include "resolved.hpp"
 
 #include <lact/error.hpp>
 #include <lact/ops/ceiling.hpp>
@@ -35,8 +35,8 @@ std::string stored_word(const std::string& stored, const char* key, const std::s
 
 }  // namespace
 
-Settled settle(const cli::Context& context, const std::string& auto_dtype) {
-  Settled now;
+Resolved resolve(const cli::Context& context, const std::string& auto_dtype) {
+  Resolved now;
   now.device = context.device.str();
   now.dtype = ops::dtype_name(
       ops::resolve_dtype(context.dtype == "auto" ? auto_dtype : context.dtype, context.device));
@@ -45,9 +45,9 @@ Settled settle(const cli::Context& context, const std::string& auto_dtype) {
   return now;
 }
 
-Settled settled_before(const cli::Context& context, const std::string& stored,
-                       const std::string& run) {
-  Settled before;
+Resolved resolved_before(const cli::Context& context, const std::string& stored,
+                         const std::string& run) {
+  Resolved before;
   before.device = stored_word(stored, "device", run);
   before.dtype = stored_word(stored, "dtype", run);
   before.threads = std::max(1, stored_number<int>(stored, "threads", run));
@@ -66,12 +66,12 @@ Settled settled_before(const cli::Context& context, const std::string& stored,
   return before;
 }
 
-std::string run_config(const cli::Context& context, const Settled& settled) {
+std::string run_config(const cli::Context& context, const Resolved& resolved) {
   return edit_config(context.resolved_config,
-                     {{"device", quoted(settled.device)},
-                      {"dtype", quoted(settled.dtype)},
-                      {"threads", std::to_string(settled.threads)},
-                      {"seed", std::to_string(settled.seed)},
+                     {{"device", quoted(resolved.device)},
+                      {"dtype", quoted(resolved.dtype)},
+                      {"threads", std::to_string(resolved.threads)},
+                      {"seed", std::to_string(resolved.seed)},
                       // Of this start, not of the run.
                       {"output", ""},
                       {"resume", ""},
