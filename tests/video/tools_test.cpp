@@ -315,8 +315,8 @@ TEST_CASE("what cannot be done is refused in one line, before anything is made")
   refused({"-o", out, "--class", "dgo"}, 64, "dog", "classes");
   refused({"-o", out, "-p", "x"}, 64, "takes no prompt", "free");
   refused({"-o", out, "--guidance", "2"}, 64, "nothing to guide", "free");
-  refused({"-o", out, "--negative", "rain"}, 64, "not looked at");
-  refused({"-o", out, "--negative", "rain", "--guidance", "1"}, 64, "not looked at");
+  refused({"-o", out, "--negative", "rain"}, 64, "no effect");
+  refused({"-o", out, "--negative", "rain", "--guidance", "1"}, 64, "no effect");
   refused({"-o", out, "--negative", "rain"}, 64, "takes no prompt", "free");
   refused({"-o", out, "-o", "sheet.webp", "-n", "-1"}, 64, "sheet.webp");
   refused({"-o", out, "--size", "18x16"}, 64, "multiples of 4 x 4");

@@ -78,7 +78,7 @@ FilmOptions SamplingOptions::over(FilmOptions base, const Config& config, int64_
 
 void check_negative(bool given, double guidance) {
   if (given && guidance == 1)
-    throw Error(Exit::usage, "--negative: is not looked at with a guidance of 1; give --guidance");
+    throw Error(Exit::usage, "--negative: has no effect with a guidance of 1; give --guidance");
 }
 
 int64_t chunk_tokens(const LoadedVideo& loaded, int64_t width, int64_t height) {
