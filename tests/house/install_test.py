@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 
-from sentences import BUILD, LIBTORCH, SOURCE, expect, main
+from sentences import BUILD, LIBTORCH, SOURCE, expect, links, main
 
 NAMED = os.environ.get("LACT_TEST_NAMED_LIBTORCH", "")  # by -Dlibtorch: the programs know it
 TOOLS = ("lact-bench", "lact-generate", "lact-render", "lact-tokenize", "lact-train")
@@ -72,6 +72,18 @@ def everything_is_there():
     installed = {str(file.relative_to(PREFIX / "include")) for file in PREFIX.glob("include/**/*.h*")}
     expect(installed == headers, sorted(installed ^ headers))
     expect((library() / "pkgconfig/lact.pc").exists(), "no lact.pc")
+
+
+def documents_are_whole():
+    """what a link of an installed page leads to is installed as well"""
+    folder = PREFIX / "share/doc/lact"
+    pages = sorted(folder.rglob("*.md"))
+    expect({"README.md", "HACKING.md"} <= {page.name for page in pages}, pages)
+    leads = [(page, link) for page in pages for link in links(page)]
+    expect(len(leads) > 20, f"only {len(leads)} links seen: the expression is wrong")
+    found = [f"{page.relative_to(folder)}: {link}" for page, link in leads
+             if not (page.parent / link).exists() or not (page.parent / link).resolve().is_relative_to(folder.resolve())]
+    expect(not found, *found)
 
 
 def no_build_paths():
@@ -216,7 +228,7 @@ if __name__ == "__main__":
         shutil.rmtree(FOLDER)
         sys.exit(77)
     try:
-        main([everything_is_there, no_build_paths, files_are_hardened, the_pipeline_runs, without_libtorch,
+        main([everything_is_there, documents_are_whole, no_build_paths, files_are_hardened, the_pipeline_runs, without_libtorch,
               libtorch_in_each_place, another_libtorch, half_an_installation, every_header_alone, a_modality_from_outside,
               a_modality_from_outside_is_listed])
     finally:

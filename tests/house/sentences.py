@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import traceback
@@ -30,6 +31,14 @@ def matches(expression, files):
         found += [f"{file.relative_to(SOURCE)}:{number}: {line.strip()}"
                   for number, line in enumerate(text.split("\n"), 1) if expression.search(line)]
     return found
+
+
+def links(page):
+    """Where the links and pictures of a Markdown page lead, those to other places of the net left out."""
+    text = re.sub(r"^(```|~~~).*?^\1", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    text = re.sub(r"^(?: {4}|\t).*$|`[^`\n]*`", "", text, flags=re.M)  # code
+    found = re.findall(r"\]\(([^()\s]+)\)", text)
+    return [link.partition("#")[0] for link in found if not re.match(r"[a-z]+:|#", link)]
 
 
 def expect(condition, *complaint):

@@ -2,6 +2,7 @@
 """The tree keeps the rules that HACKING.md states."""
 
 import os
+import pathlib
 import re
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import tempfile
 
 import add_up
-from sentences import SOURCE, expect, main, matches, tracked
+from sentences import SOURCE, expect, links, main, matches, tracked
 
 # The rooms of liblact, and what each may include (HACKING.md). "" is the top: errors, log.
 ROOMS = {
@@ -217,6 +218,90 @@ def dev(arguments, programs=None, environment=None):
                               text=True, check=False)
 
 
+def links_resolve():
+    """every link of a page to a file of the tree leads to one"""
+    pages = [page for page in tracked("*.md") if not str(page.relative_to(SOURCE)).startswith((".github/", "tests/"))]
+    leads = [(page, link) for page in pages for link in links(page)]
+    expect(len(leads) > 20, f"only {len(leads)} links seen: the expression is wrong")
+    known = {str(file.relative_to(SOURCE)) for file in tracked(".")}
+    known |= {parent for name in known for parent in map(str, pathlib.PurePath(name).parents)}
+    found = [f"{page.relative_to(SOURCE)}: {link}" for page, link in leads
+             if os.path.relpath((page.parent / link).resolve(), SOURCE.resolve()) not in known]
+    expect(not found, *found)
+
+
+def versions():
+    """{what: value} of the table in RELEASING.md."""
+    rows = re.findall(r"^\| ([\w. ]+?) \| ([\d.]+) \|", (SOURCE / "RELEASING.md").read_text(), flags=re.M)
+    return dict(rows)
+
+
+def versions_agree():
+    """every place that RELEASING.md names has the version of its table"""
+    places = [  # what, where, expression with the version
+        ("lact", "meson.build", r"^project\('lact', 'cpp', version: '([^']+)'"),
+        ("lact", "debian/changelog", r"\Alact \(([^)]+)\)"),
+        ("lact", "CHANGELOG.md", r"\A# Changes\n\n## (\S+)"),
+        ("lact", "CITATION.cff", r"^version: (\S+)$"),
+        ("plugin interface", "libs/lact/include/lact/plugin/abi.h", r"^#define LACT_PLUGIN_ABI (\d+)u$"),
+        ("liblact.so", "libs/lact/meson.build", r"soversion: '(\d+)'"),
+        ("LibTorch", "dev", r"^torch=(\S+)$"),
+        ("LibTorch", "README.md", r"torch(?:==|` )(\d+\.\d+\.\d+)"),
+        ("LibTorch", "HACKING.md", r"torch==(\d+\.\d+\.\d+)"),
+        ("LibTorch", "debian/lact.README.Debian", r"torch==(\d+\.\d+\.\d+)"),
+        ("packed data", "plugins/text/packed/*.cpp", r'"lact\.version", "(\d+)"'),
+        ("packed data", "plugins/views/scene/*.cpp", r'"lact\.version", "(\d+)"'),
+        ("packed data", "plugins/video/packed/*.cpp", r'"lact\.version", "(\d+)"'),
+        ("states", "libs/lact/src/io/state.cpp", r'kVersion = "(\d+)"'),
+        ("manifest of a checkpoint", "libs/lact/src/io/checkpoint_store.cpp", r"kManifestVersion = (\d+)"),
+    ]
+    table = versions()
+    expect(set(table) == {what for what, _, _ in places}, sorted(table))
+    found = []
+    for what, where, expression in places:
+        values = {value for file in tracked(where) for value in re.findall(expression, file.read_text(), flags=re.M)}
+        if values != {table[what]}:
+            found.append(f"{where}: {what} is {', '.join(sorted(values)) or 'not there'}, RELEASING.md has {table[what]}")
+    for page in tracked("man/*.[1-9]"):
+        named = re.search(r"^\.Os lact (\S+)$", page.read_text(), flags=re.M)
+        if named and named.group(1) != table["lact"]:
+            found.append(f"{page.name}: {named.group(1)}")
+    expect(not found, *found)
+
+
+def git(*arguments):
+    """The lines that git prints; none where it cannot: no repository, no git."""
+    try:
+        result = subprocess.run(["git", "-C", SOURCE, *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return []
+    return result.stdout.splitlines() if result.returncode == 0 else []
+
+
+LONGEST_SUBJECT = 72
+UNFINISHED = re.compile(r"(?:fixup|squash|amend)!|\bwip\b", re.I)
+
+
+def bad_subjects(subjects):
+    """Those that are too long or of unfinished work."""
+    return [subject for subject in subjects if len(subject) > LONGEST_SUBJECT or UNFINISHED.search(subject)]
+
+
+def subjects_are_short():
+    """since this rule, the subject of every commit has at most 72 characters and is of finished work"""
+    expect(len(bad_subjects(["wip", "fixup! io", "x" * 73])) == 3, "the rule finds nothing")
+    expect(bad_subjects(["x" * 72, "io/zip: wipe what was read"]) == [], "the rule finds too much")
+    if git("rev-parse", "--is-shallow-repository") != ["false"]:
+        print("skipped: subjects of commits: no git, no repository or a shallow one")
+        return
+    rule = git("log", "--format=%H", "-S", "def subjects_are_short", "--", "tests/house/tree_test.py")
+    if not rule:
+        print("skipped: subjects of commits: the rule is not committed yet")
+        return
+    later = git("log", "--format=%s", "--ancestry-path", f"{rule[-1]}..HEAD")
+    expect(not bad_subjects(later), *bad_subjects(later))
+
+
 FORBIDDEN = {name: "echo installed >&2; exit 99" for name in ("apt-get", "sudo", "pip")}
 
 
@@ -275,6 +360,7 @@ if __name__ == "__main__":
         print_arrows()
         sys.exit()
     main([no_machine_paths, narrow_headers, headers_are_guarded, rooms_include_upwards,
-          plugin_rooms_include_upwards, rooms_include_one_way,
-          core_knows_no_modality, heavy_libraries_have_their_place, plugins_stay_apart, tools_stay_thin, dev_names_what_is_missing,
-          dev_test_takes_long, dev_names_a_missing_wheel, dev_checks_a_given_libtorch, dev_refuses_unknown_words, adding_up])
+          plugin_rooms_include_upwards, rooms_include_one_way, core_knows_no_modality,
+          heavy_libraries_have_their_place, plugins_stay_apart, tools_stay_thin, dev_names_what_is_missing,
+          dev_test_takes_long, dev_names_a_missing_wheel, dev_checks_a_given_libtorch, dev_refuses_unknown_words,
+          links_resolve, versions_agree, subjects_are_short, adding_up])
