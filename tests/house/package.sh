@@ -56,6 +56,11 @@ is 'a plugin is built against lact-dev, trains and generates'
 man -w lact-train >/dev/null 2>&1 || [ -e /usr/share/man/man1/lact-train.1.gz ]
 is 'the pages are there'
 
+for page in README.md RELEASING.md docs/glossary.md examples/video.svg; do
+  [ -s "/usr/share/doc/lact/$page" ]
+done
+is 'the documents are there under the names that their links have'
+
 dpkg --purge lact-dev lact >/dev/null
 traces >after
 diff before after
