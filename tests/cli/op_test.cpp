@@ -40,7 +40,7 @@ nlohmann::json rows_of(const Result& result) {
   return nlohmann::json::parse(result.out);
 }
 
-/// Of the specification's table of costs: 24 layers of the 760M model, 32768 tokens, 1e12 each.
+/// A row of the table in spec/llm 13: 24 layers of the 760M model, 32768 tokens, 1e12 each.
 OpCase of_760m(const std::string& rule) {
   return {rule, "swiglu", "all", "shifted", "forward", "keep", 4, 384, 384, 2048, 32768};
 }
@@ -82,7 +82,7 @@ TEST_CASE("numbers with fractions are counted, not added up") {
   }
 }
 
-TEST_CASE("operations are those of the specification's table") {
+TEST_CASE("operations are those of the table in spec/llm 13") {
   const auto momentum = bench::flops_of(of_760m("momentum")),
              muon = bench::flops_of(of_760m("muon"));
   CHECK(24 * momentum.products / 1e12 == Approx(2.78 + 5.22).epsilon(0.002));

@@ -473,7 +473,7 @@ TEST_CASE("a chunk split over processes that add up their sums is the same chunk
 
 namespace {
 
-/// Newton-Schulz step by step as spec 2.5 writes it, which autograd can follow.
+/// Newton-Schulz step by step as spec/llm 2.5 writes it, which autograd can follow.
 Tensor step_by_step(const Tensor& g, const ops::NewtonSchulz& how) {
   const bool tall = g.size(1) > g.size(2);
   Tensor x = tall ? g.mT() : g;

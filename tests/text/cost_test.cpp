@@ -10,8 +10,8 @@
 
 using namespace lact;
 
-TEST_CASE("operations are counted as the specification's table counts them") {
-  // spec, section 13: 1e12 operations for L = 32768.
+TEST_CASE("operations are counted as in spec/llm 13") {
+  // spec/llm 13: 1e12 operations for L = 32768.
   const auto total = [](text::Config c) { return text::forward_flops(c, 32768) / 1e12; };
   auto muon = text::Config::preset("760m");
   CHECK(total(muon) == Approx(65.39).margin(0.01));

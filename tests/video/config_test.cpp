@@ -87,7 +87,7 @@ TEST_CASE("a codec that gives no choice has its own factor, and frames without i
   const auto codec = Config::from_json(values, "a").codec;
   CHECK(codec.factor == 4);
   CHECK(codec.frames(21) == open_codec(codec, nullptr, {}, at::kCPU)->frames(21));
-  CHECK(Config::preset("wan_1.3b").codec.frames(21) == 81);  // spec 2
+  CHECK(Config::preset("wan_1.3b").codec.frames(21) == 81);  // spec/video 2
 }
 
 TEST_CASE("the shift of training and that of sampling are two keys", "[config]") {

@@ -44,10 +44,10 @@ void write_image(const std::filesystem::path& file, const Image& image, int jpeg
 std::string encode_png(const Image& image);
 
 /// Pillow's Lanczos filter to the bit: premultiplied by alpha, fixed point, horizontal pass first
-/// (spec views 2.4).
+/// (spec/views 2.4).
 Image resize(const Image& image, int64_t width, int64_t height);
 
-/// An image scaled until it covers width x height and cut to its middle (spec views 2.3). A pixel
+/// An image scaled until it covers width x height and cut to its middle (spec/views 2.3). A pixel
 /// coordinate x of the original becomes x * scale - left.
 struct Cover {
   Image image;
@@ -56,7 +56,7 @@ struct Cover {
 };
 Cover cover(const Image& image, int64_t width, int64_t height);
 
-/// Without alpha: over a background, in 8 bits (spec views 2.3). RGB stays as it is.
+/// Without alpha: over a background, in 8 bits (spec/views 2.3). RGB stays as it is.
 Image over(const Image& image, Colour background = {255, 255, 255});
 
 /// "white", "black", "#rrggbb". Errors: 64

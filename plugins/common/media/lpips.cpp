@@ -1,5 +1,5 @@
 // LPIPS on VGG-16: how far apart two images are in the features of a network that knows
-// photographs. Source: spec views 8; richzhang/PerceptualSimilarity, version 0.1.
+// photographs. Source: spec/views 8; richzhang/PerceptualSimilarity, version 0.1.
 
 #include "quality.hpp"
 

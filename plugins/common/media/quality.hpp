@@ -1,5 +1,5 @@
 #pragma once
-// How like two images are. Source: spec views 8.
+// How like two images are. Source: spec/views 8.
 
 #include <lact/io/checkpoint.hpp>
 

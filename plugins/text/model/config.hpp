@@ -1,5 +1,5 @@
 #pragma once
-// config.json of the language model: the published keys (spec: config.json of lact_swiglu).
+// config.json of the language model: the published keys (spec/llm 9).
 
 #include <nlohmann/json.hpp>
 

@@ -1,5 +1,5 @@
 #pragma once
-// What the model costs: floating-point operations as spec/llm.md section 13 counts them, and bytes.
+// What the model costs: floating-point operations as spec/llm 13 counts them, and bytes.
 
 #include "config.hpp"
 

@@ -31,7 +31,7 @@ nn::Shapes block_shapes(const Config& c) {
   return shapes;
 }
 
-/// Initial standard deviation (spec 8); ones where it is NaN.
+/// Initial standard deviation (spec/llm 8); ones where it is NaN.
 double initial_deviation(const Config& c, const std::string& name) {
   if (name.ends_with("norm.weight") || name.ends_with("qk_scale")) return NAN;
   if (name.ends_with("bias") || name.ends_with("qk_offset")) return 0;
@@ -79,7 +79,7 @@ ops::Rule rule(const Config& c) {
   auto rule = ops::Rule::from_name(c.update_rule.empty() ? published : c.update_rule);
   rule.prenorm = c.ttt_prenorm;
   rule.learn = c.learn == "last" ? ops::Learn::last : ops::Learn::all;
-  // The fused kernels' arithmetic (spec 3).
+  // The fused kernels' arithmetic (spec/llm 3).
   rule.stacked = c.use_fused_kernel || c.ns_stacked;
   rule.epsilon_inside = c.use_fused_kernel && !c.ttt_prenorm;
   rule.weight_norm = c.weight_norm != "off";

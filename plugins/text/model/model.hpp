@@ -1,7 +1,6 @@
 #pragma once
 // The LaCT language model: published parameter names, training forward, exact streaming.
-// Source: arXiv:2505.23884 and the authors' lact_swiglu; spec: the language model, sections 5 to
-// 7, 12.
+// Source: arXiv:2505.23884 and the authors' lact_swiglu; spec/llm 5 to 7, 12.
 
 #include "config.hpp"
 
@@ -73,7 +72,7 @@ class LanguageModel {
   };
   Stream start(int64_t batch) const;
   /// Reads ids [B, T], in one group. Returns the logits of all T positions, or (all = false) of the
-  /// last one, [B, 1, vocab_size]. Equal to forward() over the whole sequence (spec 12).
+  /// last one, [B, 1, vocab_size]. Equal to forward() over the whole sequence (spec/llm 12).
   at::Tensor feed(Stream& stream, const at::Tensor& ids, bool all = false) const;
   /// The next token of each of several sequences (streams of batch 1), wherever they stand: ids
   /// [B, 1] -> logits [B, 1, vocab_size]. Equal to B calls but for rounding (nn::lact_layer).

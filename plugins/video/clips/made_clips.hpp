@@ -48,7 +48,7 @@ class MovingDigits {
 /// "a 3 and a 7", "an 8", "a 1, a 3 and a 3": digits in order.
 std::string digits_caption(std::vector<int64_t> labels);
 
-/// The memory test of the specification: on the way back everything was seen before.
+/// The memory test of spec/video 10: on the way back everything was seen before.
 struct PanSettings {
   int64_t size = 16, block = 4;   ///< pixels of the window's side, of a block's
   int64_t frames = 16, step = 4;  ///< frames of a clip, pixels that the camera moves between two

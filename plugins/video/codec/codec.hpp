@@ -1,5 +1,5 @@
 #pragma once
-// Frames to latents and back. Source: spec video 2, 8.1, 10.
+// Frames to latents and back. Source: spec/video 2, 8.1, 10.
 
 #include <plugins/video/model/config.hpp>
 
@@ -57,8 +57,8 @@ std::unique_ptr<Codec> open_codec(const CodecOptions& options, const io::Checkpo
                                   const std::filesystem::path& vae, at::Device device);
 
 /// Mean and leading `channels` principal components of factor x factor x 3 patches of pixels in
-/// [-1, 1] (spec 10): codec.mean [3 p p], codec.basis [channels, 3 p p] with unit rows, codec.scale
-/// [channels], the spread along each row. Frames are added a few at a time.
+/// [-1, 1] (spec/video 10): codec.mean [3 p p], codec.basis [channels, 3 p p] with unit rows,
+/// codec.scale [channels], the spread along each row. Frames are added a few at a time.
 class PcaFit {
  public:
   PcaFit(int64_t factor, int64_t channels);

@@ -1,6 +1,6 @@
 #pragma once
 // The causal video VAE of Wan 2.1: 1 + 4 k frames <-> 1 + k latent frames of an eighth of the
-// sides. Source: Wan 2.1 (wan/modules/vae.py); spec video 8.1.
+// sides. Source: Wan 2.1 (wan/modules/vae.py); spec/video 8.1.
 
 #include "codec.hpp"
 

@@ -1,6 +1,6 @@
 #pragma once
 // Layers of the causal video VAE, run over a film in pieces. Frames are [B, T, H, W, C], channels
-// last, as CPUs convolve fastest. Source: Wan 2.1 (wan/modules/vae.py); spec video 8.1.
+// last, as CPUs convolve fastest. Source: Wan 2.1 (wan/modules/vae.py); spec/video 8.1.
 
 #include "codec.hpp"
 #include "wan_vae_file.hpp"

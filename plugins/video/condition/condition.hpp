@@ -1,5 +1,5 @@
 #pragma once
-// What a prompt is to the model. Source: spec video 2, 8.2, 10.
+// What a prompt is to the model. Source: spec/video 2, 8.2, 10.
 
 #include <plugins/video/model/config.hpp>
 

@@ -1,6 +1,6 @@
 #pragma once
 // The text encoder of Wan 2.1: UMT5-XXL, or smaller ones of its kind.
-// Source: Wan 2.1 (wan/modules/t5.py), transformers' UMT5EncoderModel; spec video 8.2.
+// Source: Wan 2.1 (wan/modules/t5.py), transformers' UMT5EncoderModel; spec/video 8.2.
 
 #include <lact/io/checkpoint.hpp>
 

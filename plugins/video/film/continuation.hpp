@@ -55,7 +55,7 @@ struct ContinuationOptions {
   std::vector<uint64_t> seeds = {42};  ///< each continues anew
 };
 
-/// The time at which velocities are compared (spec 10).
+/// The time at which velocities are compared (spec/video 10).
 constexpr double kVelocityTime = 0.9;
 
 /// Continues the clips and compares, chunk by chunk; `clips` are their numbers, which noise follows

@@ -1,6 +1,6 @@
 #pragma once
 // A film being made: chunk after chunk from noise, at constant cost and memory; saved and resumed
-// with the same bytes. Source: spec video 5.5, 7.3.
+// with the same bytes. Source: spec/video 5.5, 7.3.
 
 #include "sampler.hpp"
 

@@ -80,7 +80,7 @@ Tensor Sampler::move(const Tensor& x, int64_t i, const Tensor& data, const Tenso
   return leading - (1 - to) * b * (extra.defined() ? data + extra : data);
 }
 
-/// Spec video 7.2, in its letters.
+/// As spec/video 7.2, in its letters.
 Tensor Sampler::unipc(const Tensor& velocity, const Tensor& sample) {
   const auto lambda = [&](int64_t i) {
     return log_ratio(schedule_.sigmas[static_cast<size_t>(i)]);

@@ -1,5 +1,5 @@
 #pragma once
-// From noise to a chunk in N steps: Euler, and UniPC of order 2. Source: spec video 7.
+// From noise to a chunk in N steps: Euler, and UniPC of order 2. Source: spec/video 7.
 
 #include <ATen/core/Tensor.h>
 

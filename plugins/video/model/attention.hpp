@@ -1,6 +1,6 @@
 #pragma once
 // Softmax attention of the video model: inside an entry, over the window of chunks, to the text.
-// Source: spec video 3, 4.1. No mask is ever formed: queries that see the same keys run together.
+// Source: spec/video 3, 4.1. No mask is ever formed: queries that see the same keys run together.
 
 #include <lact/nn/parameters.hpp>
 

@@ -1,5 +1,5 @@
 #pragma once
-// One block: self attention, attention to the text, feed-forward. Source: spec video 4.1.
+// One block: self attention, attention to the text, feed-forward. Source: spec/video 4.1.
 
 #include "fast_layer.hpp"
 

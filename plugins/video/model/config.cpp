@@ -55,7 +55,7 @@ Config wan(int64_t dim, int64_t ffn_dim, int64_t heads, int64_t layers) {
   return c;
 }
 
-/// A fast-weight layer trained from scratch on short chunks (spec 10).
+/// A fast-weight layer trained from scratch on short chunks (spec/video 10).
 FastOptions small_layer(int64_t head_dim) {
   FastOptions fast;
   fast.head_dim = head_dim;

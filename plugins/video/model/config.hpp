@@ -1,6 +1,6 @@
 #pragma once
 // config.json of the video model: Wan's keys, the published `efficient_attn_config`, and ours for
-// what stands around the transformer. Source: spec video 4, 5.1, 10.
+// what stands around the transformer. Source: spec/video 4, 5.1, 10.
 
 #include <lact/io/checkpoint.hpp>
 #include <lact/nn/parameters.hpp>
@@ -62,8 +62,8 @@ struct Config {
   CodecOptions codec;
   std::string condition = "none";    ///< "none", "class", "bytes", "umt5"
   std::vector<std::string> classes;  ///< names, of condition "class"
-  double shift = 0;  ///< of times in training; 0: by the number of tokens of a chunk (spec 6)
-  double sample_shift = 3;        ///< of times in sampling, unless told otherwise; 0: likewise
+  double shift = 0;         ///< of times in training; 0: by the tokens of a chunk (spec/video 6)
+  double sample_shift = 3;  ///< of times in sampling, unless told otherwise; 0: likewise
   int64_t width = 0, height = 0;  ///< pixels of the frames it was trained on; 0: unknown
   double rate = 16;               ///< frames per second
 
@@ -83,8 +83,8 @@ struct Config {
   /// Errors   78 naming the keys: heads that do not divide, sizes out of range
   void check(const std::string& what) const;
 
-  /// "tiny", "small" (spec 10); with fast weights "wan_1.3b", as published, and "wan_14b", whose
-  /// layer was not (see there); without "wan_t2v_1.3b", "wan_t2v_14b". Errors   64
+  /// "tiny", "small" (spec/video 10); with fast weights "wan_1.3b", as published, and "wan_14b",
+  /// whose layer was not (see there); without "wan_t2v_1.3b", "wan_t2v_14b". Errors   64
   static Config preset(const std::string& name);
   static std::vector<std::string> presets();
 };

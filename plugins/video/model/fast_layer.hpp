@@ -1,5 +1,5 @@
 #pragma once
-// Window attention and fast weights, which share queries, keys and values. Source: spec video 5.
+// Window attention and fast weights, which share queries, keys and values. Source: spec/video 5.
 
 #include "attention.hpp"
 #include "config.hpp"

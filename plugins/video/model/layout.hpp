@@ -1,5 +1,5 @@
 #pragma once
-// Who stands where in a sequence of noisy and clean chunks. Source: spec video 3, 4.2.
+// Who stands where in a sequence of noisy and clean chunks. Source: spec/video 3, 4.2.
 
 #include <ATen/core/Tensor.h>
 

@@ -1,7 +1,7 @@
 #pragma once
 // The autoregressive diffusion transformer: noisy and clean chunks under teacher forcing, or one
-// chunk after another. Source: Wan 2.1, arXiv:2505.23884 and the authors' lact_ar_video; spec video
-// 4, 5.
+// chunk after another. Source: Wan 2.1, arXiv:2505.23884 and the authors' lact_ar_video;
+// spec/video 4, 5.
 
 #include "block.hpp"
 #include "config.hpp"
@@ -77,8 +77,8 @@ class VideoModel {
   /// Velocity of the next chunk at time t in [0, 1000]: [B, c, f, h, w] -> the same shape.
   at::Tensor velocity(const Memory& memory, const at::Tensor& x, double t,
                       const at::Tensor& context) const;
-  /// The norm target of updates is taken from the weights before each, as officially (spec 5.5);
-  /// for golden files.
+  /// The norm target of updates is taken from the weights before each, as officially
+  /// (spec/video 5.5); for golden files.
   void set_running_norm(bool on) { running_norm_ = on; }
 
  private:

@@ -29,7 +29,7 @@ class StoredNames {
   std::map<std::string, std::string> stored_;  // official -> in the file
 };
 
-/// Whether LaCT added that tensor to Wan's (spec video 4.3).
+/// Whether LaCT added that tensor to Wan's (spec/video 4.3).
 bool is_addition(const std::string& official);
 
 }  // namespace lact::video

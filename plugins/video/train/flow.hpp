@@ -1,5 +1,5 @@
 #pragma once
-// Flow matching: times, weights, the teacher-forced batch and its loss. Source: spec video 6.
+// Flow matching: times, weights, the teacher-forced batch and its loss. Source: spec/video 6.
 
 #include <plugins/video/model/layout.hpp>
 

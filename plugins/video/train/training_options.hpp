@@ -10,7 +10,7 @@
 
 namespace lact::video {
 
-/// How a preset is trained (spec video 6.1, 10); as it stands, how a whole model is fine-tuned.
+/// How a preset is trained (spec/video 6.1, 10); as it stands, how a whole model is fine-tuned.
 struct PresetTraining {
   int64_t batch = 1, chunks = 7;
   double drop_text = 0.1;

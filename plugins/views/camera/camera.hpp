@@ -1,5 +1,5 @@
 #pragma once
-// Cameras: a pinhole and where it stands. Source: spec views 2 and 3.
+// Cameras: a pinhole and where it stands. Source: spec/views 2, 3.
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -43,11 +43,11 @@ struct Camera {
 std::string fault_of_pose(const Matrix& pose);
 
 /// A transform_matrix of nerfstudio (OpenGL axes, its world) as camera to world in OpenCV's axes
-/// (spec 2.2, step 4).
+/// (spec/views 2.2, step 4).
 Matrix from_nerfstudio(const Matrix& transform);
 
 /// What makes a scene's poses comparable with those of training: x -> frame * x, then positions
-/// times `scale` (spec 2.5).
+/// times `scale` (spec/views 2.5).
 struct Normalization {
   Matrix frame;      ///< identity: nothing moves
   double scale = 1;  ///< positions are multiplied by it
@@ -61,7 +61,7 @@ Normalization normalization(const std::vector<Camera>& cameras);
 Normalization normalization_of(const std::vector<Camera>& context,
                                const std::vector<Camera>& sample, const std::string& normalize);
 
-/// opencv_cameras.json of cameras and their files, `width` x `height` pixels each (spec 2.1).
+/// opencv_cameras.json of cameras and their files, `width` x `height` pixels each (spec/views 2.1).
 nlohmann::ordered_json cameras_json(const std::vector<Camera>& cameras,
                                     const std::vector<std::string>& files, int64_t width,
                                     int64_t height);

@@ -20,7 +20,8 @@ struct Trajectory {
   double rate = 30;
 };
 
-/// Once around an object in the origin, up and down and nearer and farther meanwhile (spec 8).
+/// Once around an object in the origin, up and down and nearer and farther meanwhile
+/// (spec/views 8).
 struct Turntable {
   double horizontal_fov = 50;  ///< degrees
   double min_radius = 1.7, max_radius = 3.0;
@@ -30,7 +31,7 @@ struct Turntable {
 Trajectory turntable(int64_t frames, int64_t width, int64_t height, const Turntable& how = {});
 
 enum class Blend {
-  linear,  ///< matrices entry by entry, as the published renderer does (spec 8)
+  linear,  ///< matrices entry by entry, as the published renderer does (spec/views 8)
   slerp    ///< rotations on the shortest arc, positions on a line
 };
 /// `views`, in their order, with `extra` cameras between neighbours: (views - 1) * (extra + 1) + 1.
@@ -64,7 +65,8 @@ Trajectory read_camera_path(const std::filesystem::path& file, const Matrix& wor
 Trajectory parse_camera_path(std::string_view text, const std::string& name,
                              const Matrix& world = {});
 
-/// How reading a transforms.json turns the world (spec 2.2): rows 0 and 1 swapped, row 2 negated.
+/// How reading a transforms.json turns the world (spec/views 2.2): rows 0 and 1 swapped, row 2
+/// negated.
 Matrix nerfstudio_world();
 
 }  // namespace lact::views

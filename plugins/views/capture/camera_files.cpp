@@ -74,7 +74,8 @@ std::string file_path(const Json& frame) {
   return found->get<std::string>();
 }
 
-/// Intrinsics are those of the stored image: w and h inform, and are not scaled by (spec 2.1).
+/// Intrinsics are those of the stored image: w and h inform, and are not scaled by
+/// (spec/views 2.1).
 void read_opencv(const Json& frame, Shot& shot) {
   const Keys keys(frame);
   shot.lens.scales = false;

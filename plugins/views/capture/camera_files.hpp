@@ -1,6 +1,6 @@
 #pragma once
-// Camera files in JSON: opencv_cameras.json (spec views 2.1) and transforms.json of nerfstudio,
-// NeRF and instant-ngp (2.2).
+// Camera files in JSON: opencv_cameras.json (spec/views 2.1) and transforms.json of nerfstudio,
+// NeRF and instant-ngp (spec/views 2.2).
 
 #include "capture.hpp"
 

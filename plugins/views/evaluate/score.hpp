@@ -15,7 +15,7 @@
 
 namespace lact::views {
 
-/// Of one view, or the mean of several. Source: spec views 8.
+/// Of one view, or the mean of several. Source: spec/views 8.
 struct Score {
   double psnr_pooled = 0;  ///< of the mean squared error over all views and pixels
   double psnr_mean = 0;    ///< the mean of each view's

@@ -1,5 +1,5 @@
 #pragma once
-// config.json of the views model: the published YAML keys (spec 6), as JSON.
+// config.json of the views model: the published YAML keys (spec/views 6), as JSON.
 
 #include <lact/io/checkpoint.hpp>
 #include <lact/nn/parameters.hpp>

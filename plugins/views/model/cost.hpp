@@ -1,5 +1,5 @@
 #pragma once
-// What the model costs. Source: spec views 9; a multiply-add counts as 2.
+// What the model costs. Source: spec/views 9; a multiply-add counts as 2.
 
 #include "config.hpp"
 

@@ -1,6 +1,6 @@
 #pragma once
 // The views model: posed images in, fast weights, new views out. Source: arXiv:2505.23884 and the
-// authors' lact_nvs; spec views 4 and 5.
+// authors' lact_nvs; spec/views 4, 5.
 
 #include "config.hpp"
 #include "rays.hpp"

@@ -1,5 +1,5 @@
 #pragma once
-// Posed pixels to tokens, and tokens to pixels. Source: spec views 3 and 4.1.
+// Posed pixels to tokens, and tokens to pixels. Source: spec/views 3, 4.1.
 
 #include <plugins/views/camera/camera.hpp>
 

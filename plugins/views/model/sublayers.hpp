@@ -1,5 +1,5 @@
 #pragma once
-// What a block is made of. Source: spec views 4.2 to 4.4. x is the normalised residual stream, in
+// What a block is made of. Source: spec/views 4.2 to 4.4. x is the normalised residual stream, in
 // float32 or better; products are in `compute`; results are in it too.
 
 #include "config.hpp"

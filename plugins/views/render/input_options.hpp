@@ -35,7 +35,7 @@ class ModelInput {
 };
 
 /// Brings cameras into the model's space: over the context, and the targets where the model's
-/// configuration says "all" (spec 2.5).
+/// configuration says "all" (spec/views 2.5).
 Normalization normalization_for(const ViewModel& model, const Views& views);
 
 class InputOptions {

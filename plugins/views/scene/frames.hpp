@@ -12,7 +12,7 @@ namespace lact::views {
 /// The images of one size at those places, as uint8 [N, 3, h, w].
 at::Tensor stacked(const std::vector<media::Image>& images, const std::vector<int64_t>& which);
 /// [3, h, w] in [0, 1], or uint8, to an image; cut off to 8 bits, not rounded, as the published
-/// renderer does (spec 8).
+/// renderer does (spec/views 8).
 media::Image image_of(const at::Tensor& tensor);
 
 }  // namespace lact::views

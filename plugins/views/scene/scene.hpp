@@ -14,7 +14,7 @@ struct Scene {
   std::vector<std::string> files;  ///< names of the originals, as their camera file has them
   std::vector<media::Image> images;
   std::vector<Camera> cameras;  ///< of the prepared images; poses as in the file
-  bool nerfstudio = false;      ///< but turned, as reading a transforms.json does (spec 2.2)
+  bool nerfstudio = false;      ///< but turned, as reading a transforms.json does (spec/views 2.2)
 };
 
 }  // namespace lact::views

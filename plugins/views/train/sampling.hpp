@@ -1,6 +1,6 @@
 #pragma once
-// Which views a training step sees: a pure function of seed and position. Source: spec
-// views 2.6, 7.
+// Which views a training step sees: a pure function of seed and position. Source:
+// spec/views 2.6, 7.
 
 #include <plugins/views/model/rays.hpp>
 #include <plugins/views/scene/packed_scenes.hpp>

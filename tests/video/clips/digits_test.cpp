@@ -223,7 +223,7 @@ TEST_CASE("scaled digits keep their label and their ink's place", "[digits]") {
 }
 
 TEST_CASE("the camera pans over blocks and returns to what it has seen", "[digits]") {
-  // The specification's: offsets 0, 4, ..., 28, 32, 28, ..., 4 over a texture of 16 x 48.
+  // As in spec/video 10: offsets 0, 4, ..., 28, 32, 28, ..., 4 over a texture of 16 x 48.
   const auto clip = make_pan({}, 1, 2, 3);
   REQUIRE(clip.frames.sizes() == at::IntArrayRef({16, 16, 16, 3}));
   for (int64_t t = 1; t < 8; ++t) CHECK(at::equal(clip.frames[8 - t], clip.frames[8 + t]));

@@ -128,7 +128,7 @@ ops::FastWeights initial_weights(const Layer& layer, int64_t batch) {
   return {repeat(one("w0")), repeat(one("w2")), repeat(layer.p("w1"))};
 }
 
-/// Norm, scale, sum with the attention output, projection (spec 5.6). fast [B, L, N, K] or
+/// Norm, scale, sum with the attention output, projection (spec/llm 5.6). fast [B, L, N, K] or
 /// undefined.
 Tensor output(const Layer& layer, const Tensor& x, const Tensor& attention, const Tensor& fast) {
   if (!fast.defined()) return affine(attention.flatten(-2), layer.p("o_proj.weight"));

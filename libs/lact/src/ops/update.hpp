@@ -1,6 +1,7 @@
 #pragma once
 // One update of the fast weights from a chunk's sum: momentum, transform, addition, row norms
-// (spec 2.4), and its backward pass. A name with _ at its end is the outer loss's gradient by that.
+// (spec/llm 2.4), and its backward pass (spec/llm 11). A name with _ at its end is the outer loss's
+// gradient by that.
 
 #include <lact/ops/scan.hpp>
 

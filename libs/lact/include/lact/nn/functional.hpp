@@ -16,7 +16,7 @@ at::Tensor affine(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon);
 
 /// Rotary tables for heads of even width `a`: angle = position * theta^(-2 i / a), formed in
-/// float32 (float64 where dtype is float64), as the published models were trained (spec 5.3).
+/// float32 (float64 where dtype is float64), as the published models were trained (spec/llm 5.3).
 /// Values are rounded to dtype.
 struct Rotary {
   at::Tensor cos, sin;  ///< [L, a / 2], or [B, L, a / 2]; float32 or float64
@@ -27,7 +27,8 @@ Rotary rotary(const at::Tensor& positions, int64_t width, double theta, at::Scal
 /// x [B, L, A, a]; channel i turns with channel i + a / 2, unless table.pairs.
 at::Tensor rotate(const at::Tensor& x, const Rotary& table);
 
-/// How a projection [B, L, N * K] becomes the fast queries, keys or values of N heads (spec 5.4).
+/// How a projection [B, L, N * K] becomes the fast queries, keys or values of N heads
+/// (spec/llm 5.4).
 struct FastInput {
   int64_t heads = 1;
   at::Tensor scale, offset;  ///< [N * K] each, or undefined
@@ -39,7 +40,7 @@ struct FastInput {
 at::Tensor fast_input(const at::Tensor& x, const FastInput& how);
 
 /// attention [B, L, A, a] + rms_norm(fast [B, L, N, K]) silu(z [B, L, N]), weight [K]; z undefined:
-/// without. Returns [B, L, N * K] (spec 5.6).
+/// without. Returns [B, L, N * K] (spec/llm 5.6).
 at::Tensor mix(const at::Tensor& attention, const at::Tensor& fast, const at::Tensor& weight,
                double epsilon, const at::Tensor& z);
 

@@ -1,6 +1,6 @@
 #pragma once
 // The mixing layer: window attention and fast weights share one projection to q, k, v.
-// Source: arXiv:2505.23884, authors' lact_swiglu layer; spec 5.
+// Source: arXiv:2505.23884, authors' lact_swiglu layer; spec/llm 5.
 
 #include <lact/nn/key_window.hpp>
 #include <lact/nn/parameters.hpp>

@@ -1,6 +1,6 @@
 #pragma once
 // The operator in plain LibTorch operations, whole chunks at a time, which autograd differentiates:
-// what ops::scan is tested against, and what serves rates per channel. Source: spec 2.2, 2.3.
+// what ops::scan is tested against, and what serves rates per channel. Source: spec/llm 2.2, 2.3.
 
 #include <lact/ops/scan.hpp>
 

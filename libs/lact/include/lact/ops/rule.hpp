@@ -10,7 +10,7 @@
 
 namespace lact::ops {
 
-/// How a gradient is orthogonalized. Source: spec 2.5 (language model), 10 (views), 5 (video).
+/// How a gradient is orthogonalized. Source: spec/llm 2.5, spec/views 4.4, spec/video 5.3.
 struct NewtonSchulz {
   /// (p, q, t) of each step x <- p x + (q S + t S S) x with S = x x^T. Empty: only the scaling.
   std::vector<std::array<double, 3>> steps = language_model();
@@ -47,7 +47,7 @@ class Transform {
 /// Which matrices an update changes. `last`: only `down`, as fast weights of a fixed feature map.
 enum class Learn { all, last };
 
-/// One weight update. Steps 1 to 4 of spec 2.4; stored with the model.
+/// One weight update. Steps 1 to 4 of spec/llm 2.4; stored with the model.
 struct Rule {
   bool momentum = false;                 ///< M <- G + beta M; the step is made of M
   const Transform* transform = nullptr;  ///< null: the step is the sum itself

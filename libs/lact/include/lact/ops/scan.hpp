@@ -83,7 +83,7 @@ struct ScanOptions {
 };
 
 /// Runs a schedule over q [N, L, K] and tokens, from a state and an open chunk, to the output and
-/// what comes after. Differentiable (once) in every tensor, by formulas of its own (spec 11).
+/// what comes after. Differentiable (once) in every tensor, by formulas of its own (spec/llm 11).
 /// Tokens are worked on in tiles, so that beyond inputs, outputs and their gradients the memory
 /// does not grow with the chunk if nothing is kept (`recompute`, or no gradient is recorded).
 /// Where no gradient is recorded, the open chunk's buffers are reused in place: the `open` passed
@@ -106,7 +106,7 @@ at::Tensor apply(const FastWeights& w, const at::Tensor& q, const Rule& rule,
 FastWeights delta(const FastWeights& w, const Tokens& chunk, const Rule& rule,
                   const ScanOptions& options = {});
 
-/// What a scan costs, per spec 13: a multiply-add counts as 2, backward twice as forward.
+/// What a scan costs, per spec/llm 13: a multiply-add counts as 2, backward twice as forward.
 struct ScanCost {
   double products = 0;  ///< apply and update, forward
   double orthogonalize =

@@ -51,7 +51,7 @@ struct Parameter {
 struct Cost {
   int64_t parameters = 0;
   int64_t tokens = 0;       ///< per step, all micro-batches of this process
-  double flops = 0;         ///< per step, forward and backward, as spec/llm.md section 13 counts
+  double flops = 0;         ///< per step, forward and backward, as spec/llm 13 counts
   double memory_bytes = 0;  ///< estimate: parameters, gradients, moments, activations
   std::vector<std::pair<std::string, std::string>> rows;  ///< sizes worth showing, in order
 };

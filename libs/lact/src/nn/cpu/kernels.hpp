@@ -15,7 +15,7 @@ struct Turn {
   bool pairs;  ///< channel 2 i turns with 2 i + 1, not i with i + half
 };
 
-/// How a projection becomes fast queries, keys or values (spec 5.4).
+/// How a projection becomes fast queries, keys or values (spec/llm 5.4).
 template <class A>
 struct FastShape {
   int64_t heads, width;     ///< of the fast weights

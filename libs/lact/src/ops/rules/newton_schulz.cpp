@@ -1,4 +1,5 @@
-// Muon: a step's matrix is replaced by about U V^T of its singular value decomposition (spec 2.5).
+// Muon: a step's matrix is replaced by about U V^T of its singular value decomposition
+// (spec/llm 2.5).
 #include "../kernels.hpp"
 #include "../products.hpp"
 #include "rules.hpp"
@@ -329,7 +330,7 @@ class NewtonSchulzTransform final : public Transform {
     return std::max<int64_t>(static_cast<int64_t>(rounds.size()), 1);
   }
 
-  /// As the plain iteration counts (spec 13), whatever symmetry and the Gram form save.
+  /// As the plain iteration counts (spec/llm 13), whatever symmetry and the Gram form save.
   double flops(double rows, double columns, const Rule& rule) const override {
     const double x = std::min(rows, columns), y = std::max(rows, columns);
     return static_cast<double>(rule.orthogonalize.steps.size()) * (4 * x * x * y + 2 * x * x * x);
