@@ -202,6 +202,45 @@ def tools_stay_thin():
     expect(not found, *found)
 
 
+CITATION = re.compile(r"\bspec/(llm|views|video)((?:,?(?: and| to)? \d+(?:\.\d+)*\b)*)")
+# Citations that do not name their document, or name it as a path.
+OLD_CITATION = re.compile(r"\bspec(?:ification)?s?(?:,| of)?(?: (?:llm|views|video))?(?:,? sections?)? ?\(?\d+(?:\.\d+)*\b"
+                          r"|\bspec (?:llm|views|video)\b|\bspec/\w+\.md,? (?:section )?\d", re.IGNORECASE)
+
+
+def flowing(text):
+    """The text without its line breaks, and without the marks of comments that go on in the next line."""
+    return re.sub(r"\s*\n\s*(?:///?<?|#+|\*|\.\\\")?[ \t]*", " ", text)
+
+
+def citations_name_sections():
+    """every citation of a specification names a section that exists"""
+    sections = {name: set(re.findall(r"^##+ (\d+(?:\.\d+)*)\b", (SOURCE / f"docs/spec/{name}.md").read_text(), re.M))
+                for name in ("llm", "views", "video")}
+    found = []
+    seen = {name: 0 for name in sections}
+    for file in tracked("."):
+        try:
+            text = flowing(file.read_text(encoding="utf-8"))
+        except UnicodeDecodeError:
+            continue  # binary
+        for name, numbers in CITATION.findall(text):
+            for number in re.findall(r"\d+(?:\.\d+)*", numbers):
+                seen[name] += 1
+                if number not in sections[name]:
+                    found.append(f"{file.relative_to(SOURCE)}: spec/{name} {number}: no such section")
+        found += [f"{file.relative_to(SOURCE)}: {old.group()}: cite as spec/views 2.2 does"
+                  for old in OLD_CITATION.finditer(text)]
+    expect(not found, *found)
+    expect(all(seen.values()), f"citations seen: {seen}: the expression is wrong")
+    for start, end in (("spec", " 2.2"), ("Specification", " 2.2"), ("spec", " views 2.2"), ("spec", ", section 13"),
+                       ("spec/llm", ".md section 13")):
+        old = start + end  # apart, or this file would cite so
+        expect(OLD_CITATION.search(old), f"not taken for an old citation: {old}")
+    listed = CITATION.findall(flowing("// spec/llm\n  /// 2.2, 2.3 to 5; 7"))
+    expect(listed == [("llm", " 2.2, 2.3 to 5")], listed)
+
+
 def dev(arguments, programs=None, environment=None):
     """Runs a copy of ./dev in an empty folder, with `programs` (name: shell text) before the real ones."""
     with tempfile.TemporaryDirectory() as folder:
