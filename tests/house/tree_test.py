@@ -398,8 +398,8 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["--arrows"]:
         print_arrows()
         sys.exit()
-    main([no_machine_paths, narrow_headers, headers_are_guarded, rooms_include_upwards,
-          plugin_rooms_include_upwards, rooms_include_one_way, core_knows_no_modality,
-          heavy_libraries_have_their_place, plugins_stay_apart, tools_stay_thin, dev_names_what_is_missing,
-          dev_test_takes_long, dev_names_a_missing_wheel, dev_checks_a_given_libtorch, dev_refuses_unknown_words,
-          links_resolve, versions_agree, subjects_are_short, adding_up])
+    main([no_machine_paths, narrow_headers, headers_are_guarded, rooms_include_upwards, plugin_rooms_include_upwards,
+          rooms_include_one_way, core_knows_no_modality, heavy_libraries_have_their_place, plugins_stay_apart,
+          tools_stay_thin, dev_names_what_is_missing, dev_test_takes_long, dev_names_a_missing_wheel,
+          dev_checks_a_given_libtorch, dev_refuses_unknown_words, links_resolve, citations_name_sections,
+          versions_agree, subjects_are_short, adding_up])
