@@ -33,7 +33,7 @@ class LanguageModel {
  public:
   /// `parameters`: those of parameter_shapes().
   LanguageModel(const Config& config, nn::Parameters parameters);
-  /// Fresh parameters in float32, drawn from `seed`: the same on every device (spec 8).
+  /// Fresh parameters in float32, drawn from `seed`: the same on every device (spec/llm 8).
   static LanguageModel fresh(const Config& config, uint64_t seed, at::Device device);
   /// Config and parameters of a model directory, for products in `products`: large matrices are
   /// stored in that dtype. Errors: 65 naming folder, tensor, expected, found.

@@ -31,7 +31,7 @@ class VideoModel {
  public:
   /// `parameters`: those of parameter_shapes().
   VideoModel(const Config& config, Parameters parameters);
-  /// Fresh parameters in float32 drawn from `seed` (spec 10): the same on every device.
+  /// Fresh parameters in float32 drawn from `seed` (spec/video 10): the same on every device.
   static VideoModel fresh(const Config& config, uint64_t seed, at::Device device);
   /// Official or diffusers' names, wrapped or not. A model with fast weights takes a plain Wan
   /// file: what that lacks keeps its initial values (from `seed`), which `fresh` lists if given.

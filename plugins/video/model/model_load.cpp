@@ -43,7 +43,8 @@ Tensor initial_fast(const Config& config, bool down, const Sizes& shape,
   return w * std::sqrt(static_cast<double>(to) / static_cast<double>(from));
 }
 
-/// Spec 10; `converted`: a Wan model gets fast weights, which at first give nothing (5.2).
+/// As spec/video 10; `converted`: a Wan model gets fast weights, which at first give nothing
+/// (spec/video 5.2).
 Tensor initial_value(const Config& config, const std::string& name, const Sizes& shape,
                      const at::Generator& generator, bool converted = false) {
   if (name.ends_with(".w0") || name.ends_with(".w1") || name.ends_with(".w2"))

@@ -21,7 +21,7 @@ namespace {
 using at::Tensor;
 using Kind = Sublayer::Kind;
 
-/// Initial standard deviation (spec 4.5); ones where it is NaN.
+/// Initial standard deviation (spec/views 4.5); ones where it is NaN.
 double initial_deviation(const Config& c, const std::string& name, const nn::Shape& shape) {
   if (shape.size() == 1) return name.ends_with("bias") ? 0 : NAN;
   if (shape.size() == 3) return std::sqrt(2.0 / static_cast<double>(shape[1]));

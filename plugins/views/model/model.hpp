@@ -26,7 +26,7 @@ class ViewModel {
  public:
   /// `parameters`: those of parameter_shapes().
   ViewModel(const Config& config, Parameters parameters);
-  /// Fresh parameters in float32, drawn from `seed`: the same on every device (spec 4.5).
+  /// Fresh parameters in float32, drawn from `seed`: the same on every device (spec/views 4.5).
   static ViewModel fresh(const Config& config, uint64_t seed, at::Device device);
   /// Config (or what names and shapes tell of it) and parameters, for products in `products`.
   /// Errors: 65 naming folder, tensor, expected, found.

@@ -1,7 +1,7 @@
 #pragma once
 // One chunk's work, tile by tile: applying fixed fast weights, the sum that updates them,
-// and the backward passes of both (spec 2.2, 2.3, 11). A name with _ at its end is the outer loss's
-// gradient by that.
+// and the backward passes of both (spec/llm 2.2, 2.3, 11). grad_x is the outer loss's
+// gradient with respect to x.
 
 #include <lact/ops/scan.hpp>
 
@@ -66,7 +66,7 @@ void apply_backward(const TileBuffers& buffers, const FastWeights& w, const at::
                     const at::Tensor& grad_out, const SavedActivations& saved,
                     const at::Tensor& grad_q, const FastWeights& grad_w);
 
-/// sum <- what the tokens say (spec 2.3); matrices that no update changes are undefined in it.
+/// sum <- what the tokens say (spec/llm 2.3); matrices that no update changes are undefined in it.
 void accumulate_delta(const TileBuffers& buffers, const FastWeights& w, const Tokens& tokens,
                       const FastWeights& sum, const SavedActivations& saved);
 /// grad_sum in the products' type. grad_t receives the tokens' gradients, but for momentum.

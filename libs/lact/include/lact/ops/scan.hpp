@@ -1,6 +1,6 @@
 #pragma once
 // The operator: fast weights that are updated while a sequence is read. Source: arXiv:2505.23884;
-// spec 2.
+// spec/llm 2.
 //
 // Letters   N = batch * heads (head fastest), L tokens, C tokens of a chunk, K key, V value and
 //           F hidden width. In the published checkpoints gate is w0, up is w2, down is w1.
@@ -100,8 +100,8 @@ at::Tensor apply(const FastWeights& w, const at::Tensor& q, const Rule& rule,
                  const ScanOptions& options = {});
 
 /// What one chunk adds to the fast weights before momentum and orthogonalization: minus the
-/// gradient of each token's loss -<f(k), v>, times its rate, summed over the chunk (spec 2.3), in
-/// float32 or better. Deltas of a chunk's parts add up to the chunk's. Records no gradient:
+/// gradient of each token's loss -<f(k), v>, times its rate, summed over the chunk (spec/llm 2.3),
+/// in float32 or better. Deltas of a chunk's parts add up to the chunk's. Records no gradient:
 /// training through an update uses scan. Cost: 12 N C F K FLOPs (K = V).
 FastWeights delta(const FastWeights& w, const Tokens& chunk, const Rule& rule,
                   const ScanOptions& options = {});

@@ -1,5 +1,5 @@
 #pragma once
-// Which tokens apply the fast weights, and which update them when, as data. Source: spec 4.
+// Which tokens apply the fast weights, and which update them when, as data. Source: spec/llm 4.
 
 #include <cstdint>
 #include <vector>
