@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 
+import tutorials
 from sentences import BUILD, LIBTORCH, SOURCE, expect, links, main
 
 NAMED = os.environ.get("LACT_TEST_NAMED_LIBTORCH", "")  # by -Dlibtorch: the programs know it
@@ -191,21 +192,19 @@ def every_header_alone():
     expect(not failures, *failures)
 
 
-def make(*arguments):
-    """Runs the example of a plugin in a folder of its own, with the installed lact and nothing of the tree."""
-    return run("make", "-C", FOLDER / "plugin", f"PREFIX={PREFIX}", f"LACT_LIBTORCH={LIBTORCH}", *arguments)
-
-
 def a_modality_from_outside():
-    """a fourth modality is built from headers and pkg-config alone, trains, beats 'unchanged', and generates"""
+    """the tutorial on plugins builds a fourth modality from headers and pkg-config alone; it trains, beats 'unchanged', and
+    generates"""
     installed = PREFIX / "share/doc/lact/examples/plugin"
     shutil.copytree(installed, FOLDER / "plugin")
-    result = make("-j2", "lact-series.so")
-    expect(result.returncode == 0 and "warning" not in result.stderr, result.stdout, result.stderr)
-    result = make("demo", "STEPS=60")
-    expect(result.returncode == 0, result.stdout, result.stderr)
-    rows = re.findall(r"^-?[\d.e-]+,-?[\d.e-]+$", result.stdout, flags=re.M)
-    expect(len(rows) == 20, f"{len(rows)} rows", result.stdout)
+    printed = tutorials.run("plugin", FOLDER, {
+        "PATH": f"{PREFIX / 'bin'}:/usr/bin:/bin", "OMP_NUM_THREADS": "1", "LACT_LIBTORCH": LIBTORCH, "STEPS": 60,
+        "PKG_CONFIG_PATH": library() / "pkgconfig", "MAKEFLAGS": "-j2"})
+    expect(not re.search(r"\.[ch]pp:\d+.*warning", printed), printed)
+    rows = re.findall(r"^-?[\d.e-]+,-?[\d.e-]+$", printed, flags=re.M)
+    expect(len(rows) == 20, f"{len(rows)} rows", printed)
+    continued = (FOLDER / "plugin/continued.csv").read_text().splitlines()
+    expect(len(continued) >= 100, f"{len(continued)} lines in continued.csv")
     metrics = [json.loads(line) for line in (FOLDER / "plugin/run/metrics.jsonl").read_text().splitlines()]
     loss, unchanged = (metrics[-1][f"validation_metrics/{name}"] for name in ("loss", "unchanged"))
     expect(loss < unchanged, f"loss {loss}, unchanged {unchanged}")
