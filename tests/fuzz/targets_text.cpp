@@ -196,7 +196,7 @@ std::string of_others() {
 std::vector<std::string> packed_seeds() {
   static const auto seed = [] {
     const auto file = scratch() / "t.safetensors";
-    text::PackedWriter writer(file, 100, "abc", "train");
+    text::TokenWriter writer(file, 100, "abc", "train");
     for (int d = 0; d < 4; ++d) {
       writer.begin_document();
       writer.append(std::vector<int32_t>(static_cast<size_t>(d), d));

@@ -42,7 +42,7 @@ TEST_CASE("packed tokens read back as they were written") {
   const int64_t vocab_size = GENERATE(100, 65536, 65537, 3000000);
   const int top = static_cast<int>(vocab_size) - 1;
   const test::TemporaryFolder folder;
-  text::PackedWriter writer(folder / "t.safetensors", vocab_size, "abc", "train");
+  text::TokenWriter writer(folder / "t.safetensors", vocab_size, "abc", "train");
   writer.begin_document();
   writer.append({1, 2, 3});
   writer.append({top});
@@ -127,7 +127,7 @@ TEST_CASE("token data that contradicts itself is refused") {
 TEST_CASE("damaged token data is refused or reads, and never crashes") {
   const test::TemporaryFolder folder;
   const auto file = folder / "t.safetensors";
-  text::PackedWriter writer(file, 100, "abc", "train");
+  text::TokenWriter writer(file, 100, "abc", "train");
   for (int d = 0; d < 20; ++d) {
     writer.begin_document();
     writer.append(std::vector<int32_t>(static_cast<size_t>(d), d));
@@ -157,7 +157,7 @@ TEST_CASE("damaged token data is refused or reads, and never crashes") {
 TEST_CASE("every changed byte of token data is found by open or verify, or means the same") {
   const test::TemporaryFolder folder;
   const auto file = folder / "t.safetensors";
-  text::PackedWriter writer(file, 100, "abc", "train");
+  text::TokenWriter writer(file, 100, "abc", "train");
   for (const std::vector<int32_t>& ids : {std::vector<int32_t>{1, 2, 3}, {4, 5}}) {
     writer.begin_document();
     writer.append(ids);
@@ -190,7 +190,7 @@ TEST_CASE("every changed byte of token data is found by open or verify, or means
 TEST_CASE("a writer that is not finished leaves nothing") {
   const test::TemporaryFolder folder;
   {
-    text::PackedWriter writer(folder / "t.safetensors", 100, "abc", "train");
+    text::TokenWriter writer(folder / "t.safetensors", 100, "abc", "train");
     writer.begin_document();
     writer.append({1, 2, 3});
   }

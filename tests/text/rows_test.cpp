@@ -14,7 +14,7 @@ namespace {
 
 /// Documents of these lengths; token t of the pack is t % 50.
 text::PackedTokens pack(const std::filesystem::path& file, const std::vector<int64_t>& lengths) {
-  text::PackedWriter writer(file, 50, "none", "train");
+  text::TokenWriter writer(file, 50, "none", "train");
   int32_t token = 0;
   for (const int64_t length : lengths) {
     writer.begin_document();

@@ -202,8 +202,8 @@ TEST_CASE("packed data is scored document by document, each from the beginning")
   const auto& loaded = place().loaded;
   const auto file = place().folder / "data.safetensors";
   std::vector<std::vector<int32_t>> documents;
-  text::PackedWriter writer(file, loaded.tokenizer.vocab_size(), loaded.tokenizer.hash(),
-                            "validation");
+  text::TokenWriter writer(file, loaded.tokenizer.vocab_size(), loaded.tokenizer.hash(),
+                           "validation");
   for (uint64_t seed = 1; seed <= 3; ++seed) {
     documents.push_back(with_bos(test::invented_text(seed, 100 * seed)));
     writer.begin_document();
@@ -228,7 +228,7 @@ TEST_CASE("packed data is scored document by document, each from the beginning")
         Approx(total / static_cast<double>(tokens)).margin(kMargin));
 
   const auto other = place().folder / "other.safetensors";
-  text::PackedWriter foreign(other, loaded.tokenizer.vocab_size(), "0123456789abcdef", "train");
+  text::TokenWriter foreign(other, loaded.tokenizer.vocab_size(), "0123456789abcdef", "train");
   foreign.begin_document();
   foreign.append(documents[0]);
   foreign.seal();

@@ -329,7 +329,7 @@ TEST_CASE("info counts what is there, and its entropies are those worked out by 
   const Workshop shop;
   // 2 documents of 4: a b a b | a a a a, in ids 5 and 6.
   fs::create_directories(shop.folder / "d");
-  text::PackedWriter train(shop.folder / "d/train.safetensors", 8, "h", "train");
+  text::TokenWriter train(shop.folder / "d/train.safetensors", 8, "h", "train");
   train.begin_document();
   train.append({5, 6, 5, 6});
   train.begin_document();
@@ -337,7 +337,7 @@ TEST_CASE("info counts what is there, and its entropies are those worked out by 
   train.add_text_bytes(16);
   train.seal();
   train.commit();
-  text::PackedWriter held(shop.folder / "d/validation.safetensors", 8, "h", "validation");
+  text::TokenWriter held(shop.folder / "d/validation.safetensors", 8, "h", "validation");
   held.begin_document();
   held.append({5, 6, 7});
   held.seal();

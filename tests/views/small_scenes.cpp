@@ -83,8 +83,8 @@ void write_packed(const std::filesystem::path& folder, int train, int validation
   for (const auto& [split, count] :
        {std::pair{"train", train}, std::pair{"validation", validation}}) {
     if (count == 0) continue;
-    PackedWriter writer(folder, split, size, size,
-                        std::vector<int64_t>(static_cast<size_t>(count), views));
+    SceneWriter writer(folder, split, size, size,
+                       std::vector<int64_t>(static_cast<size_t>(count), views));
     for (int i = 0; i < count; ++i) {
       const auto scene = small_scene(++seed, views, size);
       writer.begin_scene(scene.name);

@@ -51,17 +51,19 @@ class Shards {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Where the files of a split begin: SPLIT.safetensors or its index in a folder; a file is itself.
-/// Errors   66 saying which program makes them (`maker`)
-std::filesystem::path find_split(const std::filesystem::path& where, const std::string& split,
-                                 const char* maker);
-/// A file of packed data by its name, or a folder with one of training data.
-bool is_packed(const std::filesystem::path& where);
-
-/// Errors   65 naming the file if its `lact.kind` is not `kind` or its version not "1"; `what` is
-///          what it should hold ("packed scenes")
-void check_kind(const io::SafeTensors& file, const std::string& kind, const char* what);
-/// A number from 1 to 2^20 of the metadata. Errors: 65 naming file and key
-int64_t metadata_number(const io::SafeTensors& file, const char* key);
+/// Makes the splits of a set appear; a disk that is full leaves all files of an earlier run.
+/// Training data come last: where they are, the others are. Without validation data, those of an
+/// earlier run go.
+/// `train`, `validation`: anything with seal() and commit(); `validation` may be null.
+template <class Writer>
+void commit(const std::filesystem::path& folder, Writer& train, Writer* validation) {
+  if (validation != nullptr) validation->seal();
+  train.seal();
+  if (validation != nullptr)
+    validation->commit();
+  else
+    Shards::remove(folder, "validation");
+  train.commit();
+}
 
 }  // namespace lact::packed

@@ -1,11 +1,12 @@
 #include "packed_tokens.hpp"
 
+#include <plugins/common/packed/packed_set.hpp>
+
 #include <lact/error.hpp>
 
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
-#include <charconv>
 
 namespace lact::text {
 namespace {
@@ -18,24 +19,9 @@ template <class... Parts>
   throw Error(Exit::data, file.path().string(), ": ", parts...);
 }
 
-const std::string& value(const io::SafeTensors& file, const char* key) {
-  const auto found = file.metadata().find(key);
-  if (found == file.metadata().end()) fail(file, "metadata has no ", key);
-  return found->second;
-}
-
-int64_t number(const io::SafeTensors& file, const char* key, int64_t limit) {
-  const auto& text = value(file, key);
-  int64_t result = -1;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), result);
-  if (error != std::errc() || end != text.data() + text.size() || result < 0 || result > limit)
-    fail(file, "metadata ", key, ": \"", text, "\" is no number from 0 to ", limit);
-  return result;
-}
-
 const io::SafeTensors::Entry& entry(const io::SafeTensors& file, const char* name,
                                     const char* dtype) {
-  if (!file.contains(name)) fail(file, "not token data: no tensor ", name);
+  if (!file.contains(name)) fail(file, "no token data: no tensor ", name);
   const auto& found = file.entry(name);
   if (found.dtype != dtype || found.shape.size() != 1)
     fail(file, "tensor ", name, ": expected ", dtype, " in one dimension, found ", found.dtype,
@@ -46,37 +32,32 @@ const io::SafeTensors::Entry& entry(const io::SafeTensors& file, const char* nam
 }  // namespace
 
 PackedTokens PackedTokens::open(const std::filesystem::path& path) {
-  PackedTokens packed;
-  auto& file = packed.file_ = io::SafeTensors::open(path);
-  const auto kind = file.metadata().find("lact.kind");
-  if (kind == file.metadata().end() || kind->second != "tokens")
-    fail(file, "not token data: lact.kind is ",
-         kind == file.metadata().end() ? "missing" : "\"" + kind->second + "\"");
-  if (const auto& version = value(file, "lact.version"); version != "1")
-    fail(file, "written in version ", version, " of the format; this program reads version 1");
-  packed.vocab_size_ = number(file, "vocab_size", kLargestVocabulary);
-  packed.text_bytes_ = static_cast<uint64_t>(number(file, "bytes", INT64_MAX));
-  value(file, "tokenizer");
-  packed.wide_ = packed.vocab_size_ > kNarrowVocabulary;
+  PackedTokens tokens;
+  auto& file = tokens.file_ = io::SafeTensors::open(path);
+  packed::check_kind(file, "tokens", "token data");
+  tokens.vocab_size_ = packed::metadata_number(file, "vocab_size", 0, kLargestVocabulary);
+  tokens.text_bytes_ = static_cast<uint64_t>(packed::metadata_number(file, "bytes", 0, INT64_MAX));
+  packed::metadata_text(file, "tokenizer");
+  tokens.wide_ = tokens.vocab_size_ > kNarrowVocabulary;
   const auto& starts = entry(file, "documents", "U64");
-  packed.count_ = entry(file, "tokens", packed.wide_ ? "U32" : "U16").shape[0];
+  tokens.count_ = entry(file, "tokens", tokens.wide_ ? "U32" : "U16").shape[0];
   if (starts.shape[0] < 1) fail(file, "tensor documents: empty");
   file.verify("documents");
-  packed.documents_ = starts.shape[0] - 1;
-  packed.tokens_ = file.bytes("tokens");
+  tokens.documents_ = starts.shape[0] - 1;
+  tokens.tokens_ = file.bytes("tokens");
   const auto* bytes = file.bytes("documents");
   if (reinterpret_cast<uintptr_t>(bytes) % alignof(uint64_t) != 0 ||
-      reinterpret_cast<uintptr_t>(packed.tokens_) % (packed.wide_ ? 4 : 2) != 0)
+      reinterpret_cast<uintptr_t>(tokens.tokens_) % (tokens.wide_ ? 4 : 2) != 0)
     fail(file, "tensors are not aligned");
-  packed.starts_ = reinterpret_cast<const uint64_t*>(bytes);
-  const auto* end = packed.starts_ + packed.documents_ + 1;
-  const auto* fall = std::is_sorted_until(packed.starts_, end);
+  tokens.starts_ = reinterpret_cast<const uint64_t*>(bytes);
+  const auto* end = tokens.starts_ + tokens.documents_ + 1;
+  const auto* fall = std::is_sorted_until(tokens.starts_, end);
   if (fall != end)
-    fail(file, "tensor documents: document ", fall - packed.starts_, " begins before the last one");
-  if (packed.starts_[0] != 0 || end[-1] != static_cast<uint64_t>(packed.count_))
-    fail(file, "tensor documents: expected 0 to ", packed.count_, ", found ", packed.starts_[0],
+    fail(file, "tensor documents: document ", fall - tokens.starts_, " begins before the last one");
+  if (tokens.starts_[0] != 0 || end[-1] != static_cast<uint64_t>(tokens.count_))
+    fail(file, "tensor documents: expected 0 to ", tokens.count_, ", found ", tokens.starts_[0],
          " to ", end[-1]);
-  return packed;
+  return tokens;
 }
 
 void PackedTokens::verify() const {
@@ -96,7 +77,7 @@ uint64_t PackedTokens::text_bytes() const {
   return text_bytes_;
 }
 const std::string& PackedTokens::tokenizer() const {
-  return value(file_, "tokenizer");
+  return packed::metadata_text(file_, "tokenizer");
 }
 
 void PackedTokens::require_tokenizer(const std::string& hash,
@@ -159,8 +140,8 @@ int64_t PackedTokens::begin(int64_t d) const {
   return static_cast<int64_t>(starts_[d]);
 }
 
-PackedWriter::PackedWriter(const std::filesystem::path& file, int64_t vocab_size,
-                           std::string tokenizer, std::string split)
+TokenWriter::TokenWriter(const std::filesystem::path& file, int64_t vocab_size,
+                         std::string tokenizer, std::string split)
     : stream_(file),
       vocab_size_(vocab_size),
       tokenizer_(std::move(tokenizer)),
@@ -168,11 +149,11 @@ PackedWriter::PackedWriter(const std::filesystem::path& file, int64_t vocab_size
   stream_.begin("tokens", vocab_size_ > kNarrowVocabulary ? "U32" : "U16");
 }
 
-void PackedWriter::begin_document() {
+void TokenWriter::begin_document() {
   starts_.push_back(count_);
 }
 
-void PackedWriter::append(const std::vector<int32_t>& ids) {
+void TokenWriter::append(const std::vector<int32_t>& ids) {
   if (starts_.empty()) throw Error(Exit::internal, "tokens before a document");
   for (const int32_t id : ids)
     if (id < 0 || id >= vocab_size_)
@@ -186,7 +167,7 @@ void PackedWriter::append(const std::vector<int32_t>& ids) {
   count_ += ids.size();
 }
 
-void PackedWriter::seal() {
+void TokenWriter::seal() {
   const uint64_t bytes = count_ * (vocab_size_ > kNarrowVocabulary ? 4 : 2);
   if (bytes % 8 != 0) {
     const std::vector<char> zeros(8 - bytes % 8);
@@ -197,12 +178,11 @@ void PackedWriter::seal() {
   stream_.begin("documents", "U64");
   stream_.append(starts_.data(), starts_.size() * sizeof(uint64_t));
   starts_.pop_back();
-  stream_.seal({{"lact.kind", "tokens"},
-                {"lact.version", "1"},
-                {"vocab_size", std::to_string(vocab_size_)},
-                {"tokenizer", tokenizer_},
-                {"bytes", std::to_string(text_bytes_)},
-                {"split", split_}});
+  auto metadata = packed::metadata("tokens", split_);
+  metadata["vocab_size"] = std::to_string(vocab_size_);
+  metadata["tokenizer"] = tokenizer_;
+  metadata["bytes"] = std::to_string(text_bytes_);
+  stream_.seal(metadata);
 }
 
 }  // namespace lact::text

@@ -55,11 +55,11 @@ class PackedTokens {
 };
 
 /// Writes such a file in constant memory (but 8 bytes per document); it appears at commit().
-class PackedWriter {
+class TokenWriter {
  public:
   /// Errors   73 if it cannot be created; here and below 74 if a write fails
-  PackedWriter(const std::filesystem::path& file, int64_t vocab_size, std::string tokenizer,
-               std::string split);
+  TokenWriter(const std::filesystem::path& file, int64_t vocab_size, std::string tokenizer,
+              std::string split);
 
   /// What is appended from here on belongs to a new document.
   void begin_document();

@@ -143,8 +143,8 @@ class PackedSink final : public Sink {
  private:
   fs::path folder_;
   std::string model_;
-  std::optional<PackedWriter> writers_[2];
-  PackedWriter* current_ = nullptr;
+  std::optional<TokenWriter> writers_[2];
+  TokenWriter* current_ = nullptr;
 };
 
 /// Which documents are validation data: of every 1 / fraction documents in a row one, chosen by the

@@ -5,7 +5,7 @@
 
 #include <plugins/common/media/sheet.hpp>
 #include <plugins/common/media/video.hpp>
-#include <plugins/common/packed/shards.hpp>
+#include <plugins/common/packed/packed_set.hpp>
 #include <plugins/video/commands.hpp>
 #include <plugins/video/packed/packed_clips.hpp>
 
@@ -120,7 +120,7 @@ class Info final : public plugin::Command {
     if (input != "-" && packed::is_packed(input)) {
       std::error_code error;
       if (!fs::is_directory(input, error)) return all.push_back(set(input, input));
-      for (const char* split : {"train", "validation"})
+      for (const char* split : packed::kSplits)
         for (const char* suffix : {".safetensors", ".safetensors.index.json"})
           if (const auto file = fs::path(input) / concat(split, suffix); fs::exists(file, error)) {
             all.push_back(set(file, (fs::path(input) / split).string()));

@@ -1,5 +1,6 @@
 #include "make_set.hpp"
 
+#include <plugins/common/packed/packed_set.hpp>
 #include <plugins/video/packed/random_purposes.hpp>
 
 #include <lact/cli/bench.hpp>
@@ -16,7 +17,6 @@
 namespace lact::video {
 namespace {
 
-constexpr std::array kSplits{"train", "validation"};
 constexpr int64_t kMostClips = 64, kMostBytes = int64_t{1} << 28;  // in memory
 
 }  // namespace
@@ -64,7 +64,8 @@ void make_set(const MadeSetOptions& options, int64_t width, int64_t height, cons
   int64_t done = 0;
   for (const size_t split : {0, 1}) {
     if (counts[split] == 0) continue;
-    auto& writer = writers[split].emplace(options.output, kSplits[split], format, shard_bytes);
+    auto& writer =
+        writers[split].emplace(options.output, packed::kSplits[split], format, shard_bytes);
     int64_t batch = at::get_num_threads();  // until the size of a clip is known
     for (int64_t first = 0; first < counts[split];) {
       if (cli::stop_requested()) throw cli::Interrupted();
@@ -82,11 +83,11 @@ void make_set(const MadeSetOptions& options, int64_t width, int64_t height, cons
       const auto bytes = static_cast<int64_t>(clips[0].frames.nbytes());
       batch = std::max<int64_t>(std::min(kMostBytes / bytes, kMostClips), at::get_num_threads());
     }
-    json[kSplits[split]] = {{"clips", writer.clips()},
-                            {"frames", writer.frames()},
-                            {"width", width},
-                            {"height", height}};
-    log::info(kSplits[split], ": ", writer.clips(),
+    json[packed::kSplits[split]] = {{"clips", writer.clips()},
+                                    {"frames", writer.frames()},
+                                    {"width", width},
+                                    {"height", height}};
+    log::info(packed::kSplits[split], ": ", writer.clips(),
               writer.clips() == 1 ? " clip of " : " clips of ", writer.frames() / writer.clips(),
               " frames of ", width, " x ", height);
   }

@@ -6,6 +6,7 @@
 #include "make_set.hpp"
 
 #include <plugins/common/media/size.hpp>
+#include <plugins/common/packed/packed_set.hpp>
 #include <plugins/video/commands.hpp>
 #include <plugins/video/packed/packed_clips.hpp>
 
@@ -18,7 +19,6 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <array>
 #include <functional>
 #include <optional>
 #include <utility>
@@ -29,7 +29,6 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-constexpr std::array kSplits{"train", "validation"};
 constexpr char kNoClip[] = "no clip for training can be made of these films";
 
 /// Of one split.
@@ -47,7 +46,7 @@ class Sink {
   void take(const FilmFile& film, ClipPiece&& piece) {
     if (piece.first) {
       auto& writer = writers_[film.validation];
-      if (!writer) writer.emplace(folder_, kSplits[film.validation], format_, shard_bytes_);
+      if (!writer) writer.emplace(folder_, packed::kSplits[film.validation], format_, shard_bytes_);
       writer_ = &*writer;
       writer_->begin({io::printable(film.name), piece.start, film.caption, film.label});
       if (encoder_ != nullptr) clip_.emplace(*encoder_);
@@ -266,7 +265,7 @@ class Pack final : public plugin::Command {
           ++counts_[film.validation].films;
           counts_[film.validation].cuts += seen.cuts;
           seen_.push_back({{"film", io::printable(film.name)},
-                           {"split", kSplits[film.validation]},
+                           {"split", packed::kSplits[film.validation]},
                            {"seconds", seen.seconds},
                            {"frames", seen.frames},
                            {"damaged", seen.damaged},
@@ -283,11 +282,11 @@ class Pack final : public plugin::Command {
       const auto& counts = counts_[split];
       if (counts.films + counts.skipped == 0) continue;
       const auto clips = sink.clips(split), frames = sink.frames(split);
-      json[kSplits[split]] = {
+      json[packed::kSplits[split]] = {
           {"films", counts.films},  {"clips", clips},           {"frames", frames},
           {"width", format_.width}, {"height", format_.height}, {"rate", format_.rate},
           {"codec", format_.codec}, {"cuts", counts.cuts},      {"skipped", counts.skipped}};
-      log::info(kSplits[split], ": ", clips, clips == 1 ? " clip, " : " clips, ", frames,
+      log::info(packed::kSplits[split], ": ", clips, clips == 1 ? " clip, " : " clips, ", frames,
                 encoder_ ? " latent frames of " : " frames of ", format_.width, " x ",
                 format_.height, ", from ", counts.films,
                 counts.films == 1 ? " film with " : " films with ", counts.cuts,

@@ -1,6 +1,6 @@
 #include "packed_clips.hpp"
 
-#include <plugins/common/packed/shards.hpp>
+#include <plugins/common/packed/packed_set.hpp>
 
 #include <lact/error.hpp>
 #include <lact/io/checkpoint.hpp>
@@ -48,8 +48,7 @@ struct Clip {
 }
 
 double rate_of(const io::SafeTensors& file) {
-  const auto found = file.metadata().find("rate");
-  const auto text = found == file.metadata().end() ? std::string() : found->second;
+  const auto& text = packed::metadata_text(file, "rate");
   double rate = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), rate);
   if (error != std::errc() || end != text.data() + text.size() || !(rate > 0 && rate < 1e6))
@@ -99,13 +98,10 @@ std::string text_of(const Json& clip, const char* key, bool* sound) {
 }
 
 /// "clip 3: ..." in errors counts within the file.
-std::vector<Clip> read_list(const io::SafeTensors& file, const Entry& entry, const Entry& frames) {
-  if (entry.dtype != "U8" || entry.shape.size() != 1) fail(file, entry.name, "expected U8 [n]");
-  file.verify(entry.name);
-  const auto* text = reinterpret_cast<const char*>(file.bytes(entry.name));
-  const auto list = io::parse_json({text, static_cast<size_t>(entry.end - entry.begin)},
-                                   concat(file.path().string(), ": tensor ", entry.name));
-  if (!list.is_array()) fail(file, entry.name, "expected a list");
+std::vector<Clip> read_clips(const io::SafeTensors& file, const std::string& tensor,
+                             const Entry& frames) {
+  const auto list = packed::read_list(file, tensor);
+  if (!list.is_array()) fail(file, tensor, "expected a list");
   const auto bytes = static_cast<int64_t>(frames.end - frames.begin);
   const int64_t all = frames.shape[0], row = all > 0 ? bytes / all : 0;
   const auto* data = file.bytes(frames.name);
@@ -126,15 +122,14 @@ std::vector<Clip> read_list(const io::SafeTensors& file, const Entry& entry, con
       }
     }
     const auto which = concat("clip ", clips.size());
-    if (!sound) fail(file, entry.name, which + ": expected frames, and words of it");
+    if (!sound) fail(file, tensor, which + ": expected frames, and words of it");
     if (clip.frames < 1 || clip.frames > all - used)
-      fail(file, entry.name, concat(which, ": ", clip.frames, " frames of ", all - used, " left"));
+      fail(file, tensor, concat(which, ": ", clip.frames, " frames of ", all - used, " left"));
     clip.data = data + used * row;
     used += clip.frames;
     clips.push_back(std::move(clip));
   }
-  if (used != all)
-    fail(file, entry.name, concat("its clips have ", used, " frames, the file ", all));
+  if (used != all) fail(file, tensor, concat("its clips have ", used, " frames, the file ", all));
   return clips;
 }
 
@@ -175,9 +170,7 @@ PackedClips PackedClips::open(const fs::path& where, const std::string& split) {
     if (common != impl->common)
       fail(file, name, "is of another size, rate or codec than the files before");
     const auto list = name.substr(0, at) + ".clips";
-    if (!file.contains(list)) fail(file, list, "is missing");
-    for (auto& clip : read_list(file, file.entry(list), entry))
-      impl->clips.push_back(std::move(clip));
+    for (auto& clip : read_clips(file, list, entry)) impl->clips.push_back(std::move(clip));
   }
   if (impl->clips.empty())
     throw Error(Exit::data, impl->path.string(), ": no packed clips: expected the output of ",
@@ -243,7 +236,7 @@ std::vector<std::string> PackedClips::labels() const {
 }
 
 void PackedClips::verify() const {
-  for (const auto& name : impl_->file.names()) impl_->file.file_of(name).verify(name);
+  packed::verify(impl_->file);
 }
 
 at::Tensor to_video(const at::Tensor& frames, at::Device device) {

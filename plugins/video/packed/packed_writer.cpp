@@ -1,5 +1,7 @@
 #include "packed_writer.hpp"
 
+#include <plugins/common/packed/packed_set.hpp>
+
 #include <lact/error.hpp>
 
 #include <ATen/core/Tensor.h>
@@ -110,17 +112,13 @@ void ClipWriter::Impl::open_clip() {
 }
 
 void ClipWriter::Impl::close_file() {
-  // What files are called, and what is said of them, are bytes; no UTF-8 becomes the replacement
-  // character.
-  const auto text = list.dump(-1, ' ', false, Json::error_handler_t::replace);
+  const auto text = packed::list_text(list);
   shards.begin(number() + ".clips", "U8");
   shards.append(text.data(), text.size());
-  io::Metadata metadata{{"lact.kind", "clips"},
-                        {"lact.version", "1"},
-                        {"width", std::to_string(format.width)},
-                        {"height", std::to_string(format.height)},
-                        {"rate", exact(format.rate)},
-                        {"split", split}};
+  auto metadata = packed::metadata("clips", split);
+  metadata["width"] = std::to_string(format.width);
+  metadata["height"] = std::to_string(format.height);
+  metadata["rate"] = exact(format.rate);
   if (!format.codec.empty()) {
     metadata["codec"] = format.codec;
     metadata["factor"] = std::to_string(format.factor);
@@ -140,14 +138,8 @@ void ClipWriter::commit() {
 }
 
 void commit(const std::filesystem::path& folder, ClipWriter& train, ClipWriter* validation) {
-  const bool both = validation != nullptr && validation->clips() > 0;
-  if (both) validation->seal();
-  train.seal();
-  if (both)
-    validation->commit();
-  else
-    packed::Shards::remove(folder, "validation");
-  train.commit();
+  packed::commit(folder, train,
+                 validation != nullptr && validation->clips() > 0 ? validation : nullptr);
 }
 
 }  // namespace lact::video

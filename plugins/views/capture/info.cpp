@@ -3,7 +3,7 @@
 #include "capture.hpp"
 #include "rig.hpp"
 
-#include <plugins/common/packed/shards.hpp>
+#include <plugins/common/packed/packed_set.hpp>
 #include <plugins/views/commands.hpp>
 #include <plugins/views/scene/packed_scenes.hpp>
 
@@ -88,7 +88,7 @@ class Info final : public plugin::Command {
     }
     std::error_code error;
     if (!fs::is_directory(input, error)) return packed(input, "", take);
-    for (const char* split : {"train", "validation"})
+    for (const char* split : packed::kSplits)
       for (const char* suffix : {".safetensors", ".safetensors.index.json"})
         if (const auto file = input / concat(split, suffix); fs::exists(file, error)) {
           packed(file, split, take);

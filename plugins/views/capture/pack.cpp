@@ -3,6 +3,8 @@
 #include "capture.hpp"
 #include "preparation.hpp"
 
+#include <plugins/common/packed/packed_set.hpp>
+#include <plugins/common/packed/shards.hpp>
 #include <plugins/views/commands.hpp>
 #include <plugins/views/scene/packed_writer.hpp>
 
@@ -14,7 +16,6 @@
 #include <fnmatch.h>
 
 #include <algorithm>
-#include <array>
 #include <optional>
 #include <set>
 
@@ -22,8 +23,6 @@ namespace lact::views {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr std::array kSplits{"train", "validation"};
 
 struct Planned {
   Capture capture;
@@ -135,7 +134,7 @@ class Pack final : public plugin::Command {
   }
 
   void write(const std::vector<Planned>& scenes, uint64_t shard_bytes) {
-    std::optional<PackedWriter> writers[2];
+    std::optional<SceneWriter> writers[2];
     int64_t total = 0, done = 0;
     for (const size_t split : {0, 1}) {
       std::vector<int64_t> views;
@@ -143,7 +142,7 @@ class Pack final : public plugin::Command {
         if (scene.split == split) views.push_back(static_cast<int64_t>(scene.capture.shots.size()));
       for (const int64_t count : views) total += count;
       if (!views.empty())
-        writers[split].emplace(output_, kSplits[split], how_.width, how_.height, views,
+        writers[split].emplace(output_, packed::kSplits[split], how_.width, how_.height, views,
                                shard_bytes);
     }
     cli::Progress progress("packing", static_cast<double>(total), "views");
@@ -156,11 +155,13 @@ class Pack final : public plugin::Command {
       counts_[split].views = writers[split]->views();
     }
     if (counts_[0].scenes == 0) throw Error(Exit::data, "no scene for training can be used");
-    commit(writers[0], writers[1]);
+    auto& validation = writers[1];
+    packed::commit(output_, *writers[0],
+                   validation && validation->scenes() > 0 ? &*validation : nullptr);
   }
 
   template <class Step>
-  void pack(const Planned& scene, PackedWriter& writer, const Step& step) {
+  void pack(const Planned& scene, SceneWriter& writer, const Step& step) {
     Skipped skipped;
     Faults faults(how_.strict, skipped);
     const auto before = writer.views();
@@ -186,30 +187,19 @@ class Pack final : public plugin::Command {
                  scene.capture.name, " is left out");
   }
 
-  /// A disk that is full leaves all files of an earlier run; only then they are replaced. Training
-  /// data come last: where they are, the others are.
-  void commit(std::optional<PackedWriter>& train, std::optional<PackedWriter>& validation) {
-    const bool both = validation && validation->scenes() > 0;
-    if (both) validation->seal();
-    train->seal();
-    if (both)
-      validation->commit();
-    else
-      PackedWriter::remove(output_, kSplits[1]);
-    train->commit();
-  }
-
   void report(const cli::Context& context) const {
     auto json = nlohmann::ordered_json::object();
     for (const size_t split : {0, 1}) {
       const auto& counts = counts_[split];
       if (counts.scenes + counts.lost_scenes == 0) continue;
-      json[kSplits[split]] = {{"scenes", counts.scenes},   {"views", counts.views},
-                              {"width", how_.width},       {"height", how_.height},
-                              {"skipped", counts.skipped}, {"lost_scenes", counts.lost_scenes}};
-      log::info(kSplits[split], ": ", counts.scenes, counts.scenes == 1 ? " scene, " : " scenes, ",
-                counts.views, counts.views == 1 ? " view of " : " views of ", how_.width, " x ",
-                how_.height, ", ", counts.skipped, " skipped",
+      json[packed::kSplits[split]] = {
+          {"scenes", counts.scenes},   {"views", counts.views},
+          {"width", how_.width},       {"height", how_.height},
+          {"skipped", counts.skipped}, {"lost_scenes", counts.lost_scenes}};
+      log::info(packed::kSplits[split], ": ", counts.scenes,
+                counts.scenes == 1 ? " scene, " : " scenes, ", counts.views,
+                counts.views == 1 ? " view of " : " views of ", how_.width, " x ", how_.height,
+                ", ", counts.skipped, " skipped",
                 counts.lost_scenes > 0
                     ? concat(", ", counts.lost_scenes,
                              counts.lost_scenes == 1 ? " scene" : " scenes", " left out")

@@ -1,6 +1,6 @@
 #include "packed_scenes.hpp"
 
-#include <plugins/common/packed/shards.hpp>
+#include <plugins/common/packed/packed_set.hpp>
 
 #include <lact/error.hpp>
 #include <lact/io/checkpoint.hpp>
@@ -69,13 +69,8 @@ class SceneReader {
   }
 
   void read_names(PackedScene& scene) const {
-    const auto& entry = file_.entry(scene_ + ".names");
-    if (entry.dtype != "U8" || entry.shape.size() != 1) fail("names", "expected U8 [n]");
-    const auto& home = file_.file_of(entry.name);
-    home.verify(entry.name);
-    const auto* text = reinterpret_cast<const char*>(home.bytes(entry.name));
-    const auto json = io::parse_json({text, static_cast<size_t>(entry.end - entry.begin)},
-                                     concat(home.path().string(), ": tensor ", entry.name));
+    const auto tensor = scene_ + ".names";
+    const auto json = packed::read_list(file_.file_of(tensor), tensor);
     const auto name = json.is_object() ? json.find("name") : json.end();
     const auto files = json.is_object() ? json.find("files") : json.end();
     if (name == json.end() || !name->is_string() || files == json.end() || !files->is_array() ||
@@ -186,7 +181,7 @@ at::Tensor PackedScenes::images(int64_t scene) const {
 }
 
 void PackedScenes::verify() const {
-  for (const auto& name : impl_->file.names()) impl_->file.file_of(name).verify(name);
+  packed::verify(impl_->file);
 }
 
 }  // namespace lact::views

@@ -1,5 +1,7 @@
 #include "packed_writer.hpp"
 
+#include <plugins/common/packed/packed_set.hpp>
+
 #include <lact/error.hpp>
 
 #include <nlohmann/json.hpp>
@@ -29,7 +31,7 @@ struct Rest {
 
 }  // namespace
 
-struct PackedWriter::Impl {
+struct SceneWriter::Impl {
   packed::Shards files;
   std::string split;
   int64_t width, height;
@@ -55,7 +57,7 @@ struct PackedWriter::Impl {
 };
 
 /// In the order given, each file as full as the limit allows.
-void PackedWriter::Impl::plan(const std::vector<int64_t>& views_of, uint64_t shard_bytes) {
+void SceneWriter::Impl::plan(const std::vector<int64_t>& views_of, uint64_t shard_bytes) {
   uint64_t filled = 0;
   for (const int64_t count : views_of) {
     const auto bytes = static_cast<uint64_t>(count * width * height * 3);
@@ -70,22 +72,22 @@ void PackedWriter::Impl::plan(const std::vector<int64_t>& views_of, uint64_t sha
   }
 }
 
-PackedWriter::PackedWriter(const fs::path& folder, std::string split, int64_t width, int64_t height,
-                           const std::vector<int64_t>& views, uint64_t shard_bytes)
+SceneWriter::SceneWriter(const fs::path& folder, std::string split, int64_t width, int64_t height,
+                         const std::vector<int64_t>& views, uint64_t shard_bytes)
     : impl_(std::make_unique<Impl>(folder, std::move(split), width, height)) {
   impl_->plan(views, shard_bytes);
 }
 
-PackedWriter::~PackedWriter() = default;
+SceneWriter::~SceneWriter() = default;
 
-int64_t PackedWriter::scenes() const {
+int64_t SceneWriter::scenes() const {
   return impl_->scenes;
 }
-int64_t PackedWriter::views() const {
+int64_t SceneWriter::views() const {
   return impl_->views;
 }
 
-void PackedWriter::begin_scene(const std::string& name, bool nerfstudio) {
+void SceneWriter::begin_scene(const std::string& name, bool nerfstudio) {
   auto& at = *impl_;
   at.close_scene();
   if (at.planned++ == at.file_of.size())
@@ -94,7 +96,7 @@ void PackedWriter::begin_scene(const std::string& name, bool nerfstudio) {
   at.nerfstudio = nerfstudio;
 }
 
-void PackedWriter::add(const std::string& file, const Camera& camera, const media::Image& image) {
+void SceneWriter::add(const std::string& file, const Camera& camera, const media::Image& image) {
   auto& at = *impl_;
   if (image.width != at.width || image.height != at.height || image.channels != 3)
     throw Error(Exit::internal, "an image of ", image.width, " x ", image.height, " x ",
@@ -110,7 +112,7 @@ void PackedWriter::add(const std::string& file, const Camera& camera, const medi
   ++at.views;
 }
 
-void PackedWriter::Impl::open_scene() {
+void SceneWriter::Impl::open_scene() {
   if (planned == 0) throw Error(Exit::internal, "a view before a scene");
   const size_t next = file_of[planned - 1];
   if (next != file) close_file();
@@ -120,23 +122,22 @@ void PackedWriter::Impl::open_scene() {
   files.begin(rest.back().number + ".images", "U8", {height, width, 3});
 }
 
-void PackedWriter::Impl::close_scene() {
+void SceneWriter::Impl::close_scene() {
   if (shots.empty()) return;
   nlohmann::json names{{"name", name}, {"files", shots}};
   if (nerfstudio) names["world"] = "nerfstudio";
-  // Names of files are bytes; what is no UTF-8 becomes the replacement character.
-  rest.back().names = names.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  rest.back().names = packed::list_text(names);
   shots.clear();
 }
 
-void PackedWriter::Impl::write(const std::string& tensor, const char* dtype,
-                               const std::vector<int64_t>& row, const void* data, size_t bytes) {
+void SceneWriter::Impl::write(const std::string& tensor, const char* dtype,
+                              const std::vector<int64_t>& row, const void* data, size_t bytes) {
   files.begin(tensor, dtype, row);
   files.append(data, bytes);
 }
 
 /// Numbers follow the images, behind what aligns them; names are last.
-void PackedWriter::Impl::close_file() {
+void SceneWriter::Impl::close_file() {
   if (!files.is_open()) return;
   constexpr char kZeros[8] = {};
   if (images % 8 != 0) write(rest.back().number + ".padding", "U8", {}, kZeros, 8 - images % 8);
@@ -148,16 +149,15 @@ void PackedWriter::Impl::close_file() {
   }
   for (const auto& scene : rest)
     write(scene.number + ".names", "U8", {}, scene.names.data(), scene.names.size());
-  files.close({{"lact.kind", "views"},
-               {"lact.version", "1"},
-               {"width", std::to_string(width)},
-               {"height", std::to_string(height)},
-               {"split", split}});
+  auto metadata = packed::metadata("views", split);
+  metadata["width"] = std::to_string(width);
+  metadata["height"] = std::to_string(height);
+  files.close(metadata);
   rest.clear();
   images = 0;
 }
 
-void PackedWriter::seal() {
+void SceneWriter::seal() {
   auto& at = *impl_;
   if (at.scenes == 0) throw Error(Exit::internal, "a pack without scenes");
   at.close_scene();
@@ -165,12 +165,8 @@ void PackedWriter::seal() {
   at.files.seal({{"scenes", at.scenes}});
 }
 
-void PackedWriter::commit() {
+void SceneWriter::commit() {
   impl_->files.commit();
-}
-
-void PackedWriter::remove(const fs::path& folder, const std::string& split) {
-  packed::Shards::remove(folder, split);
 }
 
 }  // namespace lact::views

@@ -17,17 +17,16 @@ using packed::kShardBytes;
 
 /// Writes the scenes of one split, in the memory that cameras and names take. Nothing appears
 /// before commit(); without it nothing stays.
-class PackedWriter {
+class SceneWriter {
  public:
   /// `views` of each scene at most, in the order in which they will come: from them follows what
   /// lies in which file.
   /// Errors   73 if the folder cannot be written to; here and below 74 if a write fails
-  PackedWriter(const std::filesystem::path& folder, std::string split, int64_t width,
-               int64_t height, const std::vector<int64_t>& views,
-               uint64_t shard_bytes = kShardBytes);
-  ~PackedWriter();
-  PackedWriter(const PackedWriter&) = delete;
-  PackedWriter& operator=(const PackedWriter&) = delete;
+  SceneWriter(const std::filesystem::path& folder, std::string split, int64_t width, int64_t height,
+              const std::vector<int64_t>& views, uint64_t shard_bytes = kShardBytes);
+  ~SceneWriter();
+  SceneWriter(const SceneWriter&) = delete;
+  SceneWriter& operator=(const SceneWriter&) = delete;
 
   /// What is added from here on belongs to the next scene. A scene to which nothing is added is
   /// left out.
@@ -42,8 +41,6 @@ class PackedWriter {
   void seal();
   /// Makes the files appear, and removes those of an earlier run that do not belong to these.
   void commit();
-  /// Removes what an earlier run left of a split that this one does not have.
-  static void remove(const std::filesystem::path& folder, const std::string& split);
 
  private:
   struct Impl;

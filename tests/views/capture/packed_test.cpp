@@ -37,7 +37,7 @@ Camera camera(int seed) {
 }
 
 /// Scene s has s + 1 views.
-void add_scenes(PackedWriter& writer, int count) {
+void add_scenes(SceneWriter& writer, int count) {
   for (int s = 0; s < count; ++s) {
     writer.begin_scene(concat("scene ", s));
     for (int v = 0; v <= s; ++v)
@@ -54,7 +54,7 @@ std::set<std::string> listing(const fs::path& folder) {
 void pack(const fs::path& folder, int count, uint64_t shard_bytes) {
   std::vector<int64_t> views;
   for (int s = 0; s < count; ++s) views.push_back(s + 1);
-  PackedWriter writer(folder, "train", kWide, kHigh, views, shard_bytes);
+  SceneWriter writer(folder, "train", kWide, kHigh, views, shard_bytes);
   add_scenes(writer, count);
   writer.seal();
   writer.commit();
@@ -131,9 +131,9 @@ TEST_CASE("a pack replaces one that was cut otherwise", "[views]") {
   pack(folder.path(), 4, 100);
   CHECK(listing(folder.path()).count("train.safetensors") == 0);
   CHECK(differs(PackedScenes::open(folder.path()), 4).empty());
-  PackedWriter::remove(folder.path(), "validation");
+  packed::Shards::remove(folder.path(), "validation");
   CHECK(differs(PackedScenes::open(folder.path()), 4).empty());
-  PackedWriter::remove(folder.path(), "train");
+  packed::Shards::remove(folder.path(), "train");
   CHECK(listing(folder.path()).empty());
 }
 
@@ -141,7 +141,7 @@ TEST_CASE("a pack that is not finished leaves nothing, and the old one as it was
   const TemporaryFolder folder;
   pack(folder.path(), 2, kShardBytes);
   {
-    PackedWriter writer(folder.path(), "train", kWide, kHigh, {1, 2, 3}, 100);
+    SceneWriter writer(folder.path(), "train", kWide, kHigh, {1, 2, 3}, 100);
     add_scenes(writer, 3);
     writer.seal();
   }
@@ -151,7 +151,7 @@ TEST_CASE("a pack that is not finished leaves nothing, and the old one as it was
 
 TEST_CASE("a scene without views is left out", "[views]") {
   const TemporaryFolder folder;
-  PackedWriter writer(folder.path(), "train", kWide, kHigh, {2, 2, 2}, 50);
+  SceneWriter writer(folder.path(), "train", kWide, kHigh, {2, 2, 2}, 50);
   writer.begin_scene("a");
   writer.add("1.png", camera(1), picture(1));
   writer.begin_scene("none");
