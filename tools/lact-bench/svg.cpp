@@ -1,5 +1,6 @@
 #include "svg.hpp"
 
+#include <lact/cli/bench.hpp>
 #include <lact/error.hpp>
 
 #include <algorithm>
@@ -34,28 +35,9 @@ std::string number(double value) {
   return result == "-0" ? "0" : result;
 }
 
-std::string escape(const std::string& text) {
-  std::string result;
-  for (const char c : text) {
-    if (c == '&')
-      result += "&amp;";
-    else if (c == '<')
-      result += "&lt;";
-    else if (c == '>')
-      result += "&gt;";
-    else if (c == '"')
-      result += "&quot;";
-    else if (static_cast<unsigned char>(c) < 0x20)
-      result += ' ';
-    else
-      result += c;
-  }
-  return result;
-}
-
 std::string label(double x, double y, const char* more, const std::string& text) {
-  return concat("<text x=\"", number(x), "\" y=\"", number(y), "\" ", more, ">", escape(text),
-                "</text>\n");
+  return concat("<text x=\"", number(x), "\" y=\"", number(y), "\" ", more, ">",
+                cli::xml_text(text), "</text>\n");
 }
 
 std::string line(double x1, double y1, double x2, double y2, const char* more) {
@@ -266,14 +248,15 @@ std::string to_svg(const Chart& chart) {
   const Scale x{x_low, x_high, kLeft, kWidth - kRight, chart.log_x};
   const Scale y{y_low, y_high, kHeight - kBottom, kTop, chart.log_y};
   const double height = kHeight + kLegendLine * static_cast<double>(chart.curves.size());
-  std::string text = concat(
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"", number(kWidth), "\" height=\"",
-      number(height), "\" viewBox=\"0 0 ", number(kWidth), " ", number(height),
-      "\" role=\"img\" font-family=\"sans-serif\" font-size=\"13\">\n<title>", escape(chart.title),
-      "</title>\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n",
-      "<clipPath id=\"frame\"><rect x=\"", number(kLeft), "\" y=\"", number(kTop), "\" width=\"",
-      number(kWidth - kLeft - kRight), "\" height=\"", number(kHeight - kTop - kBottom),
-      "\"/></clipPath>\n");
+  std::string text =
+      concat("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"", number(kWidth), "\" height=\"",
+             number(height), "\" viewBox=\"0 0 ", number(kWidth), " ", number(height),
+             "\" role=\"img\" font-family=\"sans-serif\" font-size=\"13\">\n<title>",
+             cli::xml_text(chart.title),
+             "</title>\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n",
+             "<clipPath id=\"frame\"><rect x=\"", number(kLeft), "\" y=\"", number(kTop),
+             "\" width=\"", number(kWidth - kLeft - kRight), "\" height=\"",
+             number(kHeight - kTop - kBottom), "\"/></clipPath>\n");
   text += label((kLeft + kWidth - kRight) / 2, 24, "text-anchor=\"middle\" font-size=\"15\"",
                 chart.title);
   text += draw_axes(chart, x, y);

@@ -284,7 +284,7 @@ class Pack final : public plugin::Command {
       const auto clips = sink.clips(split), frames = sink.frames(split);
       json[packed::kSplits[split]] = {
           {"films", counts.films},  {"clips", clips},           {"frames", frames},
-          {"width", format_.width}, {"height", format_.height}, {"rate", format_.rate},
+          {"width", format_.width}, {"height", format_.height}, {"fps", format_.rate},
           {"codec", format_.codec}, {"cuts", counts.cuts},      {"skipped", counts.skipped}};
       log::info(packed::kSplits[split], ": ", clips, clips == 1 ? " clip, " : " clips, ", frames,
                 encoder_ ? " latent frames of " : " frames of ", format_.width, " x ",

@@ -2,6 +2,7 @@
 
 #include "rig.hpp"
 
+#include <lact/cli/bench.hpp>
 #include <lact/error.hpp>
 
 #include <algorithm>
@@ -37,26 +38,9 @@ std::string number(double value, const char* form = "%.1f") {
   return result == "-0.0" ? "0.0" : result;
 }
 
-std::string escape(const std::string& text) {
-  std::string result;
-  for (const char c : text) {
-    if (c == '&')
-      result += "&amp;";
-    else if (c == '<')
-      result += "&lt;";
-    else if (c == '>')
-      result += "&gt;";
-    else if (static_cast<unsigned char>(c) < 0x20)
-      result += ' ';
-    else
-      result += c;
-  }
-  return result;
-}
-
 std::string text_at(double x, double y, const std::string& more, const std::string& text) {
-  return concat("<text x=\"", number(x), "\" y=\"", number(y), "\" ", more, ">", escape(text),
-                "</text>\n");
+  return concat("<text x=\"", number(x), "\" y=\"", number(y), "\" ", more, ">",
+                cli::xml_text(text), "</text>\n");
 }
 
 /// From dark blue over green to orange: first to last, told apart by colour-blind readers too.
@@ -322,7 +306,7 @@ std::string rig_svg(const std::string& title, const std::vector<Camera>& cameras
       "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"", number(kWidth, "%g"), "\" height=\"",
       number(kHeight, "%g"), "\" viewBox=\"0 0 ", number(kWidth, "%g"), " ", number(kHeight, "%g"),
       "\" role=\"img\" font-family=\"sans-serif\" stroke-linejoin=\"round\">\n<title>",
-      escape(title), "</title>\n",
+      cli::xml_text(title), "</title>\n",
       "<style>.n{font-size:9px;fill:#222222;paint-order:stroke;stroke:#fafafa;stroke-width:2px}"
       "</style>\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n");
   text += text_at(20, 28, "font-size=\"16\" fill=\"#222222\"", title);

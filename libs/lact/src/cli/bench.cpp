@@ -210,6 +210,25 @@ std::string csv_field(const std::string& text) {
   return out + "\"";
 }
 
+std::string xml_text(const std::string& text) {
+  std::string result;
+  for (const char c : text) {
+    if (c == '&')
+      result += "&amp;";
+    else if (c == '<')
+      result += "&lt;";
+    else if (c == '>')
+      result += "&gt;";
+    else if (c == '"')
+      result += "&quot;";
+    else if (static_cast<unsigned char>(c) < 0x20)
+      result += ' ';
+    else
+      result += c;
+  }
+  return result;
+}
+
 std::string number_text(double value, const char* form) {
   char text[48];
   std::snprintf(text, sizeof text, form, value);

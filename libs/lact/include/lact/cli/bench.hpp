@@ -51,6 +51,8 @@ struct BenchOptions {
 
 /// One field of a line of CSV, quoted where it must be (RFC 4180).
 std::string csv_field(const std::string& text);
+/// Text of an SVG picture, between tags or in quotes; control characters become spaces.
+std::string xml_text(const std::string& text);
 
 /// printf for one number.
 std::string number_text(double value, const char* form = "%.6g");
