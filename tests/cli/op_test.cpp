@@ -9,6 +9,8 @@
 #include "support/test.hpp"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/ones.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -126,6 +128,13 @@ TEST_CASE("peak memory is the most that was held at a time") {
         int64_t{3} << 20);
   held.resize_({1 << 23});
   CHECK(held.nbytes() == 1 << 23);
+  // oneDNN takes memory in its own way.
+  at::Tensor product;
+  const auto a = at::ones({512, 512}, at::kBFloat16);
+  const auto taken = ops::peak_bytes(at::kCPU, [&] { product = at::matmul(a, a); });
+  REQUIRE(taken.has_value());
+  CHECK(*taken >= static_cast<int64_t>(product.nbytes()));
+  CHECK(product[0][0].item<float>() == 512);
 }
 
 TEST_CASE("what a pass asked for is not extra memory, what it needs meanwhile is") {

@@ -6,50 +6,66 @@
 
 #include <sys/resource.h>
 
-#include <atomic>
-#include <memory>
-#include <utility>
+#include <algorithm>
+#include <mutex>
+#include <unordered_map>
 
 namespace lact::ops {
 namespace {
 
 /// Stands before the CPU's allocator, and counts for all threads. (LibTorch's profiler sees one.)
-/// Lives for ever: a tensor remembers its allocator.
+/// Memory is the base's own and nothing is put beside it, because oneDNN takes it raw and may give
+/// it back to whichever allocator is in place by then.
 class Counter final : public c10::Allocator {
  public:
-  explicit Counter(c10::Allocator* base) : base_(base) {}
+  /// Lives for ever: a tensor remembers how it is freed.
+  static Counter& instance() {
+    static Counter& counter = *new Counter(c10::GetCPUAllocator());
+    return counter;
+  }
 
-  void start() { count_ = std::make_shared<Count>(); }
+  /// Blocks from before are not counted when they go.
+  void start() {
+    const std::lock_guard lock(mutex_);
+    sizes_.clear();
+    now_ = peak_ = 0;
+  }
+  int64_t peak() const { return peak_; }
 
   c10::DataPtr allocate(size_t bytes) override {
-    auto inner = base_->allocate(bytes);
-    void* data = inner.get();
-    const auto more = static_cast<int64_t>(bytes);
-    const int64_t now = count_->now += more;
-    for (int64_t peak = count_->peak;
-         peak < now && !count_->peak.compare_exchange_weak(peak, now);) {
+    void* data = base_->raw_allocate(bytes);
+    if (data != nullptr) {
+      const std::lock_guard lock(mutex_);
+      sizes_[data] = static_cast<int64_t>(bytes);
+      now_ += static_cast<int64_t>(bytes);
+      peak_ = std::max(peak_, now_);
     }
-    return {data, new Block{std::move(inner), more, count_},
-            [](void* block) { delete static_cast<Block*>(block); }, c10::Device(c10::kCPU)};
+    return {data, data, &release, c10::Device(c10::kCPU)};
   }
+  c10::DeleterFnPtr raw_deleter() const override { return &release; }
   void copy_data(void* to, const void* from, size_t bytes) const override {
     default_copy_data(to, from, bytes);
   }
-  int64_t peak() const { return count_->peak; }
 
  private:
-  struct Count {
-    std::atomic<int64_t> now = 0, peak = 0;
-  };
-  /// May outlive the counter.
-  struct Block {
-    c10::DataPtr data;
-    int64_t bytes;
-    std::shared_ptr<Count> count;
-    ~Block() { count->now -= bytes; }
-  };
+  explicit Counter(c10::Allocator* base) : base_(base) {}
+
+  static void release(void* data) {
+    auto& counter = instance();
+    {
+      const std::lock_guard lock(counter.mutex_);
+      if (const auto found = counter.sizes_.find(data); found != counter.sizes_.end()) {
+        counter.now_ -= found->second;
+        counter.sizes_.erase(found);
+      }
+    }
+    counter.base_->raw_deallocate(data);
+  }
+
   c10::Allocator* base_;
-  std::shared_ptr<Count> count_;
+  std::mutex mutex_;
+  std::unordered_map<void*, int64_t> sizes_;
+  int64_t now_ = 0, peak_ = 0;
 };
 
 /// The allocator while it lives.
@@ -67,10 +83,9 @@ class InPlace {
 };
 
 int64_t host_peak(const std::function<void()>& work) {
-  c10::Allocator* before = c10::GetCPUAllocator();
-  static Counter& counter = *new Counter(before);
+  auto& counter = Counter::instance();
   counter.start();
-  const InPlace guard(&counter, before);
+  const InPlace guard(&counter, c10::GetCPUAllocator());
   work();
   return counter.peak();
 }
