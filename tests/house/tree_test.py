@@ -288,9 +288,7 @@ def versions_agree():
         ("LibTorch", "README.md", r"torch(?:==|` )(\d+\.\d+\.\d+)"),
         ("LibTorch", "HACKING.md", r"torch==(\d+\.\d+\.\d+)"),
         ("LibTorch", "debian/lact.README.Debian", r"torch==(\d+\.\d+\.\d+)"),
-        ("packed data", "plugins/text/packed/*.cpp", r'"lact\.version", "(\d+)"'),
-        ("packed data", "plugins/views/scene/*.cpp", r'"lact\.version", "(\d+)"'),
-        ("packed data", "plugins/video/packed/*.cpp", r'"lact\.version", "(\d+)"'),
+        ("packed data", "plugins/common/packed/*.cpp", r'"lact\.version", "(\d+)"'),
         ("states", "libs/lact/src/io/state.cpp", r'kVersion = "(\d+)"'),
         ("manifest of a checkpoint", "libs/lact/src/io/checkpoint_store.cpp", r"kManifestVersion = (\d+)"),
     ]

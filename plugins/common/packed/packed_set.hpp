@@ -16,7 +16,7 @@
 
 namespace lact::packed {
 
-constexpr std::array kSplits{"train", "validation"};
+inline constexpr std::array kSplits{"train", "validation"};
 
 /// Where the files of a split begin: SPLIT.safetensors or its index in a folder; a file is itself.
 /// Errors   66 saying which program makes them (`maker`)

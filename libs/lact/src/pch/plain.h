@@ -1,8 +1,6 @@
-#pragma once
-// What nearly every file that computes includes, parsed once per library instead of once per file.
-// No file counts on it: each includes what it uses, and -Db_pch=false builds as well.
+// The same for the files that hold tensors at most: reading PCH of all operations takes longer than
+// parsing what these need.
 
-#include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <nlohmann/json.hpp>
 
