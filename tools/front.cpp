@@ -1,16 +1,21 @@
 // Every binary of lact: finds LibTorch and the code of the tools, which may both have been moved,
-// and hands over. It links neither, so that it can say what is missing.
+// and hands over. It links neither, so that it can say what is missing, and print help at once.
 
 #include <dlfcn.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <optional>
+#include <set>
+#include <sstream>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace fs = std::filesystem;
@@ -52,6 +57,100 @@ Module find_module() {
   if (fs::exists(built, ignored)) return {built, true};
   return {(bin / LACT_BIN_TO_LIB / "lact" / kModule).lexically_normal(), false};
 }
+
+// --- pages ---------------------------------------------------------------------------------------
+
+/// The words that ask for a page, as the file of pages has them; "" if they may ask for more.
+std::string words_of(int argc, char** argv) {
+  std::string words;
+  for (int i = 1; i < argc; ++i) {
+    std::string word = argv[i];
+    if (word == "-h") word = "--help";
+    if (word.rfind("--completion=", 0) == 0)
+      word[12] = ' ';
+    else if (word.find_first_of(" \t\n") != std::string::npos)
+      return "";
+    words += (words.empty() ? "" : " ") + word;
+  }
+  return words;
+}
+
+/// The plugins that the tool would find without being told where.
+std::vector<fs::path> plugin_files(const Module& module) {
+  const auto folder = module.file.parent_path();
+  std::vector<fs::path> folders, files;
+  std::error_code error;
+  if (module.built)
+    for (const auto& room : fs::directory_iterator(folder.parent_path() / "plugins", error))
+      folders.push_back(room.path());
+  else
+    folders.push_back(folder / "plugins");
+  for (const auto& one : folders)
+    for (const auto& item : fs::directory_iterator(one, error))
+      if (item.path().extension() == ".so") files.push_back(item.path());
+  return files;
+}
+
+/// In a build tree each of them may be newer than the pages; what is installed is replaced
+/// together.
+bool is_stale(const fs::path& pages, const Module& module, std::vector<fs::path> files) {
+  if (!module.built) return false;
+  files.push_back(module.file);
+  files.push_back(module.file.parent_path().parent_path() / "libs/lact/liblact.so.0");
+  std::error_code error;
+  const auto written = fs::last_write_time(pages, error);
+  return std::any_of(files.begin(), files.end(),
+                     [&](const auto& file) { return fs::last_write_time(file, error) > written; });
+}
+
+/// As the first line of a file of pages names them.
+std::set<std::string> names_of(const std::vector<fs::path>& plugins) {
+  std::set<std::string> names;
+  for (const auto& file : plugins) {
+    const auto stem = file.stem().string();  // lact-text
+    if (stem.rfind("lact-", 0) == 0) names.insert(stem.substr(5));
+  }
+  return names;
+}
+
+bool write_out(std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t n = ::write(STDOUT_FILENO, text.data(), text.size());
+    if (n < 0) return false;
+    text.remove_prefix(static_cast<size_t>(n));
+  }
+  return true;
+}
+
+/// Prints the page that the words ask for, if it was written when this program was built and the
+/// same plugins would be found now. Help, versions and completion then take no time.
+bool print_page(const Module& module, int argc, char** argv) {
+  const auto words = words_of(argc, argv);
+  if (words.empty() || environment("LACT_PLUGIN_PATH")) return false;
+  const auto file = module.file.parent_path() / LACT_TOOL ".pages";
+  std::ifstream stream(file);
+  std::string line;
+  if (!std::getline(stream, line)) return false;
+  std::istringstream names(line.substr(line.find(' ') + 1));
+  const auto plugins = plugin_files(module);
+  if (names_of(plugins) != std::set<std::string>(std::istream_iterator<std::string>(names), {}) ||
+      is_stale(file, module, plugins))
+    return false;
+  while (std::getline(stream, line)) {
+    const auto tab = line.find('\t');
+    const auto bytes = static_cast<std::streamsize>(std::stoll(line.substr(tab + 1)));
+    if (line.compare(0, tab, words) != 0) {
+      stream.ignore(bytes);
+      continue;
+    }
+    std::string text(static_cast<size_t>(bytes), '\0');
+    if (!stream.read(text.data(), bytes)) return false;
+    return write_out(text);  // a tool that cannot either knows the words for it
+  }
+  return false;
+}
+
+// --- LibTorch ------------------------------------------------------------------------------------
 
 /// The wheel in an environment of Python: lib/python3.N/site-packages/torch.
 std::optional<fs::path> in_venv(const fs::path& venv) {
@@ -114,8 +213,7 @@ std::string advice(const fs::path& lib) {
          "lib/python3.N/site-packages/torch";
 }
 
-void* load_module() {
-  const auto module = find_module();
+void* load_module(const Module& module) {
   const auto libtorch = find_libtorch(module);
   if (libtorch) load_libtorch(*libtorch);
   if (void* handle = open(module.file)) return handle;
@@ -130,9 +228,11 @@ void* load_module() {
 
 int main(int argc, char** argv) {
   try {
+    const auto module = find_module();
+    if (print_page(module, argc, argv)) return 0;
     set_defaults();
     using Main = int (*)(int, char**);
-    const auto tool = reinterpret_cast<Main>(::dlsym(load_module(), LACT_MAIN));
+    const auto tool = reinterpret_cast<Main>(::dlsym(load_module(module), LACT_MAIN));
     if (tool == nullptr)
       throw Unavailable(std::string("the installation is mixed: ") + ::dlerror());
     return tool(argc, argv);

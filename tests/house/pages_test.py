@@ -15,7 +15,7 @@ SHARED = "lact-options"  # what all programs share: options, environment, exit c
 LINES = 400  # of a page: a longer one is split
 REDEFINED = {"verify": {"--dtype"}}  # common options to which a form gives other values
 INSTRUMENTED = "LACT_TEST_INSTRUMENTED" in os.environ  # sanitizers or coverage: time is not the program's own
-HELP_SECONDS = 0.5  # promised to users; LibTorch's own start is half of it
+HELP_SECONDS = 0.1  # promised to users
 
 
 def program(tool, *arguments):
@@ -189,7 +189,7 @@ def processor_seconds():
 
 
 def help_is_quick():
-    """every --help and --version is there within half a second"""
+    """every --help and --version is there within a tenth of a second"""
     for tool in TOOLS:
         for words in [[], *(words for words, _ in forms(tool))]:
             for option in ("--help", "--version"):

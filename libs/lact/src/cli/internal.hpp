@@ -25,9 +25,6 @@ struct Option::State {
 /// The options that all commands have. `--dtype` is left out where the command has its own.
 void common_options(CLI::App& app, Context& context);
 
-/// "lact-train 0.1.0 (LibTorch 2.11.0)"
-std::string version_line(const std::string& program);
-
 /// --help in GNU's form, wrapped at 80 columns.
 std::shared_ptr<CLI::Formatter> help_formatter();
 

@@ -1,6 +1,7 @@
 #include <lact/cli/completion.hpp>
 #include <lact/cli/nearest.hpp>
 #include <lact/cli/options.hpp>
+#include <lact/io/files.hpp>
 #include <lact/plugin/tool_main.hpp>
 
 #include <algorithm>
@@ -97,15 +98,23 @@ std::string take_word(cli::Args& args) {
   return word;
 }
 
+std::string verb_use(const std::string& program) {
+  return program + " VERB [OPTIONS]";
+}
+
+std::string modality_page(const std::string& program, const std::string& summary,
+                          const std::vector<OwnVerb>& verbs) {
+  return concat(summary, "\n\nUsage: ", verb_use(program), "\n",
+                table("Verbs", without_makers(verbs)), options_text());
+}
+
 /// Takes the verb's word, unless the tool has a single unnamed verb.
 OwnVerb choose_verb(cli::Args& args, const std::string& program, const std::string& summary,
                     const std::vector<OwnVerb>& verbs) {
   if (unnamed(verbs)) return verbs[0];
   const auto word = take_word(args);
   if (word.empty())
-    explain(args, program, program + " VERB [OPTIONS]",
-            concat(summary, "\n\nUsage: ", program, " VERB [OPTIONS]\n",
-                   table("Verbs", without_makers(verbs)), options_text()));
+    explain(args, program, verb_use(program), modality_page(program, summary, verbs));
   std::string names;
   for (const auto& one : verbs) {
     if (one.verb.name == word) return one;
@@ -152,37 +161,41 @@ void run_command(Command& command, const std::string& program, const std::string
   command.run(context);
 }
 
-[[noreturn]] void explain_tool(const ToolInfo& tool, const cli::Args& args,
-                               const std::filesystem::path& folder) {
-  const std::string use =
-      concat(tool.program, tool.own.empty() ? " MODALITY" : " MODALITY|VERB", " [VERB] [OPTIONS]");
-  std::string page = concat(tool.summary, "\n\nUsage: ", use, "\n");
-  if (asks_for_help(args)) {
-    std::vector<Verb> found;
-    for (const auto& one : modalities(tool, folder)) found.push_back(one.modality);
-    page += found.empty() ? "\nNo modality was found; see lact-bench plugins.\n"
-                          : table("Modalities", found);
-    if (!tool.before.empty()) page += table("Verbs before a modality", tool.before);
-    if (!tool.own.empty()) page += table("Verbs of its own", without_makers(tool.own));
-    page += options_text();
-  }
-  explain(args, tool.program, use, page);
+std::string command_page(const OwnVerb& one, const std::string& program) {
+  cli::CommandLine line(sentence(one.verb.summary));
+  const auto command = one.make();
+  command->declare(line.options());
+  return line.help(program);
 }
 
-/// `lact-bench quality`, without a modality.
-[[noreturn]] void explain_before(const ToolInfo& tool, const Verb& verb, const cli::Args& args,
-                                 const std::filesystem::path& folder) {
-  const auto program = concat(tool.program, " ", verb.name);
-  const auto use = program + " MODALITY [OPTIONS]";
+std::string tool_use(const ToolInfo& tool) {
+  return concat(tool.program, tool.own.empty() ? " MODALITY" : " MODALITY|VERB",
+                " [VERB] [OPTIONS]");
+}
+
+std::string tool_page(const ToolInfo& tool, const std::vector<Serving>& all) {
   std::vector<Verb> found;
-  if (asks_for_help(args))
-    for (const auto& one : modalities(tool, folder, verb.name))
-      found.push_back({one.modality.name, one.verbs[0].verb.summary});
-  explain(args, program, use,
-          concat(sentence(verb.summary), "\n\nUsage: ", use, "\n",
-                 found.empty() ? "\nNo modality has it; see lact-bench plugins.\n"
-                               : table("Modalities", found),
-                 options_text()));
+  for (const auto& one : all) found.push_back(one.modality);
+  std::string page = concat(tool.summary, "\n\nUsage: ", tool_use(tool), "\n");
+  page += found.empty() ? "\nNo modality was found; see lact-bench plugins.\n"
+                        : table("Modalities", found);
+  if (!tool.before.empty()) page += table("Verbs before a modality", tool.before);
+  if (!tool.own.empty()) page += table("Verbs of its own", without_makers(tool.own));
+  return page + options_text();
+}
+
+std::string before_use(const ToolInfo& tool, const Verb& verb) {
+  return concat(tool.program, " ", verb.name, " MODALITY [OPTIONS]");
+}
+
+/// Of `lact-bench quality`, without a modality.
+std::string before_page(const ToolInfo& tool, const Verb& verb, const std::vector<Serving>& all) {
+  std::vector<Verb> found;
+  for (const auto& one : all) found.push_back({one.modality.name, one.verbs[0].verb.summary});
+  return concat(sentence(verb.summary), "\n\nUsage: ", before_use(tool, verb), "\n",
+                found.empty() ? "\nNo modality has it; see lact-bench plugins.\n"
+                              : table("Modalities", found),
+                options_text());
 }
 
 // --- completion ----------------------------------------------------------------------------------
@@ -230,6 +243,47 @@ std::string completion(const ToolInfo& tool, const std::string& shell,
   return cli::completion_script(shell, hint);
 }
 
+// --- pages ---------------------------------------------------------------------------------------
+
+/// Every page of the tool, for its front program (tools/front.cpp), which prints one without
+/// loading anything: a line with the names of the plugins, then for each page a line with the words
+/// that ask for it, a tab and its size in bytes, and its text. The build asks for it: --write-pages
+/// FILE.
+std::string pages(const ToolInfo& tool) {
+  std::string text = "plugins";
+  for (const auto& found : list({})) text += " " + found.name;
+  text += "\n";
+  const auto add = [&](const std::string& words, const std::string& page) {
+    text += concat(words, "\t", page.size(), "\n", page);
+  };
+  const auto version = cli::version_line(tool.program) + "\n";
+  const auto add_command = [&](const std::string& words, const OwnVerb& one) {
+    add(words + " --help", command_page(one, concat(tool.program, " ", words)));
+    add(words + " --version", version);
+  };
+  const auto all = modalities(tool, {});
+  add("--help", tool_page(tool, all));
+  add("--version", version);
+  for (const auto& found : all) {
+    const auto& name = found.modality.name;
+    if (!unnamed(found.verbs))
+      add(name + " --help",
+          modality_page(concat(tool.program, " ", name), tool.summary, found.verbs));
+    for (const auto& verb : found.verbs)
+      add_command(verb.verb.name.empty() ? name : name + " " + verb.verb.name, verb);
+  }
+  for (const auto& verb : tool.before) {
+    const auto serving = modalities(tool, {}, verb.name);
+    add(verb.name + " --help", before_page(tool, verb, serving));
+    for (const auto& found : serving)
+      add_command(verb.name + " " + found.modality.name, found.verbs[0]);
+  }
+  for (const auto& verb : tool.own) add_command(verb.verb.name, verb);
+  for (const char* shell : {"bash", "zsh", "fish"})
+    add(std::string("--completion ") + shell, completion(tool, shell, {}));
+  return text;
+}
+
 // --- the main ------------------------------------------------------------------------------------
 
 void run_modality(const ToolInfo& tool, const std::string& name,
@@ -252,7 +306,11 @@ void run_modality(const ToolInfo& tool, const std::string& name,
 void run_before(const ToolInfo& tool, const Verb& verb, const std::filesystem::path& folder,
                 cli::Args& args) {
   const auto name = take_word(args);
-  if (name.empty()) explain_before(tool, verb, args, folder);
+  if (name.empty())
+    explain(args, concat(tool.program, " ", verb.name), before_use(tool, verb),
+            before_page(tool, verb,
+                        asks_for_help(args) ? modalities(tool, folder, verb.name)
+                                            : std::vector<Serving>()));
   const auto verbs = verbs_of(tool, load(name, folder), verb.name);
   if (verbs.empty())
     throw Error(Exit::unavailable, "'", name, "' has no ", verb.name, " for ", tool.program);
@@ -264,8 +322,16 @@ void run_tool(const ToolInfo& tool, cli::Args& args) {
   const auto folder = plugin_dir(args);
   if (const auto shell = cli::completion_shell(args.rest); !shell.empty())
     return cli::out(completion(tool, shell, folder));
+  if (args.words.empty() && args.rest.size() == 2 && args.rest[0] == "--write-pages") {
+    io::AtomicFile file(args.rest[1]);
+    file.write(pages(tool));
+    return file.commit();
+  }
   const auto name = take_word(args);
-  if (name.empty()) explain_tool(tool, args, folder);
+  if (name.empty())
+    explain(
+        args, tool.program, tool_use(tool),
+        tool_page(tool, asks_for_help(args) ? modalities(tool, folder) : std::vector<Serving>()));
   for (const auto& one : tool.own)
     if (one.verb.name == name)
       return run_command(*one.make(), concat(tool.program, " ", name), one.verb.summary, args);

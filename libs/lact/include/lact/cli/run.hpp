@@ -74,6 +74,9 @@ struct Interrupted : std::exception {
 /// Writes data to stdout at once. Errors: 74; a closed pipe ends the program silently.
 void out(std::string_view data);
 
+/// "lact-train 0.1.0 (LibTorch 2.11.0)"
+std::string version_line(const std::string& program);
+
 /// A progress line on the terminal (count, rate, time left), silent in a pipe.
 class Progress {
  public:
