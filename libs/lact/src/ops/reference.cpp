@@ -85,7 +85,8 @@ FastWeights reference::delta(const FastWeights& w, const Tokens& chunk, const Ru
   const auto a = product(k, w.gate.mT(), rule);  // [N, C, F] before its activation
   const auto b = product(k, w.up.mT(), rule);    // [N, C, F]
   const auto s = at::sigmoid(a);
-  const auto scaled = [&](const Tensor& x, const Tensor& r) { return (x * r).to(k.dtype()); };
+  const auto type = k.dtype();
+  const auto scaled = [&](const Tensor& x, const Tensor& r) { return (x * r).to(type); };
   const auto down = product(v.mT(), scaled(a * s * b, rate.down), rule);  // [N, V, F]
   if (rule.learn == Learn::last) return {{}, {}, down};
   const auto e = product(v, w.down, rule);  // [N, C, F] derivative of <f(k), v> by the hidden
