@@ -12,6 +12,7 @@ std::unique_ptr<plugin::Command> tokenize_train();
 std::unique_ptr<plugin::Command> tokenize_encode();
 std::unique_ptr<plugin::Command> tokenize_decode();
 std::unique_ptr<plugin::Command> tokenize_info();
+std::unique_ptr<plugin::Command> tokenize_recall();
 
 // lact-generate
 std::unique_ptr<plugin::Command> generate();

@@ -18,6 +18,7 @@ std::vector<plugin::Listed> list() {
       {Tool::tokenize, {"encode", "convert text to packed tokens, or to ids"}, tokenize_encode},
       {Tool::tokenize, {"decode", "convert ids or packed tokens back to text"}, tokenize_decode},
       {Tool::tokenize, {"info", "show what a tokenizer or packed tokens hold"}, tokenize_info},
+      {Tool::tokenize, {"recall", "make a test of memory: facts and questions"}, tokenize_recall},
       {Tool::generate, {"", "continue a text, or measure how likely one is"}, generate},
       {Tool::bench,
        {"", "measure how fast a model reads and generates, at any depth of context"},

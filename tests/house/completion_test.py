@@ -94,7 +94,7 @@ def words_and_values():
             (["lact-train", "te"], {"text"}),
             (["lact-train", ""], {"text", "video", "views"}),
             (["lact-bench", "pl"], {"plot", "plugins"}),
-            (["lact-tokenize", "text", ""], {"train", "encode", "decode", "info"}),
+            (["lact-tokenize", "text", ""], {"train", "encode", "decode", "info", "recall"}),
             (["lact-tokenize", "text", "e"], {"encode"}),
             (["lact-tokenize", "views", ""], {"pack", "info", "objects"}),
             (["lact-tokenize", "video", ""], {"pack", "info", "digits", "pan"}),

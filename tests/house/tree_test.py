@@ -34,7 +34,7 @@ PLUGIN_ROOMS = {
         "session": {"model"},
         "evaluate": {"packed", "session"},
         "generate": {"session", "evaluate"},
-        "bench": {"model", "train", "session", "evaluate"},
+        "bench": {"packed", "tokenize", "model", "train", "session", "evaluate"},
         "verify": {"model"},
     },
     "views": {

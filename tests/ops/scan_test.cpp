@@ -148,6 +148,44 @@ TEST_CASE("a rate of zero leaves the weights where they are") {
   CHECK(test::same_bytes(next.w.down, w.down));
 }
 
+TEST_CASE(
+    "where nothing is learned every token is applied to the first weights, under any schedule") {
+  at::manual_seed(12);
+  auto rule = ops::Rule::from_name(GENERATE(from_range(ops::Rule::names())));
+  rule.learn = ops::Learn::none;
+  const bool linear = GENERATE(false, true);
+  const auto w = weights(linear);
+  const auto q = normal({kN, 12, kK}).requires_grad_(true);
+  const auto state = ops::initial_state(w, rule);
+  CHECK_FALSE(state.norms.down.defined());
+  CHECK_FALSE(state.momentum.down.defined());
+  const auto want = ops::apply(w, q, rule);
+  for (const auto& plan : {ops::shifted_block_causal(12, 5), ops::chunk_causal(12, 4),
+                           ops::bidirectional(12), ops::shifted_block_causal_stream(0, 12, 5)}) {
+    const auto done = ops::scan(state, {}, q, {}, plan, rule);  // no keys, values, rates
+    CHECK(test::same_bytes(done.out, want));
+    CHECK(done.open.count == 0);
+    CHECK(done.state.w.down.is_same(w.down));
+  }
+  // As a rate of zero, and its gradient.
+  auto learning = rule;
+  learning.learn = ops::Learn::all;
+  learning.weight_norm = learning.momentum = false;
+  learning.transform = nullptr;
+  auto t = tokens(12, learning);
+  for (auto* rate : {&t.rate.gate, &t.rate.up, &t.rate.down}) *rate = *rate * 0;
+  if (linear) t.rate.gate = t.rate.up = Tensor();
+  const auto still = ops::scan(ops::initial_state(w, learning), {}, q, t,
+                               ops::shifted_block_causal(12, 5), learning);
+  const auto gradient = [&](const Tensor& out) {
+    q.mutable_grad().reset();
+    out.square().sum().backward();
+    return q.grad().clone();
+  };
+  const auto a = gradient(still.out), b = gradient(want);
+  CHECK((a - b).abs().max().item<double>() < 1e-9);
+}
+
 TEST_CASE("rows keep the norms of the initial weights") {
   at::manual_seed(6);
   const auto rule = ops::Rule::from_name(GENERATE("gd", "muon_momentum"));

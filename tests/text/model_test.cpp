@@ -136,6 +136,44 @@ TEST_CASE("every word of the operator's menu changes the model, whose stream is 
   CHECK(text::Config::from_json(config.to_json(), "x").to_json() == config.to_json());
 }
 
+TEST_CASE(
+    "a model that learns nothing while it reads writes nothing, and forgets what left the window") {
+  const at::NoGradGuard no_grad;
+  auto config = text::Config::preset("tiny");
+  config.hidden_size = 32;
+  config.num_attn_heads = 2;
+  config.num_hidden_layers = 1;
+  config.intermediate_size = 32;
+  config.lact_chunk_size = 8;
+  config.window_size = 4;
+  config.vocab_size = 50;
+  config.base_lr = 0.5;
+  auto model = text::LanguageModel::fresh(config, 5, at::kCPU);
+  const auto ids = at::randint(50, {1, 40}, at::kLong);
+  auto other = ids.clone();
+  other.slice(1, 0, 8) = 7;
+  const auto late = [&](const at::Tensor& x) { return model.forward(x).slice(1, 30); };
+  CHECK((late(ids) - late(other)).abs().max().item<double>() > 1e-5);
+  const double written = model.write_strength(ids);
+  CHECK(written > 0.01);
+  config.base_lr = 0.005;
+  CHECK(text::LanguageModel::fresh(config, 5, at::kCPU).write_strength(ids) < 0.1 * written);
+  CHECK(model.write_strength(ids.slice(1, 0, 8)) == 0);  // no second chunk
+
+  model.set_learn("none");
+  CHECK(test::same_bytes(late(ids), late(other)));
+  CHECK(model.write_strength(ids) == 0);
+  // As read token by token, and after a state was kept.
+  auto stream = model.start(1);
+  model.feed(stream, ids.slice(1, 0, 21));
+  io::State state;
+  model.save(stream, state);
+  auto restored = model.restore(state);
+  const auto rest = model.feed(restored, ids.slice(1, 21), /*all=*/true);
+  const auto whole = model.forward(ids).slice(1, 21);
+  CHECK((rest - whole).abs().max().item<double>() < 1e-5);
+}
+
 TEST_CASE("a stream that was saved and restored goes on with the same bytes") {
   at::manual_seed(2);
   auto config = test::small_config();

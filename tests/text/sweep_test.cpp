@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 using namespace lact;
@@ -58,15 +59,17 @@ struct Fixture {
 TEST_CASE("states of an experiment are as large as they are called") {
   const auto base = text::Config::preset("60m");
   const auto experiment = text::sweep_experiment("state", base);
-  REQUIRE(experiment.members.size() == 4);
+  REQUIRE(experiment.members.size() == 10);  // five sizes, each with its control
   for (const auto& member : experiment.members) {
+    if (member.name.starts_with("none")) continue;
     auto values = base.to_json();
     for (const auto& [key, value] : member.overrides) values[key] = nlohmann::json::parse(value);
     const auto config = text::Config::from_json(values, "test");
     const auto numbers = 3 * config.num_lact_heads * config.fast_width() * config.fast_hidden();
     const double squares =
         static_cast<double>(numbers) / static_cast<double>(config.hidden_size * config.hidden_size);
-    CHECK(member.name == concat("state-", squares));
+    // Hidden widths are whole numbers.
+    CHECK(squares == Approx(std::stod(member.name.substr(6))).epsilon(0.02));
   }
 }
 
@@ -97,8 +100,8 @@ TEST_CASE("an experiment changes what it compares and nothing else") {
   const auto rules = text::sweep_experiment("rule", base);
   std::set<std::string> names;
   for (const auto& member : rules.members) names.insert(member.name);
-  CHECK(names == std::set<std::string>{"gd", "momentum", "muon", "muon_momentum"});
-  const auto chunk = text::sweep_experiment("chunk", base);
+  CHECK(names == std::set<std::string>{"gd", "momentum", "muon", "muon_momentum", "none"});
+  const auto chunk = text::sweep_experiment("chunk-at-evaluation", base);
   CHECK(chunk.members.size() == 1);
   CHECK(chunk.chunks == std::vector<int64_t>{64, 128, 256, 512, 1024});
   CHECK_THROWS_AS(text::sweep_experiment("nothing", base), Error);
@@ -106,15 +109,15 @@ TEST_CASE("an experiment changes what it compares and nothing else") {
 
 TEST_CASE("members are ordinary runs; who asks again gets the same curves without training again") {
   const Fixture f;
-  const auto first = f.sweep("fast-weights");
+  const auto first = f.sweep("learn");
   REQUIRE(first.exit == 0);
-  const auto rows = f.curves("fast-weights");
+  const auto rows = f.curves("learn");
   std::set<std::string> members;
   for (const auto& row : rows) members.insert(row.at("member").get<std::string>());
-  CHECK(members == std::set<std::string>{"on", "off"});
+  CHECK(members == std::set<std::string>{"all", "last", "none", "window"});
 
   // The same as lact-bench quality finds, in the run directory alone.
-  for (const std::string member : {"on", "off"}) {
+  for (const std::string member : {"all", "window"}) {
     const auto quality = nlohmann::json::parse(
         test::run({"lact-bench", "quality", "text", "--model", (f.out / member).string(), "--dtype",
                    "float32", "--threads", "1", (f.data / "validation.safetensors").string(),
@@ -132,31 +135,32 @@ TEST_CASE("members are ordinary runs; who asks again gets the same curves withou
   }
   CHECK(rows[0].at("parameters") != rows.back().at("parameters"));  // other models
 
-  const auto trained = f.written("on/checkpoints/step-3"), measured = f.written("off/quality.json");
-  const auto second = f.sweep("fast-weights");
+  const auto trained = f.written("all/checkpoints/step-3"),
+             measured = f.written("window/quality.json");
+  const auto second = f.sweep("learn");
   CHECK(second.exit == 0);
   CHECK(second.out == first.out);
-  CHECK(f.curves("fast-weights") == rows);
-  CHECK(f.written("on/checkpoints/step-3") == trained);
-  CHECK(f.written("off/quality.json") == measured);
+  CHECK(f.curves("learn") == rows);
+  CHECK(f.written("all/checkpoints/step-3") == trained);
+  CHECK(f.written("window/quality.json") == measured);
 
   // Trained further, it is measured again.
-  CHECK(test::run({"lact-train", "text", "--resume", "-o", (f.out / "on").string(), "--steps", "4",
+  CHECK(test::run({"lact-train", "text", "--resume", "-o", (f.out / "all").string(), "--steps", "4",
                    "--threads", "1"})
             .exit == 0);
-  CHECK(f.sweep("fast-weights", {"--set", "steps=4"}).exit == 0);
-  CHECK(f.curves("fast-weights") != rows);
+  CHECK(f.sweep("learn", {"--set", "steps=4"}).exit == 0);
+  CHECK(f.curves("learn") != rows);
 
-  const auto svg = test::run({"lact-bench", "plot", (f.out / "fast-weights.json").string()}).out;
-  for (const char* text : {">position (tokens)<", ">loss (nats per token)<", ">on<", ">off<"})
+  const auto svg = test::run({"lact-bench", "plot", (f.out / "learn.json").string()}).out;
+  for (const char* text : {">position (tokens)<", ">loss (nats per token)<", ">all<", ">window<"})
     CHECK_THAT(svg, Catch::Contains(text));
 }
 
 TEST_CASE("chunks are those of the evaluation: one model, a curve for each") {
   const Fixture f;
-  REQUIRE(f.sweep("chunk").exit == 0);
+  REQUIRE(f.sweep("chunk-at-evaluation").exit == 0);
   std::set<std::pair<std::string, int64_t>> seen;
-  for (const auto& row : f.curves("chunk"))
+  for (const auto& row : f.curves("chunk-at-evaluation"))
     seen.emplace(row.at("member").get<std::string>(), row.at("chunk_size").get<int64_t>());
   CHECK(seen.size() == 5);
   CHECK(seen.begin()->first == "chunk-8");
@@ -171,4 +175,31 @@ TEST_CASE("a sweep that cannot be is refused") {
   CHECK(f.sweep("rule", {"--set", "output=elsewhere"}).exit == 64);
   CHECK(f.sweep("rule", {"--set", "num-attn-heads=5"}).exit == 78);
   CHECK(f.sweep("rule", {"--data", "/nowhere"}).exit == 66);
+}
+
+TEST_CASE(
+    "the recall sweep makes its documents, trains on them, and knows what was beyond the window") {
+  const test::TemporaryFolder folder;
+  const auto out = folder / "sweep";
+  const auto sweep = [&] {
+    return test::run({"lact-bench", "sweep",     "text",          "recall",  "--out",
+                      out.string(), "--members", "none,last",     "--seeds", "2",
+                      "--seed",     "1",         "--threads",     "1",       "--set",
+                      "steps=120",  "--set",     "batch-size=16", "--set",   "lact-chunk-size=8"});
+  };
+  const auto result = sweep();
+  REQUIRE(result.exit == 0);
+  const auto rows = nlohmann::json::parse(io::read_text((out / "recall.json").string()));
+  std::map<std::string, double> accuracy;
+  std::set<int64_t> facts;
+  for (const auto& row : rows) {
+    if (row.at("test") != "text") continue;
+    facts.insert(row.at("facts").get<int64_t>());
+    CHECK((row.at("seed") == 1 || row.at("seed") == 2));
+    accuracy[row.at("member")] += row.at("accuracy").get<double>() / 8;  // 4 numbers, 2 seeds
+  }
+  CHECK(facts == std::set<int64_t>{2, 4, 8, 16});
+  CHECK(accuracy.at("none") < 0.25);  // chance is 1 in 8
+  CHECK(accuracy.at("last") > accuracy.at("none") + 0.1);
+  CHECK(sweep().out == result.out);
 }

@@ -38,6 +38,20 @@ TEST_CASE("cosine, linear and constant have the values worked by hand", "[train]
   CHECK(schedule(LrSchedule::Shape::constant).at(109) == 1.0);
 }
 
+TEST_CASE("a schedule that is stable falls over its last steps alone", "[train]") {
+  LrSchedule schedule;
+  schedule.shape = LrSchedule::Shape::wsd;
+  schedule.peak = 2;
+  schedule.min_ratio = 0;
+  schedule.warmup_steps = 10;
+  schedule.total_steps = 100;
+  schedule.decay_ratio = 0.2;
+  CHECK(schedule.at(4) == Approx(1));
+  for (const int64_t step : {10, 50, 80}) CHECK(schedule.at(step) == Approx(2));
+  CHECK(schedule.at(90) == Approx(1));
+  CHECK(schedule.at(99) == Approx(0.1));
+}
+
 TEST_CASE("after its end a schedule stays at its lowest rate", "[train]") {
   CHECK(schedule(LrSchedule::Shape::cosine).at(100000) == Approx(0.1).margin(kExact));
   CHECK(schedule(LrSchedule::Shape::linear).at(100000) == Approx(0.1).margin(kExact));
@@ -57,6 +71,6 @@ TEST_CASE("an unknown schedule is refused with the list", "[train]") {
     FAIL("accepted");
   } catch (const lact::Error& error) {
     CHECK(error.code() == lact::Exit::usage);
-    CHECK_THAT(error.what(), Catch::Contains("cosine, linear or constant"));
+    CHECK_THAT(error.what(), Catch::Contains("cosine, linear, constant or wsd"));
   }
 }

@@ -5,16 +5,21 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/linalg_svd.h>
+#include <ATen/ops/matmul.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
 
 #include <cmath>
 #include <limits>
+#include <optional>
+#include <set>
 
 using namespace lact;
 using namespace lact::test;
 using train::AdamW;
 using train::AdamWOptions;
+using train::Optimizer;
 using train::Parameter;
 
 namespace {
@@ -106,7 +111,9 @@ TEST_CASE("decay shrinks a parameter without a gradient, and only where it takes
 TEST_CASE("an optimizer that is saved and loaded goes on with the same bytes", "[train]") {
   const auto run = [](int stop_at) {
     auto list = std::vector{parameter("x", {40}, 6), parameter("y", {3, 5}, 7)};
-    auto optimizer = std::make_unique<AdamW>(list, AdamWOptions{});
+    list[1].matrices = 1;
+    const std::optional<train::MuonOptions> muon = train::MuonOptions{};
+    auto optimizer = std::make_unique<Optimizer>(list, AdamWOptions{}, muon);
     for (int t = 0; t < 10; ++t) {
       if (t == stop_at) {
         io::NamedTensors saved;
@@ -114,7 +121,7 @@ TEST_CASE("an optimizer that is saved and loaded goes on with the same bytes", "
           saved.emplace_back(name, tensor.clone());
         const int64_t steps = optimizer->steps();
         std::swap(list[0], list[1]);  // found by name, not by place
-        optimizer = std::make_unique<AdamW>(list, AdamWOptions{});
+        optimizer = std::make_unique<Optimizer>(list, AdamWOptions{}, muon);
         optimizer->load(saved, steps);
       }
       for (auto& each : list)
@@ -131,7 +138,7 @@ TEST_CASE("an optimizer that is saved and loaded goes on with the same bytes", "
 }
 
 TEST_CASE("optimizer state that does not fit is refused by name", "[train]") {
-  AdamW optimizer({parameter("x", {4}, 8)}, {});
+  Optimizer optimizer({parameter("x", {4}, 8)}, {});
   const auto refusal = [&](const io::NamedTensors& state) -> std::string {
     try {
       optimizer.load(state, 1);
@@ -180,4 +187,47 @@ TEST_CASE("the global norm is that of all gradients together, and shows what is 
     b.tensor.mutable_grad().fill_(bad);
     CHECK_FALSE(std::isfinite(train::global_norm({a, b, none})));
   }
+}
+
+TEST_CASE("Muon takes steps of length one in every direction, matrix by matrix", "[train]") {
+  // 2 x 3 matrices of 8 x 5 in one parameter, one of 5 x 8, and a vector, which AdamW has.
+  auto many = parameter("many", {6, 8, 5}, 1), wide = parameter("wide", {5, 8}, 2),
+       vector = parameter("vector", {9}, 3);
+  many.matrices = 6;
+  wide.matrices = 1;
+  vector.decay = false;
+  const auto many_before = many.tensor.detach().clone(), wide_before = wide.tensor.detach().clone();
+  const train::MuonOptions muon{0.9, 0.5};
+  Optimizer optimizer({many, wide, vector}, {}, muon, /*muon_rate=*/10);
+  std::vector<at::Tensor> momentum = {at::zeros({6, 8, 5}), at::zeros({5, 8})};
+  for (int t = 1; t <= 3; ++t) {
+    std::vector<at::Tensor> gradients = {draw({6, 8, 5}, 10 * t, 1),
+                                         draw({5, 8}, 10 * t + 1, 1e-4)};
+    many.tensor.mutable_grad() = gradients[0].clone();
+    wide.tensor.mutable_grad() = gradients[1].clone();
+    vector.tensor.mutable_grad() = draw({9}, t, 1);
+    const auto was = std::vector{many.tensor.detach().clone(), wide.tensor.detach().clone()};
+    optimizer.step(0.01);
+    for (size_t i = 0; i < 2; ++i) {
+      momentum[i] = 0.9 * momentum[i] + 0.1 * gradients[i];
+      const auto direction = 0.9 * momentum[i] + 0.1 * gradients[i];
+      const auto& now = i == 0 ? many.tensor : wide.tensor;
+      const auto step =
+          (was[i] * (1 - 0.1 * 0.5) - now.detach()) / (0.1 * (i == 0 ? std::sqrt(1.6) : 1));
+      const auto [u, sizes, v] = at::linalg_svd(step.to(at::kDouble), /*full_matrices=*/false);
+      // Five steps of Newton-Schulz end between 0.6 and 1.3.
+      CHECK(sizes.min().item<double>() > 0.6);
+      CHECK(sizes.max().item<double>() < 1.3);
+      const auto [left, all, right] = at::linalg_svd(direction.to(at::kDouble), false);
+      const auto polar = at::matmul(left, right);
+      CHECK((step - polar).abs().max().item<double>() < 0.4);
+    }
+  }
+  CHECK(optimizer.steps() == 3);
+  std::set<std::string> names;
+  for (const auto& [name, tensor] : optimizer.state()) names.insert(name);
+  CHECK(names == std::set<std::string>{"exp_avg.vector", "exp_avg_sq.vector",
+                                       "momentum_buffer.many", "momentum_buffer.wide"});
+  CHECK(scaled_error(many.tensor, many_before) > 1e-2);
+  CHECK(scaled_error(wide.tensor, wide_before) > 1e-2);
 }

@@ -67,7 +67,10 @@ TEST_CASE("resuming takes the options from the run, unless others are named", "[
     return words;
   };
   CHECK(used({"--resume", "-o", run}) == Words{"--resume", "-o", run});  // nothing there yet
-  std::ofstream(file) << "lr = 1\n";
+  std::ofstream(file) << "lr = 1\n";  // of the time when there was one optimizer
+  CHECK(used({"--resume", "-o", run}) ==
+        Words{"--config", file, "--optimizer=adamw", "--resume", "-o", run});
+  std::ofstream(file) << "lr = 1\noptimizer = \"muon\"\n";
   const std::vector<Words> spellings{
       {"--resume", "-o", run},       {"-o", run, "--resume"},
       {"--resume", "-o" + run},      {"--output=" + run, "--resume"},
@@ -80,4 +83,11 @@ TEST_CASE("resuming takes the options from the run, unless others are named", "[
   const std::vector<Words> others{
       {"-o", run}, {"--resume"}, {"--resume", "--config", "mine.toml", "-o", run}};
   for (const auto& words : others) CHECK(used(words) == words);
+}
+
+TEST_CASE("an option that a run's file does not name is no contradiction, one it names unset is",
+          "[train]") {
+  const std::string stored = "lr = 0.001\n# learn =\n";
+  CHECK(train::contradictions(stored, "lr = 0.001\nrows = \"stream\"\n").empty());
+  CHECK(train::contradictions(stored, "lr = 0.001\nlearn = \"none\"\n").size() == 1);
 }

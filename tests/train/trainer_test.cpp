@@ -277,15 +277,30 @@ TEST_CASE("a step that explodes is skipped once there is a median to compare wit
   CHECK(off.warnings.empty());
 }
 
+TEST_CASE("norms that stay high are skipped three times, then they are what norms are", "[train]") {
+  const TemporaryFolder folder;
+  ToyOptions toy;
+  for (int64_t step = 20; step < 40; ++step) toy.explosion.insert(step);
+  auto all = options(folder / "run", 40);
+  all.max_skips = 3;  // one more would end the run
+  Session session(all, toy);
+  CHECK(session.run() == Outcome::done);
+  REQUIRE(session.warnings.size() == 4);
+  for (size_t i = 0; i < 3; ++i) CHECK_THAT(session.warnings[i], Catch::Contains("skipped"));
+  CHECK_THAT(session.warnings[3],
+             Catch::Contains("step 24") && Catch::Contains("going on, clipped"));
+  CHECK(trainer_json(folder / "run", 40)["optimizer_steps"] == 37);
+}
+
 TEST_CASE("a norm can be too large from some step on, while clipping begins at once", "[train]") {
   train::StepRule rule;
   rule.skip_above = 10;
   rule.skip_above_from = 200;
-  CHECK(rule.fault(199, 1, 50, 0) == "");
+  CHECK(rule.fault(199, 1, 50, 0).why == "");
   CHECK(rule.factor(199, 50) == Approx(1.0 / 50));
-  CHECK(rule.fault(199, 1, NAN, 0) == "a gradient is not finite");
-  CHECK(rule.fault(200, 1, 50, 0) == "the gradient norm 50 is more than 10");
-  CHECK(rule.fault(200, 1, 9.9, 0) == "");
+  CHECK(rule.fault(199, 1, NAN, 0).why == "a gradient is not finite");
+  CHECK(rule.fault(200, 1, 50, 0).why == "the gradient norm 50 is more than 10");
+  CHECK(rule.fault(200, 1, 9.9, 0).why == "");
   CHECK(rule.factor(200, 9.9) == Approx(1 / 9.9));
 
   const TemporaryFolder folder;

@@ -148,10 +148,10 @@ TEST_CASE("every preset comes back from its JSON", "[config]") {
   auto config = Config::preset("small");
   config.condition = "class";
   config.classes = {"walk", "run"};
-  config.fast->updates = false;
+  config.fast->learn = "none";
   const auto again = Config::from_json(json(config.to_json()), "config.json");
   CHECK(again.classes == config.classes);
-  CHECK_FALSE(again.fast->updates);
+  CHECK(again.fast->learn == "none");
 }
 
 TEST_CASE("Wan's own, diffusers' and the published layer's keys are understood", "[config]") {

@@ -174,7 +174,7 @@ TEST_CASE("a state is refused by a model of another configuration or VAE, by nam
   config.fast->base_lr = 0.04;
   refused(config);
   config = small().model.config();
-  config.fast->updates = false;
+  config.fast->learn = "none";
   refused(config);
   config = small().model.config();
   config.rate = 30;  // of these the film has its own, or none

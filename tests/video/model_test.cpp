@@ -189,7 +189,7 @@ TEST_CASE("a chunk knows all finished chunks and nothing of itself or of those t
           "[model]") {
   const at::NoGradGuard no_grad;
   auto config = small_config();
-  config.fast->updates = GENERATE(true, false);
+  config.fast->learn = GENERATE("all", "last", "none");
   const auto model = model_of(config);
   const Film film;
   const auto velocity = forward(model, film);
@@ -199,10 +199,10 @@ TEST_CASE("a chunk knows all finished chunks and nothing of itself or of those t
     other.clean.select(1, c).add_(0.5);
     const auto changed = forward(model, other);
     for (int64_t seer = 0; seer < kChunks; ++seer) {
-      CAPTURE(c, seer, config.fast->updates);
+      CAPTURE(c, seer, config.fast->learn);
       const double difference = distance(changed.select(2, seer), velocity.select(2, seer));
       // The window alone reaches the chunk before.
-      const bool knows = config.fast->updates ? c < seer : c == seer - 1;
+      const bool knows = config.fast->learn != "none" ? c < seer : c == seer - 1;
       if (knows)
         CHECK(difference > 1e-6);
       else
@@ -216,7 +216,7 @@ TEST_CASE("without updates a model has the same parameters, and fast weights tha
   const at::NoGradGuard no_grad;
   auto config = small_config();
   const auto with = parameter_shapes(config);
-  config.fast->updates = false;
+  config.fast->learn = "none";
   CHECK(parameter_shapes(config) == with);
   const auto model = model_of(config);
   const Film film;

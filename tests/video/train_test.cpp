@@ -188,8 +188,8 @@ TEST_CASE("training lowers the loss, with fast weights and without their learnin
                                      "--ema",        "0"};
   std::map<std::string, double> validation;
   std::map<std::string, int64_t> count;
-  for (const std::string fast : {"on", "off"}) {
-    const auto run = trained(folder / fast, words + Words{"--fast-weights", fast});
+  for (const std::string fast : {"all", "none"}) {
+    const auto run = trained(folder / fast, words + Words{"--learn", fast});
     const auto lines = metrics(run);
     double first = 0, last = 0;
     for (const auto& line : lines) {
@@ -210,8 +210,8 @@ TEST_CASE("training lowers the loss, with fast weights and without their learnin
     CHECK(mean == Approx(validation[fast]));
     CHECK_FALSE(lines.back().contains("validation_metrics/loss_chunk_3"));
   }
-  CHECK(count["on"] == count["off"]);
-  CHECK(validation["on"] != validation["off"]);
+  CHECK(count["all"] == count["none"]);
+  CHECK(validation["all"] != validation["none"]);
 }
 
 TEST_CASE("a run that stops and goes on ends in the bytes of one that never stopped", "[train]") {

@@ -11,6 +11,9 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/eye.h>
+#include <ATen/ops/linalg_eigh.h>
+#include <ATen/ops/matmul.h>
 #include <ATen/ops/rand.h>
 #include <ATen/ops/tensor.h>
 
@@ -113,6 +116,50 @@ TEST_CASE("the order of the context views does not matter, and targets do not se
   auto other = some_views(7, 3);
   CHECK(distance(model.forward(batch(part(other, {0, 1, 2, 3})), batch(part(all, {4, 5, 6}))),
                  together) > 1e-4);
+}
+
+TEST_CASE(
+    "a model that learns nothing from the context renders the same picture whatever it read") {
+  const at::NoGradGuard no_grad;
+  auto model = small_model();
+  const auto all = some_views(7, 2), other = some_views(7, 3);
+  const auto context = part(all, {0, 1, 2}), elsewhere = part(other, {0, 1, 2}),
+             targets = part(all, {4, 5});
+  CHECK(model.write_strength(batch(context), batch(targets)) > 0.05);
+  CHECK(distance(model.forward(batch(context), batch(targets)),
+                 model.forward(batch(elsewhere), batch(targets))) > 1e-4);
+  model.set_learn("none");
+  const auto picture = model.forward(batch(context), batch(targets));
+  CHECK(test::same_bytes(picture, model.forward(batch(elsewhere), batch(targets))));
+  const auto scene = model.reconstruct(context, model.start());
+  CHECK(test::same_bytes(scene[0].down, model.start()[0].down));
+  CHECK(distance(model.render(targets, scene, 12, 16), picture[0]) < 1e-12);
+  CHECK(model.write_strength(batch(context), batch(targets)) == 0);
+  CHECK(parameter_shapes(model.config()) == parameter_shapes(small_config()));
+}
+
+TEST_CASE("a whitened input layer answers to places, directions and colours alike") {
+  const at::NoGradGuard no_grad;
+  auto config = small_config();
+  config.dim = 256;
+  config.block = Config::published_block(64, 64, 2);
+  auto model = ViewModel::fresh(config, 3, at::kCPU);
+  auto views = some_views(9, 4);
+  for (auto* x : {&views.images, &views.intrinsics, &views.poses}) *x = x->to(at::kFloat);
+  const auto means = patches(views, 12, 16, 4).view({-1, 16, 12}).mean(1).to(at::kDouble);
+  const auto moments = means.t().matmul(means) / means.size(0) + 1e-3 * at::eye(12, at::kDouble);
+  // What the layer answers with to the inputs' principal axes, over 4096 of its rows.
+  const auto spread = [&] {
+    const auto [values, axes] = at::linalg_eigh(moments);
+    const auto rows = model.parameters()[0].second.to(at::kDouble).view({-1, 12});
+    const auto answers = rows.matmul(axes * values.sqrt()).square().mean({0}) / (0.02 * 0.02);
+    return std::pair(answers.min().item<double>(), answers.max().item<double>());
+  };
+  REQUIRE(model.parameters()[0].first == "input_linear.weight");
+  CHECK(spread().second > 100 * spread().first);
+  model.whiten_input(views);
+  CHECK(spread().first > 0.85);
+  CHECK(spread().second < 1.15);
 }
 
 TEST_CASE("the truth of a target is not looked at") {

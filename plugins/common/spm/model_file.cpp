@@ -312,6 +312,12 @@ ModelFile ModelFile::parse(std::string_view bytes, const std::string& name) {
 }
 
 std::string ModelFile::for_library() const {
+  auto plain = *this;
+  plain.add_dummy_prefix = plain.remove_extra_whitespaces = false;
+  return plain.to_bytes();
+}
+
+std::string ModelFile::to_bytes() const {
   std::unordered_set<std::string_view> names;
   for (const auto& piece : pieces) names.insert(piece.text);
   std::string out;
@@ -333,8 +339,8 @@ std::string ModelFile::for_library() const {
   put_number(trainer, 3, static_cast<uint64_t>(type));
   put_number(trainer, 35, byte_fallback ? 1 : 0);
   put_bytes(out, 2, trainer);
-  put_number(normalizer, 3, 0);  // add_dummy_prefix
-  put_number(normalizer, 4, 0);  // remove_extra_whitespaces
+  put_number(normalizer, 3, add_dummy_prefix ? 1 : 0);
+  put_number(normalizer, 4, remove_extra_whitespaces ? 1 : 0);
   put_number(normalizer, 5, 1);  // escape_whitespaces
   put_bytes(out, 3, normalizer);
   return out;

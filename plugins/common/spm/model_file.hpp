@@ -47,9 +47,11 @@ struct ModelFile {
   /// Errors   65 naming the file, the fault and its place
   static ModelFile parse(std::string_view bytes, const std::string& name);
 
-  /// A fresh file for the library: the checked fields alone, and a normaliser that changes nothing
-  /// and adds nothing (the Tokenizer does that part). Pieces that hold a NUL, which the library's
+  /// A fresh file of these fields, without `charsmap`. Pieces that hold a NUL, which the library's
   /// index cannot, become control pieces of another name where that index is used.
+  std::string to_bytes() const;
+  /// The same with a normaliser that changes nothing and adds nothing: the Tokenizer does that
+  /// part.
   std::string for_library() const;
 };
 

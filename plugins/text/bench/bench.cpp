@@ -143,7 +143,7 @@ class TrainRunner {
 
   LanguageModel model_;
   c10::Device device_;
-  train::AdamW optimizer_;
+  train::Optimizer optimizer_;
   Random random_;
 };
 

@@ -9,60 +9,127 @@
 namespace lact::text {
 namespace {
 
+const SweepMember kControl{"none", {{"learn", "none"}}};
+
+SweepExperiment with_control(SweepExperiment experiment) {
+  experiment.members.push_back(kControl);
+  return experiment;
+}
+
 /// Three matrices of D x F a head are 3 inter_multi / heads squares of the model's width.
 SweepExperiment state(const Config& base) {
-  SweepExperiment all{"state", "size of the fast weights, in squares of the model's width", {}, {}};
-  for (const double size : {0.75, 1.5, 3.0, 6.0}) {
+  SweepExperiment all{"state", "size of the fast weights, in squares of the model's width"};
+  for (const double size : {0.5, 1.0, 2.0, 4.0, 8.0}) {
     const double multiple = size * static_cast<double>(base.num_lact_heads) / 3;
-    all.members.push_back({concat("state-", size), {{"inter_multi", concat(multiple)}}});
+    const std::pair<std::string, std::string> hidden{"inter_multi", concat(multiple)};
+    all.members.push_back({concat("state-", size), {hidden}});
+    // What a larger static network gains is not memory.
+    all.members.push_back({concat("none-", size), {hidden, {"learn", "none"}}});
   }
   return all;
 }
 
 SweepExperiment rule(const Config&) {
-  SweepExperiment all{"rule", "update rules", {}, {}};
+  SweepExperiment all{"rule", "update rules"};
   for (const auto& name : ops::Rule::names())
     all.members.push_back({name, {{"update_rule", name}}});
-  return all;
+  return with_control(all);
 }
 
 /// One member for each value of a key, with its name.
 SweepExperiment values(const char* name, const char* summary, const char* key,
                        const std::vector<std::pair<const char*, const char*>>& members) {
-  SweepExperiment all{name, summary, {}, {}};
+  SweepExperiment all{name, summary};
   for (const auto& [member, value] : members) all.members.push_back({member, {{key, value}}});
   return all;
 }
 
 SweepExperiment function(const Config&) {
-  return values("function", "function of the fast weights", "fast_weight",
-                {{"linear", "linear"}, {"swiglu", "swiglu"}});
+  auto all = values("function", "function of the fast weights", "fast_weight",
+                    {{"linear", "linear"}, {"swiglu", "swiglu"}});
+  all.members.push_back({"none-linear", {{"fast_weight", "linear"}, {"learn", "none"}}});
+  return with_control(all);
 }
 SweepExperiment learn(const Config&) {
-  return values("learn", "updates of all fast weights, or of the last matrix alone", "learn",
-                {{"all", "all"}, {"last", "last"}});
-}
-SweepExperiment fast_weights(const Config&) {
-  return values("fast-weights", "with fast weights, or the window's attention alone",
-                "use_fast_weights", {{"on", "true"}, {"off", "false"}});
+  auto all = values("learn", "updates of all fast weights, of the last matrix alone, of none",
+                    "learn", {{"all", "all"}, {"last", "last"}});
+  all = with_control(all);
+  all.members.push_back({"window", {{"use_fast_weights", "false"}}});
+  return all;
 }
 
 SweepExperiment chunk(const Config& base) {
   const int64_t c = base.lact_chunk_size;
-  return {"chunk",
+  SweepExperiment all{"chunk", "chunks of other sizes, trained"};
+  for (const int64_t size :
+       {std::max<int64_t>(1, c / 4), std::max<int64_t>(1, c / 2), c, 2 * c, 4 * c})
+    all.members.push_back({concat("chunk-", size), {{"lact_chunk_size", std::to_string(size)}}});
+  return with_control(all);
+}
+SweepExperiment chunk_at_evaluation(const Config& base) {
+  const int64_t c = base.lact_chunk_size;
+  return {"chunk-at-evaluation",
           "other chunks at evaluation than in training",
           {{concat("chunk-", c), {}}},
           {std::max<int64_t>(1, c / 4), std::max<int64_t>(1, c / 2), c, 2 * c, 4 * c}};
 }
+SweepExperiment window(const Config& base) {
+  SweepExperiment all{"window", "windows of other sizes, with learning and without"};
+  const int64_t w = base.window_size.value_or(256);
+  for (const int64_t size : {std::max<int64_t>(1, w / 16), std::max<int64_t>(1, w / 4), w}) {
+    const std::pair<std::string, std::string> key{"window_size", std::to_string(size)};
+    all.members.push_back({concat("window-", size), {key}});
+    all.members.push_back({concat("none-", size), {key, {"learn", "none"}}});
+  }
+  return all;
+}
+
+/// A model of one small layer whose window does not reach the facts, with constants that suit it.
+SweepExperiment recall(const Config&) {
+  SweepExperiment all{"recall", "what is remembered of facts beyond the window"};
+  all.recall = true;
+  const char* window = "8";
+  all.members = {{"window", {{"use_fast_weights", "false"}}},
+                 kControl,
+                 {"gd", {{"update_rule", "gd"}}},
+                 {"momentum", {{"update_rule", "momentum"}}},
+                 {"muon", {{"update_rule", "muon"}}},
+                 {"last", {{"update_rule", "gd"}, {"learn", "last"}}},
+                 {"linear", {{"update_rule", "gd"}, {"fast_weight", "linear"}}},
+                 {"attention", {{"use_fast_weights", "false"}, {"window_size", "null"}}}};
+  all.usual = {{"hidden_size", "64"},
+               {"num_hidden_layers", "1"},
+               {"num_attn_heads", "2"},
+               {"num_lact_heads", "1"},
+               {"intermediate_size", "192"},
+               {"w0_w2_low_rank", "-1"},
+               {"lact_chunk_size", "16"},
+               {"window_size", window},
+               {"rope_theta", "10000"},
+               {"ttt_nope", "true"},
+               {"initializer_range", "0.125"},
+               {"base_lr", "1"},
+               {"ttt_scale_bias", "1"},
+               {"tie_word_embeddings", "false"},
+               {"rows", "documents"},
+               {"batch_size", "32"},
+               {"lr", "0.005"},
+               {"schedule", "constant"},
+               {"warmup_steps", "50"},
+               {"weight_decay", "0"},
+               {"steps", "400"},
+               {"eval_every", "0"},
+               {"save_every", "0"},
+               {"dtype", "float32"}};
+  return all;
+}
 
 using Make = SweepExperiment (*)(const Config&);
 const std::vector<std::pair<std::string, Make>>& experiments() {
-  static const std::vector<std::pair<std::string, Make>> all = {{"state", state},
-                                                                {"rule", rule},
-                                                                {"function", function},
-                                                                {"learn", learn},
-                                                                {"fast-weights", fast_weights},
-                                                                {"chunk", chunk}};
+  static const std::vector<std::pair<std::string, Make>> all = {
+      {"state", state},   {"rule", rule},    {"function", function},
+      {"learn", learn},   {"chunk", chunk},  {"chunk-at-evaluation", chunk_at_evaluation},
+      {"window", window}, {"recall", recall}};
   return all;
 }
 

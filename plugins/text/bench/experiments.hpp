@@ -10,19 +10,25 @@
 
 namespace lact::text {
 
+using Settings = std::vector<std::pair<std::string, std::string>>;
+
 /// One model of an experiment.
 struct SweepMember {
-  std::string name;                                            ///< and its run directory's
-  std::vector<std::pair<std::string, std::string>> overrides;  ///< keys of config.json
+  std::string name;    ///< and its run directory's
+  Settings overrides;  ///< keys of config.json
 };
 
+/// Every experiment has members that tell what its others gain: "none", which learns nothing while
+/// it reads, trained like them.
 struct SweepExperiment {
   std::string name, summary;
   std::vector<SweepMember> members;
   std::vector<int64_t> chunks;  ///< sizes to evaluate with; empty: as trained
+  Settings usual;               ///< options of lact-train text for all, unless they are given
+  bool recall = false;          ///< on documents of the recall task, which are made
 };
 
-/// "state", "rule", "function", "learn", "fast-weights", "chunk"
+/// "state", "rule", "function", "learn", "chunk", "chunk-at-evaluation", "window", "recall"
 std::vector<std::string> sweep_names();
 
 /// An experiment with models like `base`, of which each member changes what is compared.

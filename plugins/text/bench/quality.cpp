@@ -28,6 +28,12 @@ std::string name_of(const QualityRow& row) {
   return "text";
 }
 
+/// "none", or "none*": not what it was trained with.
+std::string learned(const QualityRow& row) {
+  const auto now = row.at("learn").get<std::string>();
+  return now == row.at("trained_learn") || now == "absent" ? now : now + "*";
+}
+
 class QualityText final : public plugin::Command {
  public:
   void declare(cli::Options options) override {
@@ -38,7 +44,10 @@ class QualityText final : public plugin::Command {
         "answer. Words are compared by what the text adds to their log-probability: 'first' is\n"
         "how often the answer gains most among --candidates words (chance: 1 in that many),\n"
         "'gain' by how many nats more than the others, 'exact' how often greedy decoding writes\n"
-        "it. LIST is N, A-B, A-B+STEP, A-B*FACTOR, or a list of these.");
+        "it. LIST is N, A-B, A-B+STEP, A-B*FACTOR, or a list of these.\n"
+        "'strength' is how much of what the fast weights give the first chunk of a text changes.\n"
+        "A model that learned in training and is scored with --learn none misses what it relied\n"
+        "on: the gain of learning is the difference to a model trained with --learn none.");
     options.add("--model", model_, "model directory, or run directory (its newest checkpoint)")
         .value("DIR")
         .required();
@@ -53,6 +62,11 @@ class QualityText final : public plugin::Command {
         .range(int64_t{0}, int64_t{1} << 40);
     options.add("--chunk", chunks_, "tokens per chunk, instead of those the model was trained with")
         .value("LIST");
+    options
+        .add("--learn", learn_,
+             "matrices that an update changes, instead of those the model was trained with; none: "
+             "score with learning off")
+        .words({"all", "last", "none"});
     options.add("-b,--batch-size", options_.group, "tokens that are read at a time")
         .range(1, 1 << 20);
     cli::declare_form(options, format_);
@@ -64,9 +78,12 @@ class QualityText final : public plugin::Command {
     LoadOptions loading{model_, tokenizer_, context.device,
                         ops::resolve_dtype(context.dtype, context.device)};
     auto loaded = load_model(loading);
+    const auto trained = loaded.model.config().learn;
+    if (!learn_.empty()) loaded.model.set_learn(learn_);
     cli::Table table(context.json ? "json" : format_, {{"test", 20},
                                                        {"file", 16},
                                                        {"chunk", 7, true},
+                                                       {"learn", 7},
                                                        {"tokens", 9, true},
                                                        {"loss", 8, true},
                                                        {"perplexity", 10, true},
@@ -74,16 +91,19 @@ class QualityText final : public plugin::Command {
                                                        {"first", 7, true},
                                                        {"gain", 6, true},
                                                        {"rank", 5, true},
-                                                       {"exact", 7, true}});
-    evaluate_quality(loaded, options_, [&](const QualityRow& row) {
+                                                       {"exact", 7, true},
+                                                       {"strength", 8, true}});
+    evaluate_quality(loaded, options_, [&](const QualityRow& measured) {
+      auto row = measured;
+      row["trained_learn"] = trained;
       table.row(
           row, {name_of(row),
                 std::filesystem::path(row.at("file").get<std::string>()).filename().string(),
-                row.at("chunk_size").dump(), number_or(row, "tokens", "%.0f"),
+                row.at("chunk_size").dump(), learned(row), number_or(row, "tokens", "%.0f"),
                 number_or(row, "loss", "%.4f"), number_or(row, "perplexity", "%.2f"),
                 number_or(row, "accuracy", "%.2f %%", 100), number_or(row, "first", "%.1f %%", 100),
                 number_or(row, "gain", "%.3f"), number_or(row, "mean_rank", "%.2f"),
-                number_or(row, "exact", "%.1f %%", 100)});
+                number_or(row, "exact", "%.1f %%", 100), number_or(row, "write_strength", "%.3g")});
     });
     table.finish();
   }
@@ -120,7 +140,7 @@ class QualityText final : public plugin::Command {
     options_.needles.group = options_.group;
   }
 
-  std::string model_, tokenizer_, format_ = "md";
+  std::string model_, tokenizer_, learn_, format_ = "md";
   std::vector<std::string> chunks_, lengths_, depths_;
   QualityOptions options_;
 };

@@ -6,6 +6,8 @@
 #include <plugins/text/evaluate/quality.hpp>
 #include <plugins/text/model/cost.hpp>
 #include <plugins/text/model/model_options.hpp>
+#include <plugins/text/packed/packed_tokens.hpp>
+#include <plugins/text/tokenize/recall.hpp>
 #include <plugins/text/train/task.hpp>
 
 #include <lact/cli/bench.hpp>
@@ -17,7 +19,12 @@
 #include <lact/random.hpp>
 
 #include <algorithm>
+#include <cinttypes>
+#include <cmath>
+#include <cstdio>
 #include <filesystem>
+#include <map>
+#include <optional>
 
 namespace lact::text {
 namespace {
@@ -61,25 +68,29 @@ class SweepText final : public plugin::Command {
  public:
   void declare(cli::Options options) override {
     options.footer(
-        "EXPERIMENT is one of: state (fast weights of 0.75, 1.5, 3, 6 squares of the model's\n"
-        "width), rule, function (linear or swiglu), learn (all or the last matrix), fast-weights\n"
-        "(on or off), chunk (at evaluation). Each member is trained in DIR/MEMBER as lact-train\n"
-        "text does it, with the same data in the same order, then evaluated by position.\n"
-        "DIR/EXPERIMENT.json holds all curves; lact-bench plot draws them. The same command\n"
-        "continues a sweep that was stopped.");
+        "EXPERIMENT is one of: state (fast weights of 0.5, 1, 2, 4, 8 squares of the model's\n"
+        "width), rule, function (linear or swiglu), learn (all, the last matrix, none), chunk (in\n"
+        "training), chunk-at-evaluation, window, recall (facts to be remembered: what is learned\n"
+        "by rule, beside the window alone and full attention; its data are made). 'none' is the\n"
+        "control: the same model that learns nothing while it reads. Each member is trained in\n"
+        "DIR/MEMBER as lact-train text does it, with the same data in the same order, then\n"
+        "evaluated by position. With --seeds each is trained so many times, and the table shows\n"
+        "mean and spread (largest less smallest). DIR/EXPERIMENT.json holds all curves; "
+        "lact-bench\n"
+        "plot draws them. The same command continues a sweep that was stopped.");
     options.add("EXPERIMENT", experiment_, "experiment to run").words(sweep_names()).required();
     options
         .add("--data", data_,
              "folder of lact-tokenize text encode: train.safetensors, validation.safetensors, "
              "tokenizer.model")
-        .value("DIR")
-        .required();
+        .value("DIR");
     options.add("--out", output_, "folder for the run directories and EXPERIMENT.json")
         .value("DIR")
         .required();
     options
         .add("--set", sets_, "option of lact-train text for all members, as KEY=VALUE: steps=500")
         .value("KEY=VALUE");
+    options.add("--seeds", seeds_, "models of each member, from --seed on").range(1, 1000);
     options.add("--members", members_, "train only these members, separated by commas")
         .separated()
         .value("NAMES");
@@ -97,27 +108,34 @@ class SweepText final : public plugin::Command {
   }
 
   void run(cli::Context& context) override {
-    const auto experiment = chosen(sweep_experiment(experiment_, base_config()));
+    const auto usual = sweep_experiment(experiment_, Config()).usual;
+    const auto experiment = chosen(sweep_experiment(experiment_, base_config(usual)));
+    if (experiment.recall) prepare_recall(context);
+    if (data_.empty()) throw Error(Exit::usage, "--data is required");
     options_.chunks = experiment.chunks;
     if (options_.files.empty())
       options_.files = {(fs::path(data_) / "validation.safetensors").string()};
-    cli::Table table(context.json ? "json" : format_, {{"member", 16},
-                                                       {"chunk", 7, true},
-                                                       {"parameters", 10, true},
-                                                       {"tokens", 9, true},
-                                                       {"loss", 8, true},
-                                                       {"perplexity", 10, true}});
+    cli::Table table(context.json ? "json" : format_, columns(experiment.recall));
     auto curves = nlohmann::ordered_json::array();
     for (const auto& member : experiment.members) {
-      if (cli::stop_requested()) throw cli::Interrupted();
-      const auto folder = fs::path(output_) / member.name;
-      train(member, folder, context);
-      for (const auto& row : measure(folder, context)) {
-        QualityRow full{{"experiment", experiment.name}, {"member", member.name}};
-        full.update(row);
-        curves.push_back(full);
-        if (row.at("test") == "text") table.row(full, cells(full));
+      std::map<std::string, Rows> by_file;  // of all seeds, what the table shows
+      for (int64_t i = 0; i < seeds_; ++i) {
+        if (cli::stop_requested()) throw cli::Interrupted();
+        const uint64_t seed = context.seed.value_or(kDefaultSeed) + static_cast<uint64_t>(i);
+        const auto folder =
+            fs::path(output_) / (seeds_ > 1 ? concat(member.name, "-seed-", seed) : member.name);
+        train(member, usual, folder, seed, context);
+        for (const auto& row : measure(folder, context)) {
+          QualityRow full{{"experiment", experiment.name}, {"member", member.name}, {"seed", seed}};
+          full.update(row);
+          if (const auto facts = facts_in(row.at("file").get<std::string>()))
+            full["facts"] = *facts;
+          curves.push_back(full);
+          if (row.at("test") == "text")
+            by_file[concat(row.at("file"), row.at("chunk_size"))].push_back(full);
+        }
       }
+      for (const auto& row : in_order(by_file)) table.row(row, cells(row, experiment.recall));
       // After each member: who looks early sees what there is.
       io::write_text((fs::path(output_) / (experiment.name + ".json")).string(),
                      curves.dump(1) + "\n");
@@ -126,6 +144,74 @@ class SweepText final : public plugin::Command {
   }
 
  private:
+  /// Documents that all members are trained and measured on.
+  void prepare_recall(const cli::Context& context) {
+    const RecallOptions recall;
+    if (data_.empty()) {
+      data_ = (fs::path(output_) / "data").string();
+      if (!fs::exists(fs::path(data_) / "train.safetensors"))
+        make_recall_set(recall, data_, context.seed.value_or(kDefaultSeed));
+    }
+    std::map<int64_t, std::string> files;
+    for (const auto& item : fs::directory_iterator(data_))
+      if (const auto facts = facts_in(item.path().string())) files[*facts] = item.path().string();
+    if (files.empty())
+      throw Error(Exit::data, data_,
+                  ": no facts-N.safetensors; lact-tokenize text recall makes them");
+    data_length_ = PackedTokens::open(files.begin()->second).begin(1);
+    if (options_.files.empty())
+      for (const auto& [facts, file] : files) options_.files.push_back(file);
+  }
+  /// The number of facts in a document of facts-N.safetensors.
+  static std::optional<int64_t> facts_in(const std::string& file) {
+    const auto name = fs::path(file).filename().string();
+    int64_t facts = 0;
+    char end = 0;
+    const bool is = std::sscanf(name.c_str(), "facts-%" SCNd64 ".safetensor%c", &facts, &end) == 2;
+    return is && end == 's' ? std::optional(facts) : std::nullopt;
+  }
+
+  static std::vector<cli::Column> columns(bool recall) {
+    std::vector<cli::Column> all = {{"member", 16}};
+    if (recall) all.push_back({"facts", 5, true});
+    all.insert(all.end(), {{"chunk", 7, true},
+                           {"parameters", 10, true},
+                           {"tokens", 9, true},
+                           {"loss", 8, true},
+                           {"spread", 7, true},
+                           {"accuracy", 9, true},
+                           {"spread", 7, true},
+                           {"strength", 8, true}});
+    return all;
+  }
+
+  /// A row for each file and chunk: means over the seeds.
+  static Rows in_order(const std::map<std::string, Rows>& by_file) {
+    Rows means;
+    for (const auto& [file, rows] : by_file) {
+      auto mean = rows.front();
+      for (const char* key : {"loss", "accuracy", "write_strength"}) {
+        if (!mean.at(key).is_number()) continue;
+        double sum = 0, low = INFINITY, high = -INFINITY;
+        for (const auto& row : rows) {
+          const auto value = row.at(key).get<double>();
+          sum += value;
+          low = std::min(low, value);
+          high = std::max(high, value);
+        }
+        mean[key] = sum / static_cast<double>(rows.size());
+        if (rows.size() > 1) mean[concat(key, "_spread")] = high - low;
+      }
+      mean["seeds"] = rows.size();
+      mean.erase("seed");
+      means.push_back(mean);
+    }
+    std::stable_sort(means.begin(), means.end(), [](const auto& a, const auto& b) {
+      return a.value("facts", int64_t{0}) < b.value("facts", int64_t{0});
+    });
+    return means;
+  }
+
   SweepExperiment chosen(SweepExperiment experiment) const {
     std::vector<std::string> names;
     for (const auto& member : experiment.members) names.push_back(member.name);
@@ -155,12 +241,19 @@ class SweepText final : public plugin::Command {
     return flags;
   }
 
+  static std::vector<std::string> flags_of(const Settings& settings) {
+    std::vector<std::string> flags;
+    for (const auto& [key, value] : settings) flags.push_back(flag(key) + "=" + value);
+    return flags;
+  }
+
   /// The model that members are changes of.
-  Config base_config() const {
+  Config base_config(const Settings& usual) const {
     cli::CommandLine line;
     ModelOptions config;
     config.declare(line.options());
-    auto flags = set_flags();
+    auto flags = flags_of(usual);
+    for (const auto& word : set_flags()) flags.push_back(word);
     std::erase_if(flags, [&](const std::string& word) {
       return !line.knows(word.substr(0, word.find('=')));
     });
@@ -169,15 +262,17 @@ class SweepText final : public plugin::Command {
   }
 
   /// lact-train's own command, with its own options; a finished run is left as it is.
-  void train(const SweepMember& member, const fs::path& folder, const cli::Context& context) const {
+  void train(const SweepMember& member, const Settings& usual, const fs::path& folder,
+             uint64_t seed, const cli::Context& context) const {
     cli::Args args{"lact-train", {}, {"--data", data_, "--output", folder.string(), "--resume"}};
     const auto add = [&](const std::string& word) { args.rest.push_back(word); };
     for (const auto& word : {"--device=" + context.device.str(), "--dtype=" + context.dtype,
-                             concat("--threads=", context.threads)})
+                             concat("--threads=", context.threads), concat("--seed=", seed)})
       add(word);
-    if (context.seed) add(concat("--seed=", *context.seed));
+    if (data_length_ > 0) add(concat("--seq-len=", data_length_));
+    for (const auto& word : flags_of(usual)) add(word);
     for (const auto& word : set_flags()) add(word);
-    for (const auto& [key, value] : member.overrides) add(flag(key) + "=" + value);
+    for (const auto& word : flags_of(member.overrides)) add(word);
     log::info(member.name, ": ", folder.string());
     cli::CommandLine line;
     cli::Context training;
@@ -213,20 +308,27 @@ class SweepText final : public plugin::Command {
     return measured.rows;
   }
 
-  static std::vector<std::string> cells(const QualityRow& row) {
-    const auto number = [&](const char* key, const char* form) {
-      return number_text(row.at(key).get<double>(), form);
+  static std::vector<std::string> cells(const QualityRow& row, bool recall) {
+    const auto number = [&](const char* key, const char* form, double factor = 1) {
+      const auto found = row.find(key);
+      return found != row.end() && found->is_number()
+                 ? number_text(factor * found->get<double>(), form)
+                 : "";
     };
-    return {row.at("member").get<std::string>(),
-            row.at("chunk_size").dump(),
-            row.at("parameters").dump(),
-            row.at("tokens").dump(),
-            number("loss", "%.4f"),
-            number("perplexity", "%.2f")};
+    std::vector<std::string> all = {row.at("member").get<std::string>()};
+    if (recall) all.push_back(row.contains("facts") ? row.at("facts").dump() : "");
+    all.insert(
+        all.end(),
+        {row.at("chunk_size").dump(), row.at("parameters").dump(), row.at("tokens").dump(),
+         number("loss", "%.4f"), number("loss_spread", "%.4f"), number("accuracy", "%.1f %%", 100),
+         number("accuracy_spread", "%.1f", 100), number("write_strength", "%.3g")});
+    return all;
   }
 
   std::string experiment_, data_, output_, format_ = "md";
   std::vector<std::string> sets_, members_;
+  int64_t seeds_ = 1;
+  int64_t data_length_ = 0;  ///< tokens of a document of the recall task
   QualityOptions options_;
 };
 

@@ -31,7 +31,9 @@ struct QualityOptions {
 ///   file, chunk_size
 ///   from, to                 positions of the predicted tokens
 ///   length, depth            of a needle
+///   learn, trained_learn     what an update changes now, and in training
 ///   tokens, loss, perplexity, accuracy, bits_per_byte
+///   write_strength           of texts: LanguageModel::write_strength on the first
 ///   trials, candidates, first, gain, mean_rank, exact
 using QualityRow = nlohmann::ordered_json;
 

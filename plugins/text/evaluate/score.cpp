@@ -72,14 +72,17 @@ class Scorer {
   // --- texts and packed data -------------------------------------------------------------------
 
   /// Reads the next ids of a text and counts them.
-  void take(Session& session, const std::vector<int32_t>& ids, std::optional<int64_t> document) {
+  /// `counts`: bool, which of them do; undefined: all.
+  void take(Session& session, const std::vector<int32_t>& ids, std::optional<int64_t> document,
+            const at::Tensor& counts = {}) {
+    const auto* counted = counts.defined() ? counts.const_data_ptr<bool>() : nullptr;
     const int64_t at = session.tokens();
     const auto scores = session.score(ids);
     std::string lines;
     for (size_t i = 0; i < ids.size(); ++i) {
       const int64_t position = at + static_cast<int64_t>(i);
       if (options_.per_token) lines += line(position, ids[i], scores[i], document);
-      if (!scores[i]) continue;
+      if (!scores[i] || (counted != nullptr && !counted[i])) continue;
       score_.totals.add(*scores[i]);
       score_.positions.add(position, *scores[i]);
       if (document) score_.documents.back().add(*scores[i]);
@@ -134,7 +137,8 @@ class Scorer {
         stop_if_asked();
         const auto ids = packed.ids(at, std::min(end, at + room(session)));
         const auto* data = ids.const_data_ptr<int64_t>();
-        take(session, std::vector<int32_t>(data, data + ids.numel()), d);
+        take(session, std::vector<int32_t>(data, data + ids.numel()), d,
+             packed.scored(at, at + ids.numel()));
         at += ids.numel();
         progress.set(static_cast<double>(at));
       }

@@ -59,6 +59,9 @@ const std::vector<std::pair<std::string, Member>>& fields() {
       {"weight_norm", &Config::weight_norm},
       {"learn", &Config::learn},
       {"fast_weight", &Config::fast_weight},
+      {"base_lr", &Config::base_lr},
+      {"ttt_scale_bias", &Config::ttt_scale_bias},
+      {"momentum_bias", &Config::momentum_bias},
   };
   return table;
 }
@@ -71,7 +74,7 @@ const std::map<std::string, std::vector<std::string>>& words() {
   static const std::map<std::string, std::vector<std::string>> table = {
       {"ns_coefficients", {"language_model", "keller_jordan"}},
       {"weight_norm", {"on", "off", "detached"}},
-      {"learn", {"all", "last"}},
+      {"learn", {"all", "last", "none"}},
       {"fast_weight", {"swiglu", "linear"}},
   };
   return table;
@@ -225,7 +228,8 @@ void Config::check(const std::string& what) const {
   if (ns_steps < 0 || ns_steps > kMostSteps)
     refuse("ns_steps: must be 0 to ", kMostSteps, ", not ", ns_steps);
   if (linear() && (lr_dim > 1 || learn == "last"))
-    refuse("fast_weight linear takes lr_dim 1 and learn all: it has one matrix");
+    refuse("fast_weight linear takes lr_dim 1 and learn all or none: it has one matrix");
+  if (!(base_lr > 0 && base_lr < 1e4)) refuse("base_lr: must be above 0, not ", base_lr);
   if (!(norm_eps > 0)) refuse("norm_eps: must be above 0");
   if (!(rope_theta > 0)) refuse("rope_theta: must be above 0");
   is("hidden_act", "swish");

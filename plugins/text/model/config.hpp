@@ -54,8 +54,11 @@ struct Config {
   int64_t ns_steps = 5;     ///< beyond the coefficients, the last is repeated; 0: only scaling
   bool ns_stacked = false;  ///< gate and up orthogonalized as one matrix
   std::string weight_norm = "on";      ///< "off", "detached"
-  std::string learn = "all";           ///< "last": only down (w1) is updated
+  std::string learn = "all";           ///< "last": only down (w1) is updated; "none": nothing is
   std::string fast_weight = "swiglu";  ///< "linear": one matrix (w1), and one rate
+  double base_lr = 1e-3;               ///< inner rate of a projection of zero
+  double ttt_scale_bias = 0;           ///< initial bias of the learned output scale
+  double momentum_bias = 0;            ///< initial bias of the momentum coefficient, before sigmoid
 
   nlohmann::json other = nlohmann::json::object();
 

@@ -26,8 +26,10 @@ double forward_flops(const Config& c, int64_t tokens, bool head) {
   layer += 6 * L * d * static_cast<double>(c.mlp_hidden());
   if (c.use_fast_weights) {
     const auto rule = text::rule(c);
-    const double projections = (c.linear() ? 1.0 : 3.0) * static_cast<double>(c.lr_dim) +
-                               (rule.momentum ? 1 : 0) + (c.learnable_ttt_scale ? 1 : 0);
+    const bool learns = rule.learn != ops::Learn::none;
+    const double rates = learns ? (c.linear() ? 1.0 : 3.0) * static_cast<double>(c.lr_dim) : 0;
+    const double projections =
+        rates + (learns && rule.momentum ? 1 : 0) + (c.learnable_ttt_scale ? 1 : 0);
     layer += 2 * L * d * N * projections;
     const auto scan = ops::scan_cost(ops::shifted_block_causal(tokens, c.lact_chunk_size), rule,
                                      c.num_lact_heads, c.fast_width(), c.fast_width(),
@@ -44,14 +46,16 @@ int64_t state_bytes(const Config& c, int64_t activation_bytes) {
   int64_t layer = 0;
   if (c.window_size) layer += 2 * (*c.window_size - 1) * c.hidden_size * activation_bytes;
   if (c.use_fast_weights) {
-    const int64_t matrices = c.linear() ? 1 : 3, momentum = rule(c).momentum ? 1 : 0;
+    const bool learns = c.learn != "none";
+    const int64_t matrices = c.linear() ? 1 : 3, momentum = learns && rule(c).momentum ? 1 : 0;
     const int64_t hidden = c.linear() ? c.fast_width() : c.fast_hidden();
     const int64_t weights = matrices * c.num_lact_heads * c.fast_width() * hidden;
     const int64_t norms = c.num_lact_heads * ((matrices - 1) * hidden + c.fast_width());
     const int64_t copies = 1 + momentum + (c.ttt_prenorm ? 1 : 0);
-    layer += 4 * (weights * copies + (c.weight_norm == "off" ? 0 : norms));
-    layer += c.lact_chunk_size * (2 * c.hidden_size * activation_bytes +
-                                  4 * c.num_lact_heads * (matrices * c.lr_dim + momentum));
+    layer += 4 * (weights * copies + (!learns || c.weight_norm == "off" ? 0 : norms));
+    if (learns)
+      layer += c.lact_chunk_size * (2 * c.hidden_size * activation_bytes +
+                                    4 * c.num_lact_heads * (matrices * c.lr_dim + momentum));
   }
   return layer * c.num_hidden_layers;
 }

@@ -8,6 +8,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 
@@ -46,6 +47,8 @@ double initial_deviation(const Config& c, const std::string& name) {
 
 Tensor initial_value(const Config& c, const std::string& name, const nn::Shape& shape,
                      const at::Generator& generator) {
+  if (name.ends_with("ttt_scale_proj.bias")) return at::full(shape, c.ttt_scale_bias, at::kFloat);
+  if (name.ends_with("momentum_proj.0.bias")) return at::full(shape, c.momentum_bias, at::kFloat);
   const double deviation = initial_deviation(c, name);
   if (std::isnan(deviation)) return at::ones(shape, at::kFloat);
   if (deviation == 0) return at::zeros(shape, at::kFloat);
@@ -78,7 +81,7 @@ ops::Rule rule(const Config& c) {
                                      : (c.use_momentum ? "momentum" : "gd");
   auto rule = ops::Rule::from_name(c.update_rule.empty() ? published : c.update_rule);
   rule.prenorm = c.ttt_prenorm;
-  rule.learn = c.learn == "last" ? ops::Learn::last : ops::Learn::all;
+  rule.learn = ops::learn_from(c.learn);
   // The fused kernels' arithmetic (spec/llm 3).
   rule.stacked = c.use_fused_kernel || c.ns_stacked;
   rule.epsilon_inside = c.use_fused_kernel && !c.ttt_prenorm;
@@ -110,6 +113,7 @@ nn::LactLayerOptions layer_options(const Config& c, at::ScalarType compute) {
   o.rotate_fast = !c.ttt_nope;
   o.fast_weights = c.use_fast_weights;
   o.linear = c.linear();
+  o.base_rate = c.base_lr;
   o.rule = rule(c);
   if (compute == at::kBFloat16) {
     o.rule.product = at::kBFloat16;
@@ -194,6 +198,27 @@ Tensor LanguageModel::hidden(const Tensor& ids, const Tensor& documents, Reset r
     x = recompute_ ? nn::recompute(run, x) : run(x);
   }
   return x;
+}
+
+void LanguageModel::set_learn(const std::string& word) {
+  ops::learn_from(word);
+  config_.learn = word;
+  config_.check("model");
+}
+
+double LanguageModel::write_strength(const Tensor& ids) const {
+  const at::NoGradGuard no_grad;
+  const auto options = layer_options(config_, compute_);
+  const auto row = ids.slice(0, 0, 1).slice(1, 0, 2 * config_.lact_chunk_size);
+  const auto rows = nn::whole_rows(1, row.size(1), row.device());
+  Tensor x = embed(row);
+  double sum = 0;
+  for (const auto& layer : layers_)
+    x = block(layer, x, [&](const Tensor& y) {
+      sum += nn::write_strength(options, layer.mixing, y);
+      return nn::lact_layer(options, layer.mixing, y, rows);
+    });
+  return sum / static_cast<double>(layers_.size());
 }
 
 Tensor LanguageModel::forward(const Tensor& ids, const Tensor& documents, Reset reset) const {
@@ -307,7 +332,7 @@ LanguageModel::Stream LanguageModel::restore(const io::State& state) const {
   const int64_t heads = config_.num_attn_heads, width = config_.attn_head_width();
   const int64_t held =
       config_.window_size ? std::min(position, *config_.window_size - 1) : position;
-  const int64_t open = position % config_.lact_chunk_size;
+  const int64_t open = config_.learn == "none" ? 0 : position % config_.lact_chunk_size;
   for (size_t i = 0; i < stream.layers.size(); ++i) {
     auto& layer = stream.layers[i];
     const auto prefix = concat("layers.", i, ".");

@@ -52,6 +52,9 @@ class LanguageModel {
   /// Tokens that share one update, whatever the model was trained with. Streams begun before do not
   /// go on.
   void set_chunk_size(int64_t tokens) { config_.lact_chunk_size = tokens; }
+  /// Config::learn, whatever the model was trained with: "none" is the model that has stopped
+  /// learning while it reads. Streams begun before do not go on. Errors: 64
+  void set_learn(const std::string& word);
   /// Keep only block inputs in the forward pass and recompute the rest in the backward pass.
   void set_recompute(bool on) { recompute_ = on; }
 
@@ -64,6 +67,10 @@ class LanguageModel {
   /// Mean next-token cross entropy, labels aligned with ids and shifted here, -100 skipped.
   at::Tensor loss(const at::Tensor& ids, const at::Tensor& labels, const at::Tensor& documents = {},
                   Reset reset = Reset::all) const;
+
+  /// nn::write_strength of the layers, on the first row of ids [B, L]: their mean. 0 if the row is
+  /// not longer than a chunk, or nothing is learned.
+  double write_strength(const at::Tensor& ids) const;
 
   /// One sequence (or a batch of equal lengths) being read: constant memory, however long.
   struct Stream {

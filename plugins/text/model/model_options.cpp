@@ -57,8 +57,13 @@ const std::map<std::string, std::string>& descriptions() {
       {"weight_norm",
        "rescale rows of fast weights to their initial norms; detached: with norms that are "
        "constants of the gradient"},
-      {"learn", "matrices that an update changes: all, or only the last (down)"},
+      {"learn",
+       "matrices that an update changes: all, only the last (down), or none: the fast weights are "
+       "applied but learn nothing while reading, for comparison"},
       {"fast_weight", "function of the fast weights; linear: one matrix, as in linear attention"},
+      {"base_lr", "inner learning rate before training"},
+      {"ttt_scale_bias", "initial bias of the learned factor of --learnable-ttt-scale"},
+      {"momentum_bias", "initial bias of the momentum coefficient, before its sigmoid"},
   };
   return table;
 }

@@ -57,6 +57,10 @@ PackedTokens PackedTokens::open(const std::filesystem::path& path) {
   if (tokens.starts_[0] != 0 || end[-1] != static_cast<uint64_t>(tokens.count_))
     fail(file, "tensor documents: expected 0 to ", tokens.count_, ", found ", tokens.starts_[0],
          " to ", end[-1]);
+  if (!file.contains("scored")) return tokens;
+  if (entry(file, "scored", "U8").shape[0] != tokens.count_)
+    fail(file, "tensor scored: expected ", tokens.count_, " numbers");
+  tokens.scored_ = reinterpret_cast<const uint8_t*>(file.bytes("scored"));
   return tokens;
 }
 
@@ -121,6 +125,15 @@ at::Tensor PackedTokens::ids(int64_t begin, int64_t end) const {
   return result;
 }
 
+at::Tensor PackedTokens::scored(int64_t begin, int64_t end) const {
+  check_range(begin, end, count_);
+  if (scored_ == nullptr) return {};
+  auto result = at::empty({end - begin}, at::kBool);
+  std::transform(scored_ + begin, scored_ + end, result.mutable_data_ptr<bool>(),
+                 [](uint8_t x) { return x != 0; });
+  return result;
+}
+
 at::Tensor PackedTokens::document_numbers(int64_t begin, int64_t end) const {
   check_range(begin, end, count_);
   auto result = at::empty({end - begin}, at::kLong);
@@ -167,6 +180,11 @@ void TokenWriter::append(const std::vector<int32_t>& ids) {
   count_ += ids.size();
 }
 
+void TokenWriter::append(const std::vector<int32_t>& ids, const std::vector<uint8_t>& scored) {
+  append(ids);
+  scored_.insert(scored_.end(), scored.begin(), scored.end());
+}
+
 void TokenWriter::seal() {
   const uint64_t bytes = count_ * (vocab_size_ > kNarrowVocabulary ? 4 : 2);
   if (bytes % 8 != 0) {
@@ -178,6 +196,11 @@ void TokenWriter::seal() {
   stream_.begin("documents", "U64");
   stream_.append(starts_.data(), starts_.size() * sizeof(uint64_t));
   starts_.pop_back();
+  if (!scored_.empty()) {
+    if (scored_.size() != count_) throw Error(Exit::internal, "not all tokens say if they count");
+    stream_.begin("scored", "U8");
+    stream_.append(scored_.data(), scored_.size());
+  }
   auto metadata = packed::metadata("tokens", split_);
   metadata["vocab_size"] = std::to_string(vocab_size_);
   metadata["tokenizer"] = tokenizer_;

@@ -3,8 +3,11 @@
 #include <lact/error.hpp>
 #include <lact/random.hpp>
 
+#include <ATen/ops/constant_pad_nd.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/stack.h>
 
+#include <algorithm>
 #include <numeric>
 #include <utility>
 
@@ -14,6 +17,27 @@ namespace {
 constexpr int64_t kIgnore = -100;
 
 }  // namespace
+
+std::vector<Row> document_rows(const PackedTokens& data, int64_t length) {
+  std::vector<Row> rows;
+  for (int64_t d = 0; d < data.documents(); ++d) {
+    const int64_t first = data.begin(d), end = data.begin(d + 1);
+    if (end - first < 2) continue;  // nothing to predict
+    int64_t begin = first;
+    for (; begin + length <= end; begin += length) rows.push_back({begin, begin + length});
+    if (begin < end) rows.push_back({std::max(first, end - length), end});
+  }
+  return rows;
+}
+
+RowOrder::RowOrder(uint64_t seed, std::vector<Row> rows)
+    : seed_(seed),
+      tokens_(0),
+      row_tokens_(0),
+      rows_(static_cast<int64_t>(rows.size())),
+      given_(std::move(rows)) {
+  if (rows_ < 1) throw Error(Exit::data, "training data: no document has two tokens");
+}
 
 RowOrder::RowOrder(uint64_t seed, int64_t tokens, int64_t row_tokens)
     : seed_(seed), tokens_(tokens), row_tokens_(row_tokens), rows_(tokens / row_tokens) {
@@ -27,7 +51,7 @@ RowOrder::RowOrder(uint64_t seed, int64_t tokens, int64_t row_tokens)
 void RowOrder::shuffle(int64_t epoch) {
   Random random(seed_ * 0x9e3779b97f4a7c15u + static_cast<uint64_t>(epoch));
   random.next();
-  offset_ = random.below(tokens_ - rows_ * row_tokens_ + 1);
+  if (given_.empty()) offset_ = random.below(tokens_ - rows_ * row_tokens_ + 1);
   order_.resize(static_cast<size_t>(rows_));
   std::iota(order_.begin(), order_.end(), int64_t{0});
   for (int64_t i = rows_ - 1; i > 0; --i)
@@ -35,20 +59,34 @@ void RowOrder::shuffle(int64_t epoch) {
   epoch_ = epoch;
 }
 
-int64_t RowOrder::begin(int64_t position) {
+Row RowOrder::at(int64_t position) {
   if (position / rows_ != epoch_) shuffle(position / rows_);
-  return offset_ + order_[static_cast<size_t>(position % rows_)] * row_tokens_;
+  const int64_t row = order_[static_cast<size_t>(position % rows_)];
+  if (!given_.empty()) return given_[static_cast<size_t>(row)];
+  const int64_t begin = offset_ + row * row_tokens_;
+  return {begin, begin + row_tokens_};
 }
 
-train::Batch make_batch(const PackedTokens& data, const std::vector<int64_t>& begins,
-                        int64_t length, bool mask_boundaries) {
-  std::vector<at::Tensor> ids, documents;
-  for (const int64_t begin : begins) {
-    ids.push_back(data.ids(begin, begin + length));
-    documents.push_back(data.document_numbers(begin, begin + length));
+train::Batch make_batch(const PackedTokens& data, const std::vector<Row>& rows,
+                        bool mask_boundaries) {
+  int64_t length = 0;
+  for (const auto& row : rows) length = std::max(length, row.end - row.begin);
+  std::vector<at::Tensor> ids, documents, scored;
+  const auto fill = [&](const at::Tensor& x, double with) {
+    return at::constant_pad_nd(x, {0, length - x.size(0)}, with);
+  };
+  bool all = true;
+  for (const auto& [begin, end] : rows) {
+    ids.push_back(fill(data.ids(begin, end), 0));
+    documents.push_back(fill(data.document_numbers(begin, end), -1));
+    const auto counts = data.scored(begin, end);
+    all = all && end - begin == length && !counts.defined();
+    scored.push_back(
+        fill(counts.defined() ? counts : at::ones({end - begin}, at::kBool), /*with=*/0));
   }
   train::Batch batch{{"ids", at::stack(ids)}, {"documents", at::stack(documents)}};
   auto labels = batch["ids"].clone();
+  if (!all) labels.masked_fill_(at::stack(scored).logical_not(), kIgnore);
   if (mask_boundaries) {
     const auto& number = batch["documents"];
     const auto starts = number.slice(1, 1).ne(number.slice(1, 0, length - 1));

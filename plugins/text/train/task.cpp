@@ -11,7 +11,10 @@
 #include <lact/io/files.hpp>
 #include <lact/units.hpp>
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/multinomial.h>
 
 #include <algorithm>
 #include <cmath>
@@ -28,21 +31,27 @@ using train::Split;
 /// Rows of one split, in the order of the run.
 class RowSource final : public train::Source {
  public:
-  RowSource(PackedTokens data, int64_t batch, int micro_batches, int64_t length, bool mask)
+  RowSource(PackedTokens data, int64_t batch, int micro_batches, int64_t length, bool documents,
+            bool mask)
       : data_(std::move(data)),
         batch_(batch),
         micro_batches_(micro_batches),
         length_(length),
+        documents_(documents),
         mask_(mask) {}
 
   Batch at(uint64_t seed, int64_t step, int micro, train::Rank rank) override {
-    if (!order_ || seed != seed_) order_.emplace(seed, data_.tokens(), length_);
+    if (!order_ || seed != seed_) {
+      if (documents_)
+        order_.emplace(seed, document_rows(data_, length_));
+      else
+        order_.emplace(seed, data_.tokens(), length_);
+    }
     seed_ = seed;
     const int64_t place = train::place_of(step, micro, micro_batches_, rank);
-    std::vector<int64_t> begins;
-    for (int64_t row = 0; row < batch_; ++row)
-      begins.push_back(order_->begin(place * batch_ + row));
-    return make_batch(data_, begins, length_, mask_);
+    std::vector<Row> rows;
+    for (int64_t row = 0; row < batch_; ++row) rows.push_back(order_->at(place * batch_ + row));
+    return make_batch(data_, rows, mask_);
   }
 
  private:
@@ -50,7 +59,7 @@ class RowSource final : public train::Source {
   int64_t batch_;
   int micro_batches_;
   int64_t length_;
-  bool mask_;
+  bool documents_, mask_;
   uint64_t seed_ = 0;
   std::optional<RowOrder> order_;
 };
@@ -70,6 +79,11 @@ class TextTask final : public train::Task {
              "tokenizer.model")
         .value("DIR");
     group.add("--seq-len", seq_len_, "tokens per row").range(2, 1 << 30);
+    group
+        .add("--rows", rows_,
+             "what a row is: the next tokens of the stream of all documents, or of one document "
+             "alone, from its beginning on")
+        .words({"stream", "documents"});
     group.add("--batch-size", batch_size_, "rows per micro-batch").range(1, 1 << 20);
     group.add("--grad-accum", micro_batches_, "micro-batches per step").range(1, 1 << 20);
     group
@@ -127,6 +141,20 @@ class TextTask final : public train::Task {
     return cost;
   }
 
+  std::optional<double> write_strength(const train::TaskSetup& setup) const override {
+    if (!config_.use_fast_weights) return {};
+    auto one = config_;  // a layer, and random tokens that are as unequal as words
+    one.num_hidden_layers = 1;
+    one.intermediate_size = 8;
+    one.vocab_size = 2048;
+    auto model = LanguageModel::fresh(one, setup.seed, setup.device);
+    const auto rank = at::arange(1, one.vocab_size + 1, at::kDouble);
+    const auto generator = at::detail::createCPUGenerator(setup.seed);
+    const auto ids = at::multinomial(rank.reciprocal(), 2 * one.lact_chunk_size,
+                                     /*replacement=*/true, generator);
+    return model.write_strength(ids.unsqueeze(0).to(setup.device));
+  }
+
   void build(const train::TaskSetup& setup) override {
     if (data_.count(Split::train) == 0)
       throw Error(Exit::usage,
@@ -134,9 +162,7 @@ class TextTask final : public train::Task {
     setup_ = setup;
     model_.emplace(LanguageModel::fresh(config_, setup.seed, setup.device));
     if (!init_from_.empty()) model_->assign(io::Checkpoint::open(init_from_));
-    model_->set_compute_dtype(setup.dtype);
-    model_->set_recompute(setup.recompute);
-    for (auto& [name, tensor] : model_->parameters()) tensor.requires_grad_(true);
+    prepare();
   }
 
   std::vector<train::Parameter> parameters() override {
@@ -144,7 +170,8 @@ class TextTask final : public train::Task {
     for (const auto& [name, tensor] : model_->parameters()) {
       const bool per_channel = name.find(".qk_scale") != std::string::npos ||
                                name.find(".qk_offset") != std::string::npos;
-      all.push_back({name, tensor, /*decay=*/tensor.dim() >= 2 && !per_channel, 1.0});
+      all.push_back(
+          {name, tensor, /*decay=*/tensor.dim() >= 2 && !per_channel, 1.0, matrices(name, tensor)});
     }
     return all;
   }
@@ -154,7 +181,7 @@ class TextTask final : public train::Task {
     if (found == data_.end())
       throw Error(Exit::no_input, data_folder_, ": no validation.safetensors");
     return std::make_unique<RowSource>(found->second, batch_size_, micro_batches_, seq_len_,
-                                       mask());
+                                       rows_ == "documents", mask());
   }
 
   train::Loss loss(const Batch& batch, const train::StepInfo&) override {
@@ -170,25 +197,32 @@ class TextTask final : public train::Task {
     if (found == data_.end()) return {};
     const at::NoGradGuard no_grad;
     const auto& data = found->second;
-    const int64_t length = std::min(seq_len_, data.tokens());
-    const int64_t rows = data.tokens() / length;
-    double sum = 0, scored = 0;
+    const auto all = evaluation_rows(data);
+    const auto rows = static_cast<int64_t>(all.size());
+    double sum = 0, scored = 0, strength = 0;
     for (int64_t row = 0, done = 0; row < rows && done < batches && !stop();
          row += batch_size_, ++done) {
-      std::vector<int64_t> begins;
-      for (int64_t r = row; r < std::min(row + batch_size_, rows); ++r)
-        begins.push_back(r * length);
-      const auto batch = make_batch(data, begins, length, mask());
+      const auto batch = make_batch(
+          data, {all.begin() + row, all.begin() + std::min(row + batch_size_, rows)}, mask());
       const auto weight =
           static_cast<double>(batch.at("labels").slice(1, 1).ne(-100).sum().item<int64_t>());
       sum += loss_of(batch).item<double>() * weight;
       scored += weight;
+      if (row == 0) strength = model_->write_strength(batch.at("ids").to(setup_.device));
     }
     if (scored == 0) return {};
-    return {{"validation_metrics/loss", sum / scored}};
+    train::Metrics metrics{{"validation_metrics/loss", sum / scored}};
+    if (strength > 0) metrics["validation_metrics/write_strength"] = strength;
+    return metrics;
   }
 
-  void load(const io::Checkpoint& checkpoint) override { model_->assign(checkpoint); }
+  /// The model as it was begun: what presets mean today is not its concern.
+  void load(const io::Checkpoint& checkpoint) override {
+    config_ =
+        Config::from_json(checkpoint.config(), (checkpoint.folder() / "config.json").string());
+    model_.emplace(LanguageModel::load(checkpoint, setup_.device));
+    prepare();
+  }
 
   void save(io::CheckpointWriter& writer) const override {
     writer.tensors("model.safetensors", model_->parameters(), {{"format", "pt"}});
@@ -198,6 +232,25 @@ class TextTask final : public train::Task {
   }
 
  private:
+  void prepare() {
+    model_->set_compute_dtype(setup_.dtype);
+    model_->set_recompute(setup_.recompute);
+    for (auto& [name, tensor] : model_->parameters()) tensor.requires_grad_(true);
+  }
+  /// Those of the blocks: queries, keys and values are three, fast weights one for each head.
+  static int64_t matrices(const std::string& name, const at::Tensor& tensor) {
+    if (name.ends_with(".qkv.weight")) return 3;
+    if (tensor.dim() == 3) return tensor.size(0);
+    return name.ends_with(".o_proj.weight") || name.find(".mlp.") != std::string::npos ? 1 : 0;
+  }
+  std::vector<Row> evaluation_rows(const PackedTokens& data) const {
+    if (rows_ == "documents") return document_rows(data, seq_len_);
+    const int64_t length = std::min(seq_len_, data.tokens());
+    std::vector<Row> all;
+    for (int64_t end = length; end <= data.tokens(); end += length)
+      all.push_back({end - length, end});
+    return all;
+  }
   bool mask() const { return reset_ != "none"; }
   Reset reset() const {
     return reset_ == "all" ? Reset::all : reset_ == "attention" ? Reset::attention : Reset::none;
@@ -208,7 +261,7 @@ class TextTask final : public train::Task {
   }
 
   ModelOptions model_options_;
-  std::string data_folder_, init_from_, reset_ = "all";
+  std::string data_folder_, init_from_, reset_ = "all", rows_ = "stream";
   int64_t seq_len_ = 1024, batch_size_ = 4;
   int micro_batches_ = 1;
   Config config_;

@@ -206,7 +206,7 @@ class BenchVideo final : public plugin::Command {
       tensor.requires_grad_(true);
       parameters.push_back({name, tensor});
     }
-    train::AdamW optimizer(parameters, {});
+    train::Optimizer optimizer(parameters, {});
     const Extent sequence{train_chunks_, 1, tokens_};
     const int64_t frames = config.chunk_frames, chunks = train_chunks_;
     const auto device = context_->device;

@@ -10,7 +10,9 @@
 #include <lact/random.hpp>
 
 #include <algorithm>
+#include <cinttypes>
 #include <cmath>
+#include <cstdio>
 
 namespace lact::video {
 namespace {
@@ -39,10 +41,24 @@ class Digits final : public plugin::Command {
         .value("LIST");
     group.add("--overlap", overlap_, "brightness where digits overlap: the larger one, or the sum")
         .words({"max", "add"});
+    group
+        .add("--hide", hide_,
+             "frames in which nothing is drawn, counted from 0, the last included: longer than a "
+             "model's window they test its memory")
+        .value("FROM-TO");
+    group
+        .add("--alternate", how_.alternate,
+             "show the digits in turn, each for this many frames; 0: all at once")
+        .range(0, 1 << 16)
+        .value("N");
+    group.add("--grid", how_.grid, "pixels that first places are multiples of; 0: any place")
+        .range(0, 512)
+        .value("N");
     set_.declare(options.group("Output"));
   }
 
   void run(cli::Context& context) override {
+    parse_hide();
     std::tie(how_.width, how_.height) = media::parse_size(size_, "--size");
     const auto side = std::min(how_.width, how_.height);
     const auto digit = digit_size_ > 0 ? digit_size_ : std::max<int64_t>((side * 28 + 32) / 64, 1);
@@ -66,7 +82,18 @@ class Digits final : public plugin::Command {
   }
 
  private:
-  std::string where_, size_ = "64", speed_, overlap_ = "max";
+  void parse_hide() {
+    if (hide_.empty()) return;
+    char rest = 0;
+    const int found = std::sscanf(hide_.c_str(), "%" SCNd64 "-%" SCNd64 "%c", &how_.hide_from,
+                                  &how_.hide_to, &rest);
+    if (found != 2 || how_.hide_from < 0 || how_.hide_to < how_.hide_from ||
+        how_.hide_to >= how_.frames)
+      throw Error(Exit::usage, "--hide ", hide_, ": expected two frames of 0 to ", how_.frames - 1,
+                  ", as in 2-5");
+  }
+
+  std::string where_, size_ = "64", speed_, overlap_ = "max", hide_;
   int64_t digit_size_ = 0;
   DigitSettings how_;
   MadeSetOptions set_;

@@ -80,12 +80,17 @@ MadeClip MovingDigits::make(uint64_t seed, uint64_t purpose, int64_t number) con
   for (int64_t i = 0; i < how.digits; ++i) {
     const auto& digit = pictures_.digits[static_cast<size_t>(random.below(all))];
     labels.push_back(digit.label);
-    const double
-        x = random.uniform() * free_x,
-        y = random.uniform() * free_y, angle = random.uniform() * 2 * kPi,
-        speed =
-            how.speeds[static_cast<size_t>(random.below(static_cast<int64_t>(how.speeds.size())))];
+    const auto place = [&](double free) {
+      if (how.grid == 0) return random.uniform() * free;
+      return static_cast<double>(how.grid *
+                                 random.below(static_cast<int64_t>(free) / how.grid + 1));
+    };
+    const double x = place(free_x), y = place(free_y), angle = random.uniform() * 2 * kPi,
+                 speed = how.speeds[static_cast<size_t>(
+                     random.below(static_cast<int64_t>(how.speeds.size())))];
     for (int64_t t = 0; t < how.frames; ++t) {
+      const bool hidden = t >= how.hide_from && t <= how.hide_to;
+      if (hidden || (how.alternate > 0 && t / how.alternate % how.digits != i)) continue;
       const double way = speed * static_cast<double>(t);
       draw(digit, pictures_.size, grey.data() + t * how.height * how.width, how.width,
            std::llround(bounced(x + way * std::cos(angle), free_x)),

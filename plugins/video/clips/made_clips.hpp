@@ -29,10 +29,14 @@ struct DigitSettings {
   int64_t digits = 2;          ///< of a clip
   std::vector<double> speeds;  ///< pixels per frame; each digit takes one of them
   bool add = false;            ///< brightness where digits overlap: the sum, else the larger
+  int64_t hide_from = 0, hide_to = -1;  ///< frames in which nothing is drawn, the last included
+  int64_t alternate = 0;                ///< frames that each digit is shown in turn; 0: all are
+  int64_t grid = 0;                     ///< pixels that first places are multiples of; 0: any place
 };
 
 /// Digits of Moving MNIST (Srivastava et al. 2015): drawn at random, they start anywhere, move
-/// straight on at a random angle and bounce off the walls. Places are rounded to pixels.
+/// straight on at a random angle and bounce off the walls. Places are rounded to pixels. Digits
+/// that are hidden for longer than a model's window come back right only if it remembers them.
 class MovingDigits {
  public:
   /// Errors   64 if the pictures are larger than the frames

@@ -31,7 +31,7 @@ struct FastOptions {
       -1;  ///< tokens of the finished chunk before that a noisy one sees; -1: all
   double base_lr = 0.001;
   std::string init = "clean";  ///< w_init: "clean", "identity", "mup"
-  bool updates = true;         ///< ours: false: fast weights are never updated (the window alone)
+  std::string learn = "all";   ///< ours: "last": only w1 is updated; "none": nothing is
   bool operator==(const FastOptions&) const = default;
 };
 

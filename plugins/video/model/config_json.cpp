@@ -39,7 +39,10 @@ FastOptions layer_from(const json& values, int64_t& chunk_frames, const std::str
   reader.read("kv_cache_size", fast.kv_cache_size);
   reader.read("base_lr", fast.base_lr);
   reader.read("w_init", fast.init, {"clean", "identity", "mup"});
-  reader.read("updates", fast.updates);
+  bool updates = true;
+  reader.read("updates", updates);
+  if (!updates) fast.learn = "none";
+  reader.read("learn", fast.learn, {"all", "last", "none"});
   only(reader, "lr_dim", {1}, "1");
   reader.read("ar_window_f", chunk_frames);
   reader.ignore({"local_window_size", "update_every", "n_latent_f", "batch_size"});  // by the film
@@ -48,21 +51,24 @@ FastOptions layer_from(const json& values, int64_t& chunk_frames, const std::str
 }
 
 nlohmann::ordered_json to_json(const FastOptions& fast) {
-  return {{"fw_head_dim", fast.head_dim},
-          {"inter_multi", fast.inter_multi},
-          {"qk_l2_norm", fast.qk_l2_norm},
-          {"qkv_silu", fast.qkv_silu},
-          {"l2_norm_before_silu", fast.l2_norm_before_silu},
-          {"use_muon", fast.muon},
-          {"num_muon_iters", fast.muon_steps},
-          {"weight_norm", fast.weight_norm},
-          {"use_momentum", fast.momentum},
-          {"learnable_ttt_scale", fast.learnable_scale},
-          {"ttt_scale", fast.scale},
-          {"kv_cache_size", fast.kv_cache_size},
-          {"base_lr", fast.base_lr},
-          {"w_init", fast.init},
-          {"updates", fast.updates}};
+  nlohmann::ordered_json values = {{"fw_head_dim", fast.head_dim},
+                                   {"inter_multi", fast.inter_multi},
+                                   {"qk_l2_norm", fast.qk_l2_norm},
+                                   {"qkv_silu", fast.qkv_silu},
+                                   {"l2_norm_before_silu", fast.l2_norm_before_silu},
+                                   {"use_muon", fast.muon},
+                                   {"num_muon_iters", fast.muon_steps},
+                                   {"weight_norm", fast.weight_norm},
+                                   {"use_momentum", fast.momentum},
+                                   {"learnable_ttt_scale", fast.learnable_scale},
+                                   {"ttt_scale", fast.scale},
+                                   {"kv_cache_size", fast.kv_cache_size},
+                                   {"base_lr", fast.base_lr},
+                                   {"w_init", fast.init},
+                                   {"updates", fast.learn != "none"}};
+  if (fast.learn == "last")
+    values["learn"] = fast.learn;  // what states were made with says no more
+  return values;
 }
 
 /// Sizes as Wan names them.

@@ -27,7 +27,7 @@ double fast_flops(const Config& c, const Extent& s) {
   const double heads = number(c.fast_heads());
   const double projections = 2 * number(s.length()) * number(c.dim) *
                              (3 * heads + 1 + (c.fast->momentum ? heads : 0));  // rates, gate
-  const int64_t clean = c.fast->updates ? s.chunks - 1 : 0;
+  const int64_t clean = c.fast->learn != "none" ? s.chunks - 1 : 0;
   ops::Schedule plan{{{ops::Step::Kind::apply, 0, s.length()}}, 0, 0};
   for (int64_t i = 0; i < clean; ++i)
     plan.steps.push_back({ops::Step::Kind::update, i * s.tokens, (i + 1) * s.tokens});

@@ -109,13 +109,20 @@ Applied apply_fast_weights(const Config& c, const Parameters& p, const Tensor& x
   const auto heads_apart = [&](const Tensor& out) {
     return out.unflatten(0, {x.size(0), c.fast_heads()}).transpose(1, 2);
   };
-  if (!c.fast->updates || pass.sequence.groups == 0)
+  if (how.learn == ops::Learn::none || pass.sequence.groups == 0)
     return {heads_apart(ops::apply(before.w, q, how)), before};
   auto state = before;
   if (pass.running_norm) state.norms = ops::initial_state(state.w, how).norms;
   auto done =
       ops::scan(state, {}, q, update_tokens(c, p, x, in, pass), schedule_of(pass.sequence), how);
   done.state.norms = before.norms;
+  if (pass.strengths != nullptr) {
+    const auto& s = pass.sequence;
+    const int64_t from = s.lead * s.tokens, to = from + (1 + s.repeats) * s.tokens;
+    const auto first = [&](const Tensor& y) { return y.slice(1, from, to).to(at::kDouble); };
+    const auto was = first(ops::apply(before.w, q, how)), is = first(done.out);
+    pass.strengths->push_back(((is - was).norm() / was.norm()).item<double>());
+  }
   return {heads_apart(done.out), done.state};
 }
 
@@ -151,6 +158,7 @@ ops::Rule rule(const Config& config, at::ScalarType compute) {
   auto rule = ops::Rule::from_name(fast.muon       ? fast.momentum ? "muon_momentum" : "muon"
                                    : fast.momentum ? "momentum"
                                                    : "gd");
+  rule.learn = ops::learn_from(fast.learn);
   rule.weight_norm = fast.weight_norm;
   rule.detach_norms = false;
   rule.norm_epsilon = 1e-5;

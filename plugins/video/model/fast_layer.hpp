@@ -9,6 +9,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <vector>
+
 namespace lact::video {
 
 /// What one layer remembers of the chunks that are finished.
@@ -24,6 +26,9 @@ struct Pass {
   nn::Rotary entry;  ///< turns the tokens [n] of each entry by frames of its own
   at::ScalarType compute = at::kFloat;
   bool running_norm = false;
+  /// If given, receives from every layer how much of what its fast weights give the first update
+  /// changes: |f_1(q) - f_0(q)| / |f_0(q)| over the entries that follow it.
+  std::vector<double>* strengths = nullptr;
 };
 
 /// How updates are made.

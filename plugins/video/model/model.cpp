@@ -15,6 +15,7 @@
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/pow.h>
 #include <ATen/ops/silu.h>
+#include <ATen/ops/tensor.h>
 
 #include <algorithm>
 
@@ -176,8 +177,12 @@ Tensor VideoModel::forward(const Tensor& x, const Tensor& t, const Tensor& text,
   if (text.size(0) != batch || t.size(0) != x.size(0))
     throw Error(Exit::internal, "video: ", text.size(0), " prompts and ", t.size(0), " times for ",
                 batch, " videos and ", x.size(0), " entries");
-  const auto pass = pass_of(sequence_of(plan, f * h * w), plan_frames(plan, f), h, w);
-  return run(x, features, context(text), pass, nullptr, /*velocity=*/true).velocity;
+  auto pass = pass_of(sequence_of(plan, f * h * w), plan_frames(plan, f), h, w);
+  std::vector<double> strengths;
+  if (taps != nullptr) pass.strengths = &strengths;
+  const auto out = run(x, features, context(text), pass, nullptr, /*velocity=*/true).velocity;
+  if (!strengths.empty()) (*taps)["write_strength"] = at::tensor(strengths, at::kDouble).mean();
+  return out;
 }
 
 Memory VideoModel::start(int64_t batch) const {

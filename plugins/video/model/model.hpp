@@ -60,7 +60,8 @@ class VideoModel {
   /// Teacher forcing: the velocity of every entry (of clean ones it means nothing).
   /// x [B * E, c, f, h, w], video-major; t [B * E] in [0, 1000]; text [B, <= text_len, text_dim],
   /// one prompt a video; plan has E entries. Returns [B * E, c, f, h, w].
-  /// `taps`, if given, receives intermediates by the names of the golden files.
+  /// `taps`, if given, receives intermediates by the names of the golden files, and
+  /// "write_strength": Pass::strengths, their mean; undefined if nothing is learned.
   at::Tensor forward(const at::Tensor& x, const at::Tensor& t, const at::Tensor& text,
                      const std::vector<Entry>& plan, int64_t batch = 1,
                      std::map<std::string, at::Tensor>* taps = nullptr) const;

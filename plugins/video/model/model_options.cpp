@@ -49,11 +49,15 @@ void ModelOptions::declare_sizes(cli::Options options) {
 void ModelOptions::declare_layer(cli::Options options) {
   options
       .add(
-          "--fast-weights", fast_,
-          "use fast weights; off: present but never updated, for comparison with the window alone "
-          "at the same number of parameters; none: a plain Wan transformer, in which no chunk sees "
-          "another")
-      .words({"on", "off", "none"});
+          "--learn", learn_,
+          "matrices that an update changes: all, only the last (w1), or none: the fast weights are "
+          "applied but learn nothing from the film, for comparison")
+      .words({"all", "last", "none"});
+  options.add("--use-fast-weights", fast_,
+              "use fast weights; false: a plain Wan transformer, in which no chunk sees another");
+  options.renamed("--fast-weights", "on", "--learn", "all");
+  options.renamed("--fast-weights", "off", "--learn", "none");
+  options.renamed("--fast-weights", "none", "--use-fast-weights", "false");
   options.add("--attn-every-n-layers", every_, "leave plain attention in every N-th block")
       .at_least(1);
   options.add("--fw-head-dim", fast_head_, "width of a head of fast weights; must divide --dim")
@@ -106,7 +110,7 @@ bool ModelOptions::given() const {
   return any(preset_, dim_, ffn_dim_, heads_, layers_, freq_dim_, text_dim_, text_len_, patch_,
              patch_frames_, chunk_frames_, every_, fast_head_, muon_steps_, kv_cache_, factor_,
              channels_, inter_multi_, scale_, base_lr_, shift_, sample_shift_, l2_norm_, silu_,
-             l2_first_, muon_, weight_norm_, momentum_, learnable_, init_, fast_, codec_,
+             l2_first_, muon_, weight_norm_, momentum_, learnable_, init_, learn_, fast_, codec_,
              condition_);
 }
 
@@ -125,7 +129,7 @@ void ModelOptions::change_layer(FastOptions& layer) const {
   change(layer.kv_cache_size, kv_cache_);
   change(layer.base_lr, base_lr_);
   change(layer.init, init_);
-  if (fast_) layer.updates = *fast_ == "on";
+  change(layer.learn, learn_);
 }
 
 void ModelOptions::change_extras(Config& c) const {
@@ -162,7 +166,7 @@ Config ModelOptions::resolve(const Config* base) const {
   change(c.patch_size[0], patch_frames_);
   change(c.dim, dim_);
   change_extras(c);
-  if (fast_ == "none") {
+  if (fast_ == false) {
     c.fast.reset();
   } else {
     if (!c.fast && (base != nullptr || fast_)) {  // as the released configuration converts it

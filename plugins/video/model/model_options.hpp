@@ -15,8 +15,8 @@ class ModelOptions {
  public:
   void declare(cli::Options options);
   /// The preset, or `base` if there is one, changed by what was given. A plain Wan becomes the
-  /// hybrid with the released layer, but for `--fast-weights none`. Not checked: classes come from
-  /// the data. Errors: 64
+  /// hybrid with the released layer, but for `--use-fast-weights false`. Not checked: classes come
+  /// from the data. Errors: 64
   Config resolve(const Config* base) const;
   /// As given; "tiny" if none was.
   std::string preset() const { return preset_.value_or("tiny"); }
@@ -34,8 +34,8 @@ class ModelOptions {
   std::optional<int64_t> patch_, patch_frames_, chunk_frames_, every_;
   std::optional<int64_t> fast_head_, muon_steps_, kv_cache_, factor_, channels_;
   std::optional<double> inter_multi_, scale_, base_lr_, shift_, sample_shift_;
-  std::optional<bool> l2_norm_, silu_, l2_first_, muon_, weight_norm_, momentum_, learnable_;
-  std::optional<std::string> preset_, init_, fast_, codec_, condition_;
+  std::optional<bool> l2_norm_, silu_, l2_first_, muon_, weight_norm_, momentum_, learnable_, fast_;
+  std::optional<std::string> preset_, init_, learn_, codec_, condition_;
 };
 
 /// The head width of released layers, or what divides a model of this width.

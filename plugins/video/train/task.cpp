@@ -114,7 +114,8 @@ class VideoTask final : public train::Task {
     for (const auto& [name, tensor] : model_->parameters())
       if (trains(name))
         all.push_back({name, tensor, /*decay=*/tensor.dim() > 1,
-                       is_addition(name) ? options_.new_rate_factor() : 1.0});
+                       is_addition(name) ? options_.new_rate_factor() : 1.0,
+                       matrices(name, tensor)});
     return all;
   }
 
@@ -144,6 +145,7 @@ class VideoTask final : public train::Task {
     shape.repeats = 1;
     Tensor all, memory;  // [chunks], sums over videos
     int64_t videos = 0;
+    double strength = 0;
     for (int64_t first = 0, done = 0; first < clips.size() && done < batches;
          first += batch_size(), ++done) {
       const auto batch = evaluation_windows(clips, shape, first, batch_size());
@@ -156,10 +158,13 @@ class VideoTask final : public train::Task {
         sum = sum.defined() ? sum + error : error;
       }
       videos += batch.at("clips").size(0);
+      if (first == 0) strength = strength_on(clips, batch);
     }
     if (videos == 0) return {};
-    return metrics(all / static_cast<double>(videos * kEvaluationTimes),
-                   memory / static_cast<double>(videos));
+    auto found = metrics(all / static_cast<double>(videos * kEvaluationTimes),
+                         memory / static_cast<double>(videos));
+    if (strength > 0) found["validation_metrics/write_strength"] = strength;
+    return found;
   }
 
   void load(const io::Checkpoint& checkpoint) override {
@@ -226,6 +231,15 @@ class VideoTask final : public train::Task {
     return config_.has_fast(std::stoll(name.substr(7)));
   }
 
+  /// Those of the blocks; fast weights have one for each head.
+  static int64_t matrices(const std::string& name, const Tensor& tensor) {
+    if (!name.starts_with("blocks.") || !name.ends_with("weight")) {
+      const bool fast = name.ends_with(".w0") || name.ends_with(".w1") || name.ends_with(".w2");
+      return fast ? tensor.size(0) : 0;
+    }
+    return tensor.dim() == 2 && name.find("_proj.") == std::string::npos ? 1 : 0;
+  }
+
   int64_t trained_parameters() const {
     int64_t count = 0;
     for (const auto& [name, shape] : parameter_shapes(config_)) {
@@ -251,14 +265,29 @@ class VideoTask final : public train::Task {
     return noisy_outputs(all, flow.plan, videos, repeats).to(flow.target.scalar_type());
   }
 
-  /// Mean squared error of the velocity at time t, for each video and chunk: [B, chunks].
-  Tensor chunk_errors(const PackedClips& clips, const Batch& batch, double t) const {
+  /// Chunks at time t, as evaluation sees them.
+  FlowBatch flow_at(const Batch& batch, double t) const {
     const auto latent = latents(batch);
     const auto noise = batch.at("noise").to(setup_.device);
     const auto times = at::full({latent.size(0), 1, shape_.chunks}, t, noise.options());
-    const auto flow = make_flow_batch(latent, noise, times, /*shift=*/1, config_.chunk_frames);
-    const auto velocity =
-        predict(flow, prompts_->of(clips, batch.at("clips"), table()), latent.size(0), 1);
+    return make_flow_batch(latent, noise, times, /*shift=*/1, config_.chunk_frames);
+  }
+
+  /// How strongly the first chunk is written; 0 if nothing is learned.
+  double strength_on(const PackedClips& clips, const Batch& batch) const {
+    const auto flow = flow_at(batch, kMemoryTime);
+    std::map<std::string, Tensor> taps;
+    model_->forward(flow.entries, flow.timesteps, prompts_->of(clips, batch.at("clips"), table()),
+                    flow.plan, batch.at("clips").size(0), &taps);
+    const auto found = taps.find("write_strength");
+    return found == taps.end() ? 0 : found->second.item<double>();
+  }
+
+  /// Mean squared error of the velocity at time t, for each video and chunk: [B, chunks].
+  Tensor chunk_errors(const PackedClips& clips, const Batch& batch, double t) const {
+    const auto flow = flow_at(batch, t);
+    const auto velocity = predict(flow, prompts_->of(clips, batch.at("clips"), table()),
+                                  batch.at("clips").size(0), 1);
     const auto squared = (velocity - flow.target).square().to(at::kDouble);
     return squared.mean({1, 3, 4, 5, 6}).cpu();
   }

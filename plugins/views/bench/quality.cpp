@@ -46,7 +46,8 @@ struct Sum {
 };
 
 struct Methods {
-  Score ours, nearest, colour;
+  Score ours, off, nearest, colour;
+  std::optional<Score> other;  ///< none if there is no other scene
 };
 
 class QualityViews final : public plugin::Command {
@@ -54,9 +55,10 @@ class QualityViews final : public plugin::Command {
   void declare(cli::Options options) override {
     options.footer(
         "Every --target-every-th view of a scene is a target; of the others --context-views are\n"
-        "read, chosen by K-means of their poses. Beside the model: the nearest context view, and\n"
-        "the mean colour of the context. LIST is N, A-B, A-B+STEP, A-B*FACTOR, or a list of "
-        "these.");
+        "read, chosen by K-means of their poses. Beside the model: 'off', its picture where\n"
+        "nothing was read; 'other', where the context is that of the next scene; the nearest\n"
+        "context view; the mean colour of the context. LIST is N, A-B, A-B+STEP, A-B*FACTOR, or a\n"
+        "list of these.");
     source_.declare(options.group("Model"));
     options.add("DATA", data_, "packed data of lact-tokenize views pack: a folder, or a file")
         .value("DIR|FILE")
@@ -103,26 +105,31 @@ class QualityViews final : public plugin::Command {
                                                        {"mean PSNR", 9, true},
                                                        {"SSIM", 7, true},
                                                        {"LPIPS", 7, true},
+                                                       {"off", 6, true},
+                                                       {"other", 6, true},
                                                        {"nearest", 7, true},
                                                        {"colour", 7, true}});
     cli::Progress progress(
         "rendering", static_cast<double>(scenes) * static_cast<double>(counts.size()), "scenes");
     double done = 0;
     for (const int64_t count : counts) {
-      Sum ours, nearest, colour;
+      Sum ours, off, other, nearest, colour;
       for (int64_t scene = 0; scene < scenes; ++scene) {
         if (cli::stop_requested()) throw cli::Interrupted();
         const auto one = measure(model, data, scene, count, lpips ? &*lpips : nullptr,
                                  context.seed.value_or(kDefaultSeed));
         ours.add(one.ours);
+        off.add(one.off);
+        if (one.other) other.add(*one.other);
         nearest.add(one.nearest);
         colour.add(one.colour);
         if (each_) row(table, data.name(scene), count, one);
         progress.set(++done);
       }
       row(table, concat("mean of ", scenes), count,
-          {ours.mean(lpips.has_value()), nearest.mean(lpips.has_value()),
-           colour.mean(lpips.has_value())});
+          {ours.mean(lpips.has_value()), off.mean(lpips.has_value()),
+           nearest.mean(lpips.has_value()), colour.mean(lpips.has_value()),
+           data.size() > 1 ? std::optional(other.mean(lpips.has_value())) : std::nullopt});
     }
     table.finish();
   }
@@ -152,13 +159,36 @@ class QualityViews final : public plugin::Command {
     };
     auto read = placed(context);
     read.images = stacked(views.scene.images, views.context);
-    const auto weights = model.reconstruct(read, model.start());
-    const auto rendered = model.render(placed(targets), weights, data.height(), data.width()).cpu();
+    const auto rendered = [&](const SceneWeights& weights) {
+      return model.render(placed(targets), weights, data.height(), data.width()).cpu();
+    };
     const auto truth = stacked(views.scene.images, views.targets).to(at::kFloat).div(255);
     const auto images = read.images.to(at::kFloat).div(255);
-    return {score(rendered, truth, lpips),
+    std::optional<Score> other;
+    if (data.size() > 1)
+      other = score(rendered(model.reconstruct(context_of(model, data, scene + 1, choice, seed),
+                                               model.start())),
+                    truth, lpips);
+    return {score(rendered(model.reconstruct(read, model.start())), truth, lpips),
+            score(rendered(model.start()), truth, lpips),
             score(nearest_views(context, images, targets), truth, lpips),
-            score(mean_colour(images, truth.size(0)), truth, lpips)};
+            score(mean_colour(images, truth.size(0)), truth, lpips), other};
+  }
+
+  /// The views of another scene that would be read for it.
+  static Posed context_of(const ViewModel& model, const PackedScenes& data, int64_t scene,
+                          Choice choice, uint64_t seed) {
+    auto views = packed_views(data, scene % data.size());
+    const auto every = choice.target_every;
+    const auto all = static_cast<int64_t>(data.views(scene % data.size()));
+    choice.context = std::min(choice.context.value_or(1), all - (all + every - 1) / every);
+    choose(views, choice, seed);
+    const auto normal = normalization_for(model, views);
+    auto cameras = views.context_cameras();
+    for (auto& camera : cameras) camera = normal(camera);
+    auto read = posed(cameras);
+    read.images = stacked(views.scene.images, views.context);
+    return read;
   }
 
   static void row(cli::Table& table, const std::string& name, int64_t count, const Methods& m) {
@@ -171,6 +201,8 @@ class QualityViews final : public plugin::Command {
     };
     values["target_views"] = m.ours.views;
     put("", m.ours);
+    put("off/", m.off);
+    if (m.other) put("other_scene/", *m.other);
     put("nearest_view/", m.nearest);
     put("mean_colour/", m.colour);
     table.row(
@@ -178,6 +210,8 @@ class QualityViews final : public plugin::Command {
         {name.substr(0, 24), std::to_string(count), std::to_string(m.ours.views),
          number_text(m.ours.psnr_pooled, "%.2f"), number_text(m.ours.psnr_mean, "%.2f"),
          number_text(m.ours.ssim, "%.4f"), m.ours.lpips ? number_text(*m.ours.lpips, "%.4f") : "",
+         number_text(m.off.psnr_pooled, "%.2f"),
+         m.other ? number_text(m.other->psnr_pooled, "%.2f") : "",
          number_text(m.nearest.psnr_pooled, "%.2f"), number_text(m.colour.psnr_pooled, "%.2f")});
   }
 

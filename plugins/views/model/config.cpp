@@ -206,6 +206,7 @@ Config Config::from_json(const json& values, const std::string& what) {
   reader.read("dim", c.dim);
   reader.read("layers", c.layers);
   reader.read("muon_dtype", c.muon_dtype, {"auto", "bfloat16", "float32"});
+  reader.read("learn", c.learn, {"all", "last", "none"});
   reader.read("normalize_poses", c.normalize_poses, {"none", "all", "context", "inputs"});
   if (c.normalize_poses == "inputs") c.normalize_poses = "context";  // its name before 0.1.0
   const auto* block = reader.find("block_config");
@@ -219,13 +220,15 @@ Config Config::from_json(const json& values, const std::string& what) {
 nlohmann::ordered_json Config::to_json() const {
   auto sublayers = nlohmann::ordered_json::array();
   for (const auto& s : block) sublayers.push_back(views::to_json(s));
-  return {{"model_type", "lact_views"},
-          {"patch_size", patch_size},
-          {"dim", dim},
-          {"layers", layers},
-          {"block_config", sublayers},
-          {"muon_dtype", muon_dtype},
-          {"normalize_poses", normalize_poses}};
+  nlohmann::ordered_json values = {{"model_type", "lact_views"},
+                                   {"patch_size", patch_size},
+                                   {"dim", dim},
+                                   {"layers", layers},
+                                   {"block_config", sublayers},
+                                   {"muon_dtype", muon_dtype},
+                                   {"normalize_poses", normalize_poses}};
+  if (learn != "all") values["learn"] = learn;
+  return values;
 }
 
 Config Config::of(const io::Checkpoint& checkpoint) {

@@ -31,6 +31,7 @@ struct Config {
   std::vector<Sublayer> block;  ///< the same in every layer
   // Ours; published files do not say.
   std::string muon_dtype = "auto";       ///< "bfloat16" as released, "float32"; auto: the products'
+  std::string learn = "all";             ///< "last": only w1 is updated; "none": nothing is
   std::string normalize_poses = "none";  ///< "all": over context and targets (scenes); "context"
 
   int64_t hidden(const Sublayer& s) const;  ///< of fast weights (per head) or mlp

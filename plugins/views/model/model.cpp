@@ -6,14 +6,18 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/avg_pool2d.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/linalg_eigh.h>
+#include <ATen/ops/matmul.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 namespace lact::views {
 namespace {
@@ -91,6 +95,27 @@ void ViewModel::assign(const io::Checkpoint& checkpoint) {
   nn::assign(parameters_, checkpoint);
 }
 
+void ViewModel::set_learn(const std::string& word) {
+  ops::learn_from(word);
+  config_.learn = word;
+}
+
+void ViewModel::whiten_input(const Posed& views) {
+  const at::NoGradGuard no_grad;
+  constexpr int64_t kChannels = 12;
+  constexpr double kLeast = 1e-3;  // of a second moment: what hardly varies is not blown up
+  const auto pixels = pixel_features(views, views.images.size(-2), views.images.size(-1));
+  const int64_t p = config_.patch_size;
+  const auto flat = pixels.flatten(0, -4).to(at::kDouble).permute({0, 3, 1, 2});  // [V, 12, h, w]
+  const auto means = at::avg_pool2d(flat, {p, p}).permute({0, 2, 3, 1}).reshape({-1, kChannels});
+  const auto moments = at::matmul(means.t(), means) / static_cast<double>(means.size(0));
+  const auto [values, vectors] = at::linalg_eigh(moments);
+  const auto inverse = at::matmul(vectors * (values + kLeast).rsqrt(), vectors.t());
+  auto weight = input_linear_;
+  weight.copy_(at::matmul(weight.to(at::kCPU, at::kDouble).unflatten(1, {-1, kChannels}), inverse)
+                   .flatten(1));
+}
+
 at::Device ViewModel::device() const {
   return input_linear_.device();
 }
@@ -143,6 +168,19 @@ Tensor ViewModel::forward(const Posed& context, const Posed& targets,
   return decode(x.slice(1, seen).unflatten(1, {count, l}), height, width);
 }
 
+double ViewModel::write_strength(const Posed& context, const Posed& targets) const {
+  const at::NoGradGuard no_grad;
+  const int64_t height = context.images.size(-2), width = context.images.size(-1);
+  const int64_t l = tokens_per_view(height, width), seen = context.images.size(1) * l;
+  Tensor x = at::cat({embed(context, height, width), embed(unseen(targets), height, width)}, 1);
+  const auto plan = update_then_apply(seen, x.size(1));
+  std::vector<double> strengths;
+  for (const auto& layer : layers_)
+    x = block(config_, layer, x, l, plan, nullptr, compute_, &strengths);
+  const auto sum = std::accumulate(strengths.begin(), strengths.end(), 0.0);
+  return strengths.empty() ? 0 : sum / static_cast<double>(strengths.size());
+}
+
 SceneWeights ViewModel::start() const {
   const at::NoGradGuard no_grad;
   SceneWeights all;
@@ -170,14 +208,15 @@ void ViewModel::update_and_apply(const Sublayer& s, const Parameters& p, Tensor&
   const auto add_up = [&](Tensor& to, const Tensor& one) {
     to = to.defined() ? to + one : residual(one);
   };
-  for (int64_t begin = 0; begin < x.size(1); begin += step) {
+  const bool learns = config_.learn != "none";
+  for (int64_t begin = 0; begin < x.size(1) && learns; begin += step) {
     const auto one = delta(config_, s, p, normed(begin), w, compute_);
     add_up(sum.gate, one.gate);
     add_up(sum.up, one.up);
     add_up(sum.down, one.down);
     passed(tile(begin).size(1));
   }
-  w = ops::step(state_of(s, p, w), sum, {}, rule(config_, s, compute_)).w;
+  if (learns) w = ops::step(state_of(s, p, w), sum, {}, rule(config_, s, compute_)).w;
   for (int64_t begin = 0; begin < x.size(1); begin += step) {
     tile(begin) += apply(config_, s, p, normed(begin), w, compute_);
     passed(tile(begin).size(1));
@@ -208,10 +247,10 @@ SceneWeights ViewModel::reconstruct(const Posed& views, const SceneWeights& from
       {1, count * l, config_.dim},
       at::TensorOptions(device()).dtype(compute_ == at::kDouble ? at::kDouble : at::kFloat));
   // A layer passes over a token once a sublayer, and twice where it updates first.
-  const auto passes = static_cast<int64_t>(
-      config_.block.size() + static_cast<size_t>(std::count_if(
-                                 config_.block.begin(), config_.block.end(),
-                                 [](const auto& s) { return s.kind == Kind::fast_weights; })));
+  const auto updates = std::count_if(
+      config_.block.begin(), config_.block.end(),
+      [&](const auto& s) { return s.kind == Kind::fast_weights && config_.learn != "none"; });
+  const auto passes = static_cast<int64_t>(config_.block.size()) + updates;
   int64_t done = 0;
   const auto passed = [&](int64_t tokens) {
     done += tokens;

@@ -44,7 +44,14 @@ class ViewModel {
   at::ScalarType compute_dtype() const { return compute_; }
   /// Config::muon_dtype, Config::normalize_poses: of a file that does not say.
   void set_muon_dtype(const std::string& word) { config_.muon_dtype = word; }
+  /// Config::learn, whatever the model was trained with. Errors: 64
+  void set_learn(const std::string& word);
   void set_normalize_poses(const std::string& word) { config_.normalize_poses = word; }
+  /// Multiplies the first values of the input layer by (M + 1e-3)^-1/2 over the 12 channels of a
+  /// pixel, where M are their second moments in `views`, averaged over patches: so origins,
+  /// directions and colours reach the tokens with the same strength. For models that have not been
+  /// trained.
+  void whiten_input(const Posed& views);
   /// Keep only block inputs in the forward pass and recompute the rest in the backward pass.
   void set_recompute(bool on) { recompute_ = on; }
   at::Device device() const;
@@ -55,6 +62,9 @@ class ViewModel {
   /// tokens, d].
   at::Tensor forward(const Posed& context, const Posed& targets,
                      std::map<std::string, at::Tensor>* taps = nullptr) const;
+
+  /// The mean over the layers of write_strength(), for the views of forward() [1, V], [1, T].
+  double write_strength(const Posed& context, const Posed& targets) const;
 
   /// A scene in which nothing has been read: the parameters.
   SceneWeights start() const;

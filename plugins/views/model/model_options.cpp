@@ -27,6 +27,12 @@ void ModelOptions::declare(cli::Options options) {
            "number type of Newton-Schulz; auto: that of the products; published models: bfloat16")
       .words({"auto", "bfloat16", "float32"});
   group
+      .add(
+          "--learn", learn_,
+          "matrices that an update changes: all, only the last (w1), or none: the fast weights are "
+          "applied but learn nothing from the context, for comparison")
+      .words({"all", "last", "none"});
+  group
       .add("--normalize-poses", normalize_,
            "put each scene into a frame and scale of its own: over all views of a step (as "
            "published for scenes), over its context views, or not at all (objects)")
@@ -36,7 +42,7 @@ void ModelOptions::declare(cli::Options options) {
 
 bool ModelOptions::given() const {
   return preset_ || dim_ || layers_ || patch_ || attention_head_ || fast_head_ || muon_steps_ ||
-         inter_multi_ || mlp_multi_ || base_lr_ || muon_dtype_ || normalize_;
+         inter_multi_ || mlp_multi_ || base_lr_ || muon_dtype_ || normalize_ || learn_;
 }
 
 Config ModelOptions::resolve(const Config* base) const {
@@ -46,6 +52,7 @@ Config ModelOptions::resolve(const Config* base) const {
   if (patch_) c.patch_size = *patch_;
   if (layers_) c.layers = *layers_;
   if (muon_dtype_) c.muon_dtype = *muon_dtype_;
+  if (learn_) c.learn = *learn_;
   if (normalize_) c.normalize_poses = *normalize_;
   if (dim_) {
     // One head stays one head.

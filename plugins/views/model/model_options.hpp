@@ -17,12 +17,14 @@ class ModelOptions {
   /// The preset, or `base` if there is one, changed by what was given. Errors: 64, 78
   Config resolve(const Config* base) const;
   /// Whether any of them was given.
+  /// The preset is one of the published ones.
+  bool published() const { return preset_ && preset_->starts_with("lact_"); }
   bool given() const;
 
  private:
   std::optional<int64_t> dim_, layers_, patch_, attention_head_, fast_head_, muon_steps_;
   std::optional<double> inter_multi_, mlp_multi_, base_lr_;
-  std::optional<std::string> preset_, muon_dtype_, normalize_;
+  std::optional<std::string> preset_, muon_dtype_, normalize_, learn_;
 };
 
 }  // namespace lact::views

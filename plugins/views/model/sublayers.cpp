@@ -4,6 +4,7 @@
 #include <lact/nn/functional.hpp>
 
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
@@ -88,6 +89,7 @@ Tensor mlp(const Parameters& p, const Tensor& x, at::ScalarType compute) {
 
 ops::Rule rule(const Config& config, const Sublayer& s, at::ScalarType compute) {
   auto rule = ops::Rule::from_name("muon");
+  rule.learn = ops::learn_from(config.learn);
   rule.detach_norms = true;
   rule.norm_epsilon = 1e-5;
   auto& how = rule.orthogonalize;
@@ -111,9 +113,11 @@ ops::FastWeights initial_weights(const Parameters& p, int64_t batch) {
 Tensor fast_weights(const Config& config, const Sublayer& s, const Parameters& p, const Tensor& x,
                     const ops::Schedule& plan, ops::FastState& state, at::ScalarType compute) {
   const int64_t heads = config.heads(s);
+  const auto how = rule(config, s, compute);
+  if (how.learn == ops::Learn::none) return apply(config, s, p, x, state.w, compute);
   const auto qkv = nn::affine(x.to(compute), p("f.to_qkv.weight")).chunk(3, 2);
   auto done = ops::scan(state, {}, fast_heads(qkv[0], heads, true),
-                        tokens_of(s, p, x, qkv[1], qkv[2], heads), plan, rule(config, s, compute));
+                        tokens_of(s, p, x, qkv[1], qkv[2], heads), plan, how);
   state = done.state;
   return project(p, done.out, x.size(0));
 }
@@ -130,9 +134,27 @@ Tensor apply(const Config& config, const Sublayer& s, const Parameters& p, const
   return project(p, ops::apply(w, q, rule(config, s, compute)), x.size(0));
 }
 
+double write_strength(const Config& config, const Sublayer& s, const Parameters& p, const Tensor& x,
+                      int64_t context, at::ScalarType compute) {
+  const at::NoGradGuard no_grad;
+  const auto how = rule(config, s, compute);
+  const int64_t heads = config.heads(s), all = x.size(1);
+  if (how.learn == ops::Learn::none || context >= all) return 0;
+  const auto qkv = nn::affine(x.to(compute), p("f.to_qkv.weight")).chunk(3, 2);
+  const auto q = fast_heads(qkv[0], heads, true);
+  const auto state = ops::initial_state(initial_weights(p, x.size(0)), how);
+  const ops::Schedule plan{
+      {{ops::Step::Kind::update, 0, context}, {ops::Step::Kind::apply, context, all}}, all, 0};
+  const auto after =
+      ops::scan(state, {}, q, tokens_of(s, p, x, qkv[1], qkv[2], heads), plan, how).out;
+  const auto before = ops::apply(state.w, q.slice(1, context).contiguous(), how);
+  return ((after - before).norm() / before.norm()).item<double>();
+}
+
 Tensor block(const Config& config, const std::vector<Parameters>& parameters, const Tensor& in,
              int64_t tokens_per_view, const ops::Schedule& plan,
-             const std::vector<ops::FastState>* states, at::ScalarType compute) {
+             const std::vector<ops::FastState>* states, at::ScalarType compute,
+             std::vector<double>* strengths) {
   Tensor x = in;
   size_t fast = 0;
   for (size_t j = 0; j < config.block.size(); ++j) {
@@ -144,6 +166,8 @@ Tensor block(const Config& config, const std::vector<Parameters>& parameters, co
     } else if (s.kind == Sublayer::Kind::mlp) {
       y = mlp(p, y, compute);
     } else {
+      if (strengths != nullptr)
+        strengths->push_back(write_strength(config, s, p, y, plan.steps.front().end, compute));
       auto state = states != nullptr ? (*states)[fast++]
                                      : ops::initial_state(initial_weights(p, y.size(0)),
                                                           rule(config, s, compute));

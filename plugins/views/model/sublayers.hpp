@@ -42,10 +42,17 @@ ops::FastWeights delta(const Config& config, const Sublayer& s, const Parameters
 at::Tensor apply(const Config& config, const Sublayer& s, const Parameters& p, const at::Tensor& x,
                  const ops::FastWeights& w, at::ScalarType compute);
 
+/// How much of what the fast weights give the update on the first `context` tokens of x [1, L, d]
+/// changes: |f_1(q) - f_0(q)| / |f_0(q)| over the queries of the others. 0: nothing is learned.
+double write_strength(const Config& config, const Sublayer& s, const Parameters& p,
+                      const at::Tensor& x, int64_t context, at::ScalarType compute);
+
 /// All sublayers of a block, each x + f(LayerNorm(x)). x [B, L, d]; states: one for each sublayer
-/// with fast weights; without any, they start from the parameters.
+/// with fast weights; without any, they start from the parameters. `strengths`, if given, receives
+/// the write strength of each of them, for a plan that updates on the first tokens once.
 at::Tensor block(const Config& config, const std::vector<Parameters>& parameters,
                  const at::Tensor& x, int64_t tokens_per_view, const ops::Schedule& plan,
-                 const std::vector<ops::FastState>* states, at::ScalarType compute);
+                 const std::vector<ops::FastState>* states, at::ScalarType compute,
+                 std::vector<double>* strengths = nullptr);
 
 }  // namespace lact::views

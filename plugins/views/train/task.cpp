@@ -83,6 +83,13 @@ class ViewsTask final : public train::Task {
              "model to take initial weights from: a directory, or a .safetensors or .pt file, "
              "published checkpoints included")
         .value("DIR|FILE");
+    options.group("Model")
+        .add("--input-init", input_init_,
+             "first values of the input layer of a model from scratch: whiten: multiplied by the "
+             "inverse root of the inputs' second moments, so that places, directions and colours "
+             "reach the tokens with the same strength; plain: as published (default: whiten, plain "
+             "for published presets)")
+        .words({"whiten", "plain"});
     declare_data(options.group("Data"));
     declare_loss(options.group("Loss"));
     options.renamed("--input-views", "--context-views");
@@ -142,13 +149,30 @@ class ViewsTask final : public train::Task {
     return cost;
   }
 
+  std::optional<double> write_strength(const train::TaskSetup& setup) const override {
+    const auto found = data_.find(Split::train);
+    if (found == data_.end()) return {};
+    auto one = config_;
+    one.layers = 1;
+    auto model = ViewModel::fresh(one, setup.seed, setup.device);
+    if (whitens()) model.whiten_input(some_views(found->second, setup.seed));
+    const auto batch =
+        make_batch(found->second,
+                   {draw(sampling_, sampling_.context, 0, found->second.views(0), setup.seed, 0)},
+                   sampling_.normalize);
+    return model.write_strength(context_of(batch, setup.device), targets_of(batch, setup.device));
+  }
+
   void build(const train::TaskSetup& setup) override {
     if (data_.count(Split::train) == 0)
       throw Error(Exit::usage,
                   "--data is missing: a folder that lact-tokenize views pack has written");
     setup_ = setup;
     model_.emplace(ViewModel::fresh(config_, setup.seed, setup.device));
-    if (!init_from_.empty()) model_->assign(io::Checkpoint::open(init_from_));
+    if (!init_from_.empty())
+      model_->assign(io::Checkpoint::open(init_from_));
+    else if (whitens())
+      model_->whiten_input(some_views(data_.at(Split::train), setup.seed));
     model_->set_compute_dtype(setup.dtype);
     model_->set_recompute(setup.recompute);
     for (auto& [name, tensor] : model_->parameters()) tensor.requires_grad_(true);
@@ -158,7 +182,7 @@ class ViewsTask final : public train::Task {
   std::vector<train::Parameter> parameters() override {
     std::vector<train::Parameter> all;
     for (const auto& [name, tensor] : model_->parameters())
-      all.push_back({name, tensor, /*decay=*/tensor.dim() >= 2, 1.0});
+      all.push_back({name, tensor, /*decay=*/tensor.dim() >= 2, 1.0, matrices(name, tensor)});
     return all;
   }
 
@@ -186,7 +210,7 @@ class ViewsTask final : public train::Task {
     if (found == data_.end()) return {};
     const at::NoGradGuard no_grad;
     const auto& data = found->second;
-    double error = 0, decibels = 0, views = 0;
+    double error = 0, decibels = 0, views = 0, strength = 0;
     for (int64_t first = 0, done = 0; first < data.size() && done < batches && !stop();
          first += batch_size_, ++done) {
       const auto batch = evaluation_batch(data, first);
@@ -198,11 +222,14 @@ class ViewsTask final : public train::Task {
       error += each.sum().item<double>();
       decibels += (-10 * each.log10()).sum().item<double>();
       views += static_cast<double>(each.numel());
+      if (first == 0) strength = model_->write_strength(context_of(batch, setup_.device), targets);
     }
     if (views == 0) return {};
-    return {{"validation_metrics/loss", error / views},
-            {"validation_metrics/psnr", -10 * std::log10(error / views)},
-            {"validation_metrics/psnr_mean", decibels / views}};
+    train::Metrics metrics{{"validation_metrics/loss", error / views},
+                           {"validation_metrics/psnr", -10 * std::log10(error / views)},
+                           {"validation_metrics/psnr_mean", decibels / views}};
+    if (strength > 0) metrics["validation_metrics/write_strength"] = strength;
+    return metrics;
   }
 
   void load(const io::Checkpoint& checkpoint) override { model_->assign(checkpoint); }
@@ -247,6 +274,29 @@ class ViewsTask final : public train::Task {
         .range(0.0, 1e6);
     options.add("--lpips-from", lpips_from_, "first step at which LPIPS is part of the loss")
         .at_least(0);
+  }
+
+  bool whitens() const {
+    return input_init_.empty() ? !model_options_.published() : input_init_ == "whiten";
+  }
+
+  /// Views of up to 40 scenes, as a step draws them.
+  Posed some_views(const PackedScenes& data, uint64_t seed) const {
+    constexpr int64_t kScenes = 40;
+    std::vector<Draw> rows;
+    const int64_t count = std::min(kScenes, data.size());
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t scene = i * data.size() / count;
+      rows.push_back(draw(sampling_, least_context(), scene, data.views(scene), seed, i));
+    }
+    return context_of(make_batch(data, rows, sampling_.normalize), at::kCPU);
+  }
+
+  /// Those of the blocks: queries, keys and values are three, fast weights one for each head.
+  static int64_t matrices(const std::string& name, const Tensor& tensor) {
+    if (tensor.dim() == 3) return tensor.size(0);
+    if (name.ends_with(".to_qkv.weight")) return 3;
+    return name.ends_with(".c_proj.weight") || name.ends_with(".c_fc.weight") ? 1 : 0;
   }
 
   int64_t least_context() const {
@@ -295,7 +345,7 @@ class ViewsTask final : public train::Task {
 
   ModelOptions model_options_;
   Sampling sampling_;
-  std::string data_folder_, init_from_, lpips_file_;
+  std::string data_folder_, init_from_, lpips_file_, input_init_;
   int64_t batch_size_ = 8, evaluated_ = 0;
   int micro_batches_ = 1;
   double lpips_weight_ = 1;

@@ -271,8 +271,8 @@ Computed train_kind(Golden& file) {
   }
   ViewModel model(all.model.config(), Parameters(leaves));
   model.set_compute_dtype(file.settings().dtype);
-  train::AdamW optimizer(parameters, {hyper.at("betas").at(0), hyper.at("betas").at(1),
-                                      hyper.at("eps"), hyper.at("weight_decay")});
+  train::Optimizer optimizer(parameters, {hyper.at("betas").at(0), hyper.at("betas").at(1),
+                                          hyper.at("eps"), hyper.at("weight_decay")});
   const auto count = file.integer("steps", 1, 1000);
   auto shape = model.forward(all.context, all.targets).sizes().vec();
   shape.insert(shape.begin(), count);
@@ -285,7 +285,7 @@ Computed train_kind(Golden& file) {
     losses.push_back(loss.item<double>());
     norms.push_back(train::global_norm(parameters));
     rates.push_back(schedule.at(step));
-    skipped.push_back(!gate.fault(step, losses.back(), norms.back(), 0).empty());
+    skipped.push_back(!gate.fault(step, losses.back(), norms.back(), 0).why.empty());
     if (skipped.back() == 0) {
       train::scale_gradients(parameters, gate.factor(step, norms.back()));
       optimizer.step(rates.back());

@@ -121,6 +121,43 @@ TEST_CASE("where digits overlap the larger brightness shows, or the sum up to wh
   CHECK_THROWS_AS(MovingDigits(plain(5, 1, 1), how), Error);
 }
 
+TEST_CASE("hidden frames are dark, and a digit that stands still comes back where it was",
+          "[digits]") {
+  DigitSettings how;
+  how.width = how.height = 16;
+  how.frames = 8;
+  how.digits = 1;
+  how.speeds = {0};
+  how.hide_from = 2;
+  how.hide_to = 5;
+  how.grid = 2;
+  for (int64_t number = 0; number < 20; ++number) {
+    const auto clip = MovingDigits(plain(8, 10, 3), how).make(1, 2, number);
+    for (int64_t t = 2; t <= 5; ++t) CHECK(clip.frames[t].max().item<int64_t>() == 0);
+    const auto place = box(clip.frames[0]);
+    CHECK(place[0] % 2 == 0);
+    CHECK(place[1] % 2 == 0);
+    for (const int64_t t : {1, 6, 7}) CHECK(at::equal(clip.frames[t], clip.frames[0]));
+  }
+}
+
+TEST_CASE("digits that alternate are shown one at a time, each where it was", "[digits]") {
+  DigitSettings how;
+  how.width = how.height = 16;
+  how.frames = 12;
+  how.digits = 2;
+  how.speeds = {0};
+  how.alternate = 3;
+  how.add = true;
+  const auto clip = MovingDigits(plain(8, 10, 3), how).make(1, 2, 3);
+  for (int64_t t = 0; t < 6; ++t) {
+    CHECK(box(clip.frames[t])[2] == 8);
+    CHECK(at::equal(clip.frames[t], clip.frames[t + 6]));
+    CHECK(at::equal(clip.frames[t], clip.frames[t / 3 * 3]));
+  }
+  CHECK_FALSE(at::equal(clip.frames[0], clip.frames[3]));
+}
+
 TEST_CASE("a clip of digits is its seed's and number's alone", "[digits]") {
   DigitSettings how;
   how.speeds = {1, 2};

@@ -141,11 +141,21 @@ void Options::footer(const std::string& text) {
   app_->footer(text);
 }
 
+namespace {
+
+std::string bare(const std::string& name) {
+  return name.substr(name.find_first_not_of('-'));
+}
+
+}  // namespace
+
 void Options::renamed(const std::string& before, const std::string& now) {
-  const auto bare = [](const std::string& name) {
-    return name.substr(name.find_first_not_of('-'));
-  };
   state_->renamed.push_back({bare(before), bare(now), "", ""});
+}
+
+void Options::renamed(const std::string& before, const std::string& value, const std::string& now,
+                      const std::string& value_now) {
+  state_->renamed.push_back({bare(before), bare(now), value, value_now});
 }
 
 }  // namespace lact::cli

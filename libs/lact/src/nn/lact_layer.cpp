@@ -4,6 +4,7 @@
 #include <lact/ops/window_attention.hpp>
 
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
@@ -24,7 +25,6 @@ using Taps = std::map<std::string, Tensor>;
 
 constexpr double kInnerNormEpsilon = 1e-5;  // of q_norm, k_norm and ttt_norm, whatever norm_eps is
 constexpr double kUnitEpsilon = 1e-5;       // added to the norm of fast queries and keys
-constexpr double kBaseRate = 1e-3;          // of an untrained rate projection
 constexpr double kSoftplusThreshold = 20;
 
 /// A layer being run: options and parameters under short names.
@@ -68,7 +68,7 @@ int64_t rate_count(const LactLayerOptions& o) {
 Tensor rates(const Layer& layer, const Tensor& x) {
   auto z = affine(x, layer.p("lr_proj.weight"), layer.p("lr_proj.bias"));
   if (z.scalar_type() == at::kBFloat16 || z.scalar_type() == at::kHalf) z = z.to(at::kFloat);
-  static const double offset = kBaseRate + std::log(-std::expm1(-kBaseRate));
+  const double base = layer.o.base_rate, offset = base + std::log(-std::expm1(-base));
   return at::softplus(z + offset, 1, kSoftplusThreshold);  // [B, L, N * rates * channels]
 }
 
@@ -88,6 +88,7 @@ Projected project(const Layer& layer, const Tensor& x, const Tensor& positions) 
   out.v = layer.attention_heads(v);
   if (!o.fast_weights) return out;
   out.fast_q = fast_queries(layer, q, 0, table);
+  if (o.rule.learn == ops::Learn::none) return out;
   out.fast.k = fast_queries(layer, k, 1, table);
   out.fast.v = fast_input(v, {.heads = o.fast_heads, .silu = o.silu && o.silu_v});
   const auto rate = rates(layer, x).unflatten(-1, {o.fast_heads, rate_count(o), o.rate_channels});
@@ -155,7 +156,7 @@ Tensor fast_rows(const Layer& layer, const Projected& in, const Rows& rows, Taps
     const auto state = ops::initial_state(initial_weights(layer, sequences), o.rule);
     const auto done =
         ops::scan(state, {}, q, tokens, ops::shifted_block_causal(length, o.chunk), o.rule);
-    if (taps != nullptr) {
+    if (taps != nullptr && tokens.k.defined()) {
       *taps = {{"fq", q},
                {"fk", tokens.k},
                {"fv", tokens.v},
@@ -241,6 +242,7 @@ Tensor fast_together(const Layer& layer, const Projected& in,
   const auto out = ops::scan({joined_weights(streams, o.rule.prenorm)}, {}, fold(in.fast_q),
                              map_tokens(in.fast, fold), read, o.rule)
                        .out;
+  if (o.rule.learn == ops::Learn::none) return layer.unfold(out);
   for (size_t i = 0; i < streams.size(); ++i) {
     auto schedule = ops::shifted_block_causal_stream(streams[i]->open.count, 1, o.chunk);
     std::erase_if(schedule.steps,
@@ -303,6 +305,24 @@ Tensor lact_layer(const LactLayerOptions& options, const Parameters& parameters,
   const auto fast = options.fast_weights ? fast_rows(layer, in, rows, taps) : Tensor();
   if (taps != nullptr) taps->insert({{"q", in.q}, {"k", in.k}, {"v", in.v}, {"attn", attention}});
   return output(layer, x, attention, fast);
+}
+
+double write_strength(const LactLayerOptions& o, const Parameters& parameters, const Tensor& x) {
+  const at::NoGradGuard no_grad;
+  if (!o.fast_weights || o.rule.learn == ops::Learn::none || x.size(1) <= o.chunk) return 0;
+  const Layer layer{o, parameters};
+  const int64_t length = std::min(2 * o.chunk, x.size(1));
+  const auto some = x.slice(0, 0, 1).slice(1, 0, length);
+  const auto in = project(layer, some, at::arange(length, x.options().dtype(at::kLong)));
+  const auto fold = [&](const Tensor& y) { return layer.fold(y); };
+  const auto state = ops::initial_state(initial_weights(layer, 1), o.rule);
+  const auto q = fold(in.fast_q);
+  const auto second = [&](const Tensor& y) { return y.slice(1, o.chunk).to(at::kDouble); };
+  const auto learned = second(ops::scan(state, {}, q, map_tokens(in.fast, fold),
+                                        ops::shifted_block_causal(length, o.chunk), o.rule)
+                                  .out);
+  const auto before = second(ops::apply(state.w, q, o.rule));
+  return ((learned - before).norm() / before.norm()).item<double>();
 }
 
 LactLayerStream start_stream(const LactLayerOptions& options, const Parameters& parameters,

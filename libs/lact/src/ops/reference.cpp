@@ -64,6 +64,7 @@ Tensor rescale(const Tensor& u, const Tensor& norm, const Rule& rule) {
 
 FastState initial_state(const FastWeights& w, const Rule& rule) {
   FastState state{w, w, {}, {}};
+  if (rule.learn == Learn::none) return state;
   if (rule.momentum) state.momentum = each([](const Tensor& x) { return at::zeros_like(x); }, w);
   if (rule.weight_norm)
     state.norms = each(
@@ -99,6 +100,7 @@ FastWeights reference::delta(const FastWeights& w, const Tokens& chunk, const Ru
 
 FastState step(const FastState& state, const FastWeights& delta, const Tensor& beta,
                const Rule& rule) {
+  if (rule.learn == Learn::none) return state;
   FastState next = state;
   // Where only down is updated, the others stay as they are.
   const auto updated = [&](const FastWeights& w) {

@@ -44,6 +44,13 @@ std::string join(const std::vector<std::string>& words) {
 
 }  // namespace
 
+Learn learn_from(const std::string& word) {
+  if (word == "all") return Learn::all;
+  if (word == "last") return Learn::last;
+  if (word == "none") return Learn::none;
+  throw Error(Exit::usage, "learn ", word, ": unknown; one of all, last, none");
+}
+
 Rule Rule::from_name(const std::string& name) {
   for (const auto& entry : rules()) {
     if (entry.name != name) continue;

@@ -105,6 +105,27 @@ ScanOutput scan_by_reference(const ScanInput& input, const OpenChunk& open,
   return result;
 }
 
+/// q through the fast weights as they are, in the order of the tokens.
+Tensor read(const FastState& state, const Tensor& q, const Schedule& schedule, const Rule& rule,
+            const ScanOptions& options) {
+  // Nothing is updated: of the rule only the products' type counts.
+  Rule plain;
+  plain.weight_norm = false;
+  plain.product = rule.product;
+  Schedule reads{{}, q.size(kTokenDim), 0};
+  for (const auto& step : schedule.steps) {
+    if (step.kind != Step::Kind::apply) continue;
+    if (!reads.steps.empty() && reads.steps.back().end == step.begin)
+      reads.steps.back().end = step.end;
+    else
+      reads.steps.push_back(step);
+  }
+  const ScanInput input{initial_state(state.w, plain), q, {}};
+  return at::GradMode::is_enabled()
+             ? scan_function(input, reads, plain, options).out
+             : Engine(reads, plain, options).forward(input, {}, /*record=*/false).out;
+}
+
 bool has_update(const Schedule& schedule) {
   return std::any_of(schedule.steps.begin(), schedule.steps.end(),
                      [](const Step& step) { return step.kind == Step::Kind::update; });
@@ -132,6 +153,10 @@ ScanOutput scan_recorded(ScanInput input, const OpenChunk& open, Schedule schedu
 ScanResult scan(const FastState& state, const OpenChunk& open, const Tensor& q,
                 const Tokens& tokens, const Schedule& schedule, const Rule& rule,
                 const ScanOptions& options) {
+  if (rule.learn == Learn::none) {
+    const auto out = read(state, q, schedule, rule, options);
+    return {out.defined() ? out.to(q.scalar_type()) : out, state, {}};
+  }
   require(q.dim() == 3 && q.size(0) == tokens.k.size(0), "q", q);
   require(tokens.v.dim() == 3 && tokens.v.size(1) == tokens.k.size(1), "v", tokens.v);
   require(!rule.momentum || tokens.momentum.defined(), "momentum is missing for q", q);
@@ -150,17 +175,8 @@ ScanResult scan(const FastState& state, const OpenChunk& open, const Tensor& q,
 
 Tensor apply(const FastWeights& w, const Tensor& q, const Rule& rule, const ScanOptions& options) {
   require(q.dim() == 3 && q.size(0) == w.down.size(0), "q", q);
-  // Nothing is updated: of the rule only the products' type counts.
-  Rule plain;
-  plain.weight_norm = false;
-  plain.product = rule.product;
-  const int64_t length = q.size(kTokenDim);
-  const Schedule schedule{{{Step::Kind::apply, 0, length}}, length, 0};
-  const ScanInput input{initial_state(w, plain), q, {}};
-  const auto done = at::GradMode::is_enabled()
-                        ? scan_function(input, schedule, plain, options)
-                        : Engine(schedule, plain, options).forward(input, {}, /*record=*/false);
-  return done.out.to(q.scalar_type());
+  const Schedule all{{{Step::Kind::apply, 0, q.size(kTokenDim)}}, 0, 0};
+  return read({w, w, {}, {}}, q, all, rule, options).to(q.scalar_type());
 }
 
 FastWeights delta(const FastWeights& w, const Tokens& chunk, const Rule& rule,
@@ -186,6 +202,7 @@ ScanCost scan_cost(const Schedule& schedule, const Rule& rule, int64_t heads, in
   double applied = 0, updated = 0, updates = 0;
   for (const auto& step : schedule.steps) {
     const auto count = static_cast<double>(step.end - step.begin);
+    if (rule.learn == Learn::none && step.kind == Step::Kind::update) continue;
     (step.kind == Step::Kind::apply ? applied : updated) += count;
     updates += step.kind == Step::Kind::apply ? 0 : 1;
   }
@@ -200,7 +217,8 @@ ScanCost scan_cost(const Schedule& schedule, const Rule& rule, int64_t heads, in
     const double each = linear ? iteration(v, k) : (last ? 0 : gates) + iteration(v, f);
     cost.orthogonalize = n * updates * each;
   }
-  const double saved = linear ? 0 : 2 + (last ? 2 : 3);  // a, b of apply; a, b, e of update
+  // a, b of apply; a, b, e of update
+  const double saved = linear ? 0 : rule.learn == Learn::none ? 2 : 2 + (last ? 2 : 3);
   cost.saved_per_token = n * saved * f * static_cast<double>(c10::elementSize(dtype));
   return cost;
 }

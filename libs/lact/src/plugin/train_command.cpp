@@ -23,7 +23,9 @@ void TrainCommand::run(cli::Context& context) {
         ops::resolve_dtype(context.dtype == "auto" ? options.dtype : context.dtype, context.device);
     const train::TaskSetup setup{context.device, dtype, context.seed.value_or(kDefaultSeed),
                                  options.recompute, options.ema > 0};
-    return cli::out(train::describe(task_->cost(setup), context.json));
+    auto cost = task_->cost(setup);
+    cost.write_strength = task_->write_strength(setup);
+    return cli::out(train::describe(cost, context.json));
   }
   context.resolved_config =
       train::edit_config(context.resolved_config, options_.filled(recipe), "options");

@@ -17,6 +17,10 @@ double LrSchedule::at(int64_t step) const {
   double height = 1;  // 1 at the peak, 0 at the end
   if (shape == Shape::cosine) height = 0.5 * (1 + std::cos(std::numbers::pi * progress));
   if (shape == Shape::linear) height = std::max(0.0, 1 - progress);
+  if (shape == Shape::wsd) {
+    const double rest = static_cast<double>(total_steps - step) / static_cast<double>(total_steps);
+    height = std::clamp(rest / decay_ratio, 0.0, 1.0);
+  }
   return peak * (min_ratio + (1 - min_ratio) * height);
 }
 
@@ -24,7 +28,8 @@ LrSchedule::Shape LrSchedule::shape_from(const std::string& name) {
   if (name == "cosine") return Shape::cosine;
   if (name == "linear") return Shape::linear;
   if (name == "constant") return Shape::constant;
-  throw Error(Exit::usage, "--schedule: expected cosine, linear or constant, found ", name);
+  if (name == "wsd") return Shape::wsd;
+  throw Error(Exit::usage, "--schedule: expected cosine, linear, constant or wsd, found ", name);
 }
 
 }  // namespace lact::train

@@ -32,7 +32,7 @@ std::vector<at::Tensor> gradients(const std::vector<Parameter>& parameters) {
 
 void check(const std::vector<Parameter>& parameters) {
   std::set<std::string> names;
-  for (const auto& [name, tensor, decay, rate] : parameters) {
+  for (const auto& [name, tensor, decay, rate, matrices] : parameters) {
     if (!names.insert(name).second)
       throw Error(Exit::internal, "parameter ", name, ": named twice");
     if (tensor.scalar_type() != at::kFloat || !tensor.is_contiguous() || !tensor.is_leaf())
@@ -78,10 +78,6 @@ void AdamW::step(double learning_rate) {
   }
 }
 
-void AdamW::zero_grad() {
-  for (const auto& parameter : parameters_) parameter.tensor.mutable_grad().reset();
-}
-
 io::NamedTensors AdamW::state() const {
   io::NamedTensors state;
   for (size_t i = 0; i < parameters_.size(); ++i) {
@@ -91,7 +87,43 @@ io::NamedTensors AdamW::state() const {
   return state;
 }
 
-void AdamW::load(const io::NamedTensors& state, int64_t steps) {
+namespace {
+
+/// Those that Muon trains, or the others.
+std::vector<Parameter> some(const std::vector<Parameter>& all, bool muon, bool matrices) {
+  std::vector<Parameter> chosen;
+  for (const auto& parameter : all)
+    if ((muon && parameter.matrices > 0) == matrices) chosen.push_back(parameter);
+  return chosen;
+}
+
+}  // namespace
+
+Optimizer::Optimizer(std::vector<Parameter> parameters, const AdamWOptions& adamw,
+                     const std::optional<MuonOptions>& muon, double muon_rate)
+    : parameters_(std::move(parameters)),
+      adamw_((check(parameters_), some(parameters_, muon.has_value(), false)), adamw),
+      muon_rate_(muon_rate) {
+  if (muon) muon_.emplace(some(parameters_, true, true), *muon);
+}
+
+void Optimizer::step(double learning_rate) {
+  adamw_.step(learning_rate);
+  if (muon_) muon_->step(learning_rate * muon_rate_);
+}
+
+void Optimizer::zero_grad() {
+  for (const auto& parameter : parameters_) parameter.tensor.mutable_grad().reset();
+}
+
+io::NamedTensors Optimizer::state() const {
+  auto state = adamw_.state();
+  if (muon_)
+    for (auto& one : muon_->state()) state.push_back(std::move(one));
+  return state;
+}
+
+void Optimizer::load(const io::NamedTensors& state, int64_t steps) {
   const at::NoGradGuard no_grad;
   const std::map<std::string, at::Tensor> given(state.begin(), state.end());
   const auto own = this->state();
@@ -108,7 +140,7 @@ void AdamW::load(const io::NamedTensors& state, int64_t steps) {
     throw Error(Exit::data, "optimizer state: expected ", own.size(), " tensors, found ",
                 given.size());
   for (const auto& [name, tensor] : own) tensor.copy_(given.at(name));
-  steps_ = steps;
+  adamw_.set_steps(steps);
 }
 
 double global_norm(const std::vector<Parameter>& parameters) {

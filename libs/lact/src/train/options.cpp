@@ -34,6 +34,7 @@ void GivenOptions::each(Self& self, Recipes& recipe, const Visit& visit) {
   visit("save-every", self.save_every_, recipe.save_every);
   visit("lr", self.learning_rate_, recipe.learning_rate);
   visit("schedule", self.schedule_, recipe.schedule);
+  visit("decay-ratio", self.decay_ratio_, recipe.decay_ratio);
   visit("warmup-steps", self.warmup_steps_, recipe.warmup_steps);
   visit("warmup-from-zero", self.warmup_from_zero_, recipe.warmup_from_zero);
   visit("min-lr-ratio", self.min_lr_ratio_, recipe.min_lr_ratio);
@@ -41,6 +42,9 @@ void GivenOptions::each(Self& self, Recipes& recipe, const Visit& visit) {
   visit("beta1", self.beta1_, recipe.beta1);
   visit("beta2", self.beta2_, recipe.beta2);
   visit("adam-eps", self.adam_epsilon_, recipe.adam_epsilon);
+  visit("optimizer", self.optimizer_, recipe.optimizer);
+  visit("muon-lr", self.muon_lr_, recipe.muon_lr);
+  visit("muon-momentum", self.muon_momentum_, recipe.muon_momentum);
   visit("max-norm", self.max_norm_, recipe.max_norm);
   visit("skip-norm", self.skip_norm_, recipe.skip_norm);
   visit("skip-above", self.skip_above_, recipe.skip_above);
@@ -76,9 +80,17 @@ void GivenOptions::declare(cli::Options options, const Recipe& usual) {
   group.flag("--dry-run", run_.dry_run, "print sizes, memory and FLOPs of a step, and exit");
 
   group = options.group("Optimizer");
+  add("optimizer", optimizer_,
+      "adamw, or muon: Muon for the matrices between embedding and output, AdamW for the rest")
+      .words({"adamw", "muon"});
   add("lr", learning_rate_, "peak learning rate of AdamW").positive();
+  add("muon-lr", muon_lr_, "peak learning rate of Muon; it follows the same schedule").positive();
   add("schedule", schedule_, "learning rate after the warm-up")
-      .words({"cosine", "linear", "constant"});
+      .words({"cosine", "linear", "constant", "wsd"});
+  add("decay-ratio", decay_ratio_,
+      "with --schedule wsd (warm-up, stable, decay): share of the steps, at the end, over which "
+      "the learning rate falls linearly")
+      .range(1e-6, 1.0);
   add("warmup-steps", warmup_steps_, "steps in which the learning rate rises from 0").at_least(0);
   add("warmup-from-zero", warmup_from_zero_, "give the first step the learning rate 0");
   add("min-lr-ratio", min_lr_ratio_, "final learning rate as a fraction of the peak")
@@ -88,10 +100,11 @@ void GivenOptions::declare(cli::Options options, const Recipe& usual) {
   add("beta1", beta1_, "decay rate of the first moment").range(0.0, below_one);
   add("beta2", beta2_, "decay rate of the second moment").range(0.0, below_one);
   add("adam-eps", adam_epsilon_, "epsilon of AdamW").positive();
+  add("muon-momentum", muon_momentum_, "momentum of Muon").range(0.0, below_one);
   add("max-norm", max_norm_, "clip gradients to this global norm; 0: no clipping").at_least(0.0);
   add("skip-norm", skip_norm_,
-      "skip a step whose gradient norm exceeds this many times the median of the last ones; 0: "
-      "never")
+      "skip a step whose gradient norm exceeds this many times the median of the last ones, up to "
+      "three in a row: then the norms have changed, and the run goes on, clipped; 0: never")
       .at_least(0.0);
   add("skip-above", skip_above_, "skip a step whose gradient norm exceeds this; 0: never")
       .at_least(0.0);
@@ -123,7 +136,8 @@ std::map<std::string, std::string> GivenOptions::filled(const Recipe& recipe) co
   std::map<std::string, std::string> values;
   each(*this, recipe, [&](const std::string& name, const auto& given, const auto& value) {
     const auto text = literal(value);
-    if (!given) values[name] = name == "schedule" ? "\"" + text + "\"" : text;
+    const bool word = name == "schedule" || name == "optimizer";
+    if (!given) values[name] = word ? "\"" + text + "\"" : text;
   });
   return values;
 }

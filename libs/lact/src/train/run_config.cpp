@@ -22,6 +22,10 @@ const std::set<std::string> kFree = {
     "skip-norm", "skip-above", "skip-above-from", "max-skips",    "recompute",
 };
 
+/// What runs trained with before there was a choice: a run.toml without the key is of that time.
+constexpr const char* kOptimizer = "optimizer";
+constexpr const char* kOptimizerBefore = "adamw";
+
 toml::table parse(const std::string& text, const std::string& what) {
   try {
     return toml::parse(text);
@@ -137,7 +141,10 @@ std::vector<std::string> contradictions(const std::string& stored, const std::st
     for (const auto& [key, node] : *table) keys.emplace(key.str());
   std::vector<std::string> lines;
   for (const auto& key : keys) {
-    if (kFree.count(key)) continue;
+    // Of an option that did not exist when the run began, the file has no line, not even a comment.
+    const bool older =
+        !before.contains(key) && stored.find(concat("# ", key, " =")) == std::string::npos;
+    if (kFree.count(key) || older) continue;
     const auto a = show(before, key), b = show(now, key);
     if (!same_value(a, b)) lines.push_back(concat(key, ": ", a, " in the run, ", b, " now"));
   }
@@ -154,8 +161,11 @@ void use_run_config(std::vector<std::string>& words) {
   if (output.empty()) return;
   const auto file = std::filesystem::path(output) / "run.toml";
   std::error_code ignored;
-  if (std::filesystem::exists(file, ignored))
-    words.insert(words.begin(), {"--config", file.string()});
+  if (!std::filesystem::exists(file, ignored)) return;
+  std::vector<std::string> before = {"--config", file.string()};
+  if (config_value(io::read_text(file), kOptimizer, file.string()).empty())
+    before.push_back(concat("--", kOptimizer, "=", kOptimizerBefore));
+  words.insert(words.begin(), before.begin(), before.end());
 }
 
 }  // namespace lact::train

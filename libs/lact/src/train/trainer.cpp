@@ -65,7 +65,8 @@ class Run {
                  options.min_lr_ratio,
                  options.warmup_steps,
                  options.steps,
-                 options.warmup_from_zero};
+                 options.warmup_from_zero,
+                 options.decay_ratio};
     rule_ = {options.max_norm,        options.skip_norm,  options.skip_above,
              options.skip_above_from, options.norms_from, options.warmup_steps};
   }
@@ -157,9 +158,12 @@ class Run {
   }
 
   void make_optimizer() {
+    std::optional<MuonOptions> muon;
+    if (options_.optimizer == "muon") muon = {options_.muon_momentum, options_.weight_decay};
     optimizer_.emplace(
         task_.parameters(),
-        AdamWOptions{options_.beta1, options_.beta2, options_.adam_epsilon, options_.weight_decay});
+        AdamWOptions{options_.beta1, options_.beta2, options_.adam_epsilon, options_.weight_decay},
+        muon, options_.muon_lr / options_.learning_rate);
     if (options_.ema == 0) return;
     io::NamedTensors parameters;
     for (const auto& parameter : optimizer_->parameters())
@@ -221,7 +225,14 @@ class Run {
     const double weight = accumulate(result);
     const auto& parameters = optimizer_->parameters();
     result.norm = global_norm(parameters) / weight;
-    result.skipped = rule_.fault(step_, result.loss, result.norm, norms_.median());
+    const auto fault = rule_.fault(step_, result.loss, result.norm, norms_.median());
+    result.skipped = fault.why;
+    if (fault.by_median && skips_in_row_ >= StepRule::kPatience) {
+      warning(concat("step ", step_ + 1, ": ", fault.why, " for the ", skips_in_row_ + 1,
+                     "th time in a row: norms are what they are now; going on, clipped"));
+      result.skipped.clear();
+      norms_ = NormHistory();
+    }
     if (result.skipped.empty()) {
       const double factor = rule_.factor(step_, result.norm) / weight;
       if (factor != 1) scale_gradients(parameters, factor);
@@ -306,6 +317,12 @@ class Run {
     interval_ = {};
   }
 
+  /// What one chunk changes of what the fast weights give, if the task has measured it.
+  static std::string written(const Metrics& metrics) {
+    const auto found = metrics.find("validation_metrics/write_strength");
+    return found == metrics.end() ? "" : format("  write strength %.3g", found->second);
+  }
+
   bool evaluation_due() const {
     return options_.eval_every > 0 && (step_ % options_.eval_every == 0 || step_ == options_.steps);
   }
@@ -323,7 +340,8 @@ class Run {
     metrics_->write(line);
     const auto loss = metrics.find("validation_metrics/loss");
     if (loss != metrics.end())
-      info(format("step %lld  validation loss %.4f", static_cast<long long>(step_), loss->second));
+      info(format("step %lld  validation loss %.4f", static_cast<long long>(step_), loss->second) +
+           written(metrics));
     return true;
   }
 
@@ -339,8 +357,9 @@ class Run {
         for (auto& tensor : averages_->state()) tensors.push_back(std::move(tensor));
       for (auto& [name, state] : generator_states(context_.device))
         tensors.emplace_back(name, state);
-      writer.tensors("optimizer.safetensors", tensors,
-                     {{"lact.kind", "optimizer"}, {"lact.version", "1"}, {"optimizer", "adamw"}});
+      writer.tensors(
+          "optimizer.safetensors", tensors,
+          {{"lact.kind", "optimizer"}, {"lact.version", "1"}, {"optimizer", optimizer_->name()}});
       writer.file("trainer.json", counters().dump(2) + "\n");
     });
   }
@@ -420,7 +439,7 @@ class Run {
   Cost cost_;
   double ceiling_ = 0;  ///< FLOP/s of a matrix product here; 0: nothing to compare
   std::unique_ptr<Source> source_;
-  std::optional<AdamW> optimizer_;
+  std::optional<Optimizer> optimizer_;
   std::optional<Averages> averages_;
   std::optional<MetricsFile> metrics_;
 

@@ -83,6 +83,9 @@ class Options {
   /// old name is refused with the new one; in a configuration file, which outlives releases, it
   /// stands for it.
   void renamed(const std::string& before, const std::string& now);
+  /// The same where only one value of it became one of another option.
+  void renamed(const std::string& before, const std::string& value, const std::string& now,
+               const std::string& value_now);
 
  private:
   friend class CommandLine;

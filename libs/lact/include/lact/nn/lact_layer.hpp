@@ -33,6 +33,7 @@ struct LactLayerOptions {
   bool rotate_fast = true;   ///< rotary embedding on fast queries and keys too
   bool fast_weights = true;  ///< false: window attention alone
   bool linear = false;       ///< fast weights are one matrix "w1" [N, d / N, d / N], with one rate
+  double base_rate = 1e-3;   ///< inner rate of a projection of zero
   ops::Rule rule;
 };
 
@@ -44,6 +45,12 @@ Shapes lact_layer_shapes(const LactLayerOptions& options);
 at::Tensor lact_layer(const LactLayerOptions& options, const Parameters& parameters,
                       const at::Tensor& x, const Rows& rows,
                       std::map<std::string, at::Tensor>* taps = nullptr);
+
+/// How much of what the fast weights give one chunk changes: |f_1(q) - f_0(q)| / |f_0(q)| over the
+/// queries of the second chunk, where f_0 has learned nothing and f_1 the first chunk, in the first
+/// row of x [B, L, d]. 0: nothing is learned, or there is no second chunk. Records no gradient.
+double write_strength(const LactLayerOptions& options, const Parameters& parameters,
+                      const at::Tensor& x);
 
 /// What a layer remembers of a sequence: nothing in it grows with the number of tokens, unless
 /// window is none.

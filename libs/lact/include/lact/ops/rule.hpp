@@ -45,7 +45,11 @@ class Transform {
 };
 
 /// Which matrices an update changes. `last`: only `down`, as fast weights of a fixed feature map.
-enum class Learn { all, last };
+/// `none`: the fast weights stay what they are and are read, the control of what learning gains;
+/// keys, values, rates and momentum need not be there, and cost nothing.
+enum class Learn { all, last, none };
+/// "all", "last", "none". Errors: 64 with the list.
+Learn learn_from(const std::string& word);
 
 /// One weight update. Steps 1 to 4 of spec/llm 2.4; stored with the model.
 struct Rule {

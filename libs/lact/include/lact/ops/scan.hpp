@@ -52,7 +52,8 @@ struct OpenChunk {
   int64_t count = 0;
 };
 
-/// The state before the first chunk. Norms stay in the autograd graph unless rule.detach_norms.
+/// The state before the first chunk. Norms stay in the autograd graph unless rule.detach_norms;
+/// norms and momentum are undefined where nothing is learned.
 FastState initial_state(const FastWeights& w, const Rule& rule);
 
 /// One update from a chunk's delta, in plain operations that autograd differentiates.
@@ -87,7 +88,7 @@ struct ScanOptions {
 /// Tokens are worked on in tiles, so that beyond inputs, outputs and their gradients the memory
 /// does not grow with the chunk if nothing is kept (`recompute`, or no gradient is recorded).
 /// Where no gradient is recorded, the open chunk's buffers are reused in place: the `open` passed
-/// in is then consumed.
+/// in is then consumed. Where the rule learns nothing, tokens and `open` are not looked at.
 ScanResult scan(const FastState& state, const OpenChunk& open, const at::Tensor& q,
                 const Tokens& tokens, const Schedule& schedule, const Rule& rule,
                 const ScanOptions& options = {});

@@ -6,9 +6,10 @@
 
 namespace lact::train {
 
-/// Linear warm-up to `peak`, then a descent to `min_ratio * peak` over what is left of the run.
+/// Linear warm-up to `peak`, then a descent to `min_ratio * peak` over what is left of the run, or
+/// (wsd: warm-up, stable, decay) over its end.
 struct LrSchedule {
-  enum class Shape { cosine, linear, constant };
+  enum class Shape { cosine, linear, constant, wsd };
 
   Shape shape = Shape::cosine;
   double peak = 1e-3;
@@ -18,11 +19,12 @@ struct LrSchedule {
   /// As the published code for views: warm-up step s has rate peak * s / warmup_steps, and beyond
   /// the end a cosine goes on as one.
   bool from_zero = false;
+  double decay_ratio = 0.2;  ///< wsd: the share of the steps over which the rate falls linearly
 
   /// The rate of the step that has `step` steps before it.
   double at(int64_t step) const;
 
-  /// "cosine", "linear", "constant". Errors: 64 with the list.
+  /// "cosine", "linear", "constant", "wsd". Errors: 64 with the list.
   static Shape shape_from(const std::string& name);
 };
 

@@ -3,9 +3,11 @@
 // in which a model lists its parameters.
 
 #include <lact/io/safetensors.hpp>
+#include <lact/train/muon.hpp>
 #include <lact/train/task.hpp>
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 namespace lact::train {
@@ -30,17 +32,14 @@ class AdamW {
 
   /// One step from the gradients in place; a parameter without one has gradient zero.
   void step(double learning_rate);
-  /// Frees all gradients.
-  void zero_grad();
 
   /// Steps taken so far: t above.
   int64_t steps() const { return steps_; }
-  const std::vector<Parameter>& parameters() const { return parameters_; }
+  void set_steps(int64_t steps) { steps_ = steps; }
 
-  /// The moments: "exp_avg.NAME" and "exp_avg_sq.NAME", float32.
+  /// The moments, "exp_avg.NAME" and "exp_avg_sq.NAME", float32; tensors share memory with the
+  /// optimizer.
   io::NamedTensors state() const;
-  /// Copies moments in. Errors: 65 if one is missing, unknown, or has another shape or dtype.
-  void load(const io::NamedTensors& state, int64_t steps);
 
  private:
   /// Parameters that share decay and learning-rate factor, for one fused call.
@@ -54,6 +53,37 @@ class AdamW {
   std::vector<Group> groups_;
   AdamWOptions options_;
   int64_t steps_ = 0;
+};
+
+/// What a run steps with: AdamW, or Muon for matrices and AdamW for the rest.
+class Optimizer {
+ public:
+  /// `muon`: none for AdamW alone. `muon_rate`: Muon's learning rate as a multiple of AdamW's.
+  /// Errors   as AdamW()
+  Optimizer(std::vector<Parameter> parameters, const AdamWOptions& adamw,
+            const std::optional<MuonOptions>& muon = {}, double muon_rate = 1);
+
+  /// One step from the gradients in place; `learning_rate` is AdamW's.
+  void step(double learning_rate);
+  /// Frees all gradients.
+  void zero_grad();
+
+  /// Steps taken so far.
+  int64_t steps() const { return adamw_.steps(); }
+  const std::vector<Parameter>& parameters() const { return parameters_; }
+  /// "adamw" or "muon".
+  const char* name() const { return muon_ ? "muon" : "adamw"; }
+
+  /// What both remember, by name.
+  io::NamedTensors state() const;
+  /// Copies it in. Errors: 65 if a tensor is missing, unknown, or has another shape or dtype.
+  void load(const io::NamedTensors& state, int64_t steps);
+
+ private:
+  std::vector<Parameter> parameters_;
+  AdamW adamw_;
+  std::optional<Muon> muon_;
+  double muon_rate_;
 };
 
 /// The norm of all gradients together (0 without any). Not finite if one element is not.

@@ -19,8 +19,11 @@ struct Recipe {
   double min_lr_ratio = 0.1;
   int64_t warmup_steps = 100;
   std::string schedule = "cosine";
+  double decay_ratio = 0.2;       ///< of schedule wsd
   bool warmup_from_zero = false;  ///< the first step has rate 0
   double weight_decay = 0.1, beta1 = 0.9, beta2 = 0.95, adam_epsilon = 1e-8;
+  std::string optimizer = "adamw";  ///< "muon": for matrices; AdamW for the rest
+  double muon_lr = 0.02, muon_momentum = 0.95;
   double max_norm = 1.0;    ///< gradients are clipped to it; 0: not
   double skip_norm = 10.0;  ///< times the running median of norms: a larger one is skipped; 0: off
   double skip_above = 0;    ///< a larger norm is skipped; 0: off
@@ -67,7 +70,8 @@ class GivenOptions {
   std::optional<int64_t> eval_every_, eval_batches_, save_every_;
   std::optional<double> learning_rate_, min_lr_ratio_, weight_decay_, beta1_, beta2_, adam_epsilon_;
   std::optional<double> max_norm_, skip_norm_, skip_above_, ema_;
-  std::optional<std::string> schedule_;
+  std::optional<double> decay_ratio_, muon_lr_, muon_momentum_;
+  std::optional<std::string> schedule_, optimizer_;
   std::optional<bool> warmup_from_zero_;
 };
 

@@ -25,13 +25,14 @@ std::string translated(const std::string& toml, const std::vector<cli::Renamed>&
                        const std::string& what = "run.toml");
 
 /// Keys whose values differ, or that one side lacks, and that matter to a run that goes on: not
-/// those of logging, evaluation, saving, skipping and length. One line each: "lr: 0.001 in the run,
-/// 0.01 now".
+/// those of logging, evaluation, saving, skipping and length, nor those that the stored file does
+/// not name at all, being older than they are. One line each: "lr: 0.001 in the run, 0.01 now".
 std::vector<std::string> contradictions(const std::string& stored, const std::string& given);
 
 /// `lact-train MODALITY --resume -o DIR` takes its options from DIR/run.toml: puts
 /// `--config DIR/run.toml` before `words` if they ask for that, the file exists, and no other
-/// --config is given.
+/// --config is given. A file of the time before --optimizer means adamw.
+/// Errors   65 naming the file if it is not TOML
 void use_run_config(std::vector<std::string>& words);
 
 }  // namespace lact::train

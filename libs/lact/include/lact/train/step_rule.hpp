@@ -14,8 +14,16 @@ struct StepRule {
   int64_t from_step = 0;        ///< steps finished before norms count; not finite is always skipped
   int64_t warmup_steps = 0;     ///< steps finished before the median counts
 
-  /// Why a step with `step` before it must not be taken, or "". `median` 0: not known yet.
-  std::string fault(int64_t step, double loss, double norm, double median) const;
+  /// Skips by the median that may follow one another: after them it is outdated.
+  static constexpr int64_t kPatience = 3;
+
+  /// Why a step must not be taken.
+  struct Fault {
+    std::string why;         ///< "": it may
+    bool by_median = false;  ///< only in comparison with the steps before
+  };
+  /// Of a step with `step` before it. `median` 0: not known yet.
+  Fault fault(int64_t step, double loss, double norm, double median) const;
   /// What gradients are multiplied with: min(1, max_norm / (norm + 1e-6)).
   double factor(int64_t step, double norm) const;
 };

@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -45,14 +46,18 @@ struct Parameter {
   at::Tensor tensor;
   bool decay = true;           ///< takes part in weight decay
   double learning_rate = 1.0;  ///< factor on the schedule's
+  /// So many matrices one above the other, which Muon may train; 0: vectors, embeddings, heads,
+  /// small projections, which it never does.
+  int64_t matrices = 0;
 };
 
 /// What a step costs, for the dry run and for utilisation.
 struct Cost {
   int64_t parameters = 0;
-  int64_t tokens = 0;       ///< per step, all micro-batches of this process
-  double flops = 0;         ///< per step, forward and backward, as spec/llm 13 counts
-  double memory_bytes = 0;  ///< estimate: parameters, gradients, moments, activations
+  int64_t tokens = 0;                    ///< per step, all micro-batches of this process
+  double flops = 0;                      ///< per step, forward and backward, as spec/llm 13 counts
+  double memory_bytes = 0;               ///< estimate: parameters, gradients, moments, activations
+  std::optional<double> write_strength;  ///< of the fresh model: Task::write_strength
   std::vector<std::pair<std::string, std::string>> rows;  ///< sizes worth showing, in order
 };
 
@@ -86,6 +91,9 @@ class Task {
   /// configure(), what help names as defaults.
   virtual Recipe defaults() const { return {}; }
   virtual Cost cost(const TaskSetup& setup) const = 0;
+  /// How much of what the fast weights of a fresh model give one chunk changes
+  /// (nn::write_strength); none if that cannot be known without data. For the dry run.
+  virtual std::optional<double> write_strength(const TaskSetup& /*setup*/) const { return {}; }
   /// Builds the model with fresh parameters (from the seed, or --init-from) and opens the data.
   virtual void build(const TaskSetup& setup) = 0;
   virtual std::vector<Parameter> parameters() = 0;

@@ -12,8 +12,8 @@
 // themselves are then in optimizer.safetensors.
 //
 // trainer.json and optimizer.safetensors hold all else that the next step depends on: steps and
-// tokens so far, skip counters, recent gradient norms, AdamW's moments, the random generators'
-// states. Data position is the step, for a Source is a pure function of it.
+// tokens so far, skip counters, recent gradient norms, the optimizer's moments, the random
+// generators' states. Data position is the step, for a Source is a pure function of it.
 
 #include <lact/cli/run.hpp>
 #include <lact/train/options.hpp>
