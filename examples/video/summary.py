@@ -18,7 +18,7 @@ def main():
     trained = [model for model in models if (model, 0) in values]
     given = rows[0]["context_chunks"]
     print(f"\nClips that training never saw, continued after {given} chunks: PSNR in dB, and the squared error of the")
-    print("velocity at t = 0.9 after real chunks (fast: with fast weights, window: attention alone)")
+    print("velocity at t = 0.9 after real chunks (fast: learns from the film; window: the same model, learning nothing)")
     print("  chunk  " + "".join(f"{model:>21}" for model in models) + "".join(f"{'velocity ' + m:>18}" for m in trained))
     for chunk in chunks:
         line = f"  {chunk!s:7}"

@@ -206,6 +206,35 @@ TEST_CASE("a file may use names of older versions, the command line may not") {
                     Catch::Contains("nano is called tiny now"));
 }
 
+TEST_CASE("one value of an old option may have become another option") {
+  const TemporaryFolder folder;
+  const auto file = folder / "old.toml";
+  const auto parse = [](const std::vector<std::string>& words) {
+    cli::CommandLine line;
+    cli::Context context;
+    auto options = line.options();
+    std::string learn = "unset";
+    bool use = true;
+    options.add("--learn", learn, "").words({"all", "none"});
+    options.add("--use", use, "");
+    options.renamed("--fast", "on", "--learn", "all");
+    options.renamed("--fast", "off", "--learn", "none");
+    options.renamed("--fast", "none", "--use", "false");
+    line.parse({"test", {}, words}, context);
+    return learn + (use ? "" : ", absent");
+  };
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"on", "all"}, {"off", "none"}, {"none", "unset, absent"}};
+  for (const auto& [value, want] : cases) {
+    write(file, "fast = \"" + value + "\"\n");
+    CHECK(parse({"--config", file.string()}) == want);
+  }
+  CHECK_THROWS_WITH(parse({"--fast", "off"}),
+                    Catch::Contains("--fast off is called --learn none now"));
+  CHECK_THROWS_WITH(parse({"--fast=none"}),
+                    Catch::Contains("--fast none is called --use false now"));
+}
+
 TEST_CASE("bytes that are not UTF-8 become a comment, never a broken file") {
   std::string config;
   const auto bytes =

@@ -31,7 +31,7 @@ std::string name_of(const QualityRow& row) {
 /// "none", or "none*": not what it was trained with.
 std::string learned(const QualityRow& row) {
   const auto now = row.at("learn").get<std::string>();
-  return now == row.at("trained_learn") || now == "absent" ? now : now + "*";
+  return now == row.at("trained_learn").get<std::string>() || now == "absent" ? now : now + "*";
 }
 
 class QualityText final : public plugin::Command {

@@ -246,6 +246,7 @@ Config Config::preset(const std::string& name) {
   c.max_position_embeddings = 32768;
   if (name == "tiny") {
     c.hidden_size = 192;
+    c.initializer_range = 0.072;  // about 1 / sqrt(192): 0.02 suits a width of 1536
     c.num_hidden_layers = 4;
     c.num_attn_heads = 3;
     c.num_lact_heads = 1;
@@ -258,6 +259,7 @@ Config Config::preset(const std::string& name) {
     c.max_position_embeddings = 1024;
   } else if (name == "60m") {
     c.hidden_size = 512;
+    c.initializer_range = 0.044;
     c.num_hidden_layers = 10;
     c.num_attn_heads = 8;
     c.num_lact_heads = 2;

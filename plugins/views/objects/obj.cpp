@@ -28,6 +28,21 @@ std::string trimmed(const std::string& text) {
   return text.substr(begin, text.find_last_not_of(" \t\r") + 1 - begin);
 }
 
+/// MTL text in which materials are called by their numbers; `names` gets what they were called. A
+/// name is the rest of its line, of which some versions of the library read the first word.
+std::string numbered(const std::string& text, std::vector<std::string>& names) {
+  std::istringstream lines(text);
+  std::string out;
+  for (std::string line; std::getline(lines, line); out += '\n') {
+    const auto begin = line.find_first_not_of(" \t");
+    const bool is = begin != std::string::npos && line.compare(begin, 6, "newmtl") == 0 &&
+                    line.find_first_of(" \t\r", begin) == begin + 6;
+    out += is ? concat("newmtl ", names.size()) : line;
+    if (is) names.push_back(trimmed(line.substr(begin + 6)));
+  }
+  return out;
+}
+
 Material material_of(const tinyobj::material_t& from) {
   Material out;
   for (size_t c = 0; c < 3; ++c)
@@ -91,8 +106,9 @@ class Taker final : public tinyobj::MaterialReader {
  private:
   bool operator()(const std::string& file, std::vector<tinyobj::material_t>* materials,
                   std::map<std::string, int>* map, std::string* warn, std::string* err) override {
+    std::vector<std::string> names;
     try {
-      std::istringstream text(read_(file));
+      std::istringstream text(numbered(read_(file), names));
       tinyobj::LoadMtl(map, materials, &text, warn, err);
     } catch (const Error& error) {
       missing_ = true;
@@ -101,7 +117,8 @@ class Taker final : public tinyobj::MaterialReader {
     }
     for (size_t i = mesh_.materials.size(); i < materials->size(); ++i) {
       mesh_.materials.push_back(material_of((*materials)[i]));
-      known_.emplace(trimmed((*materials)[i].name), static_cast<int32_t>(i));
+      const auto& number = (*materials)[i].name;  // none in a file without a material
+      known_.emplace(number.empty() ? "" : names.at(std::stoul(number)), static_cast<int32_t>(i));
     }
     return true;
   }

@@ -79,7 +79,9 @@ class TomlConfig final : public CLI::Config {
   void translate(TomlItem& item) const {
     for (const auto& one : renamed_) {
       if (item.key != one.key) continue;
-      if (!one.now.empty()) item.key = one.now;
+      const bool any =
+          one.value.empty() || std::count(item.values.begin(), item.values.end(), one.value) > 0;
+      if (any && !one.now.empty()) item.key = one.now;
       for (auto& value : item.values)
         if (!one.value.empty() && value == one.value) value = one.value_now;
     }
@@ -131,12 +133,22 @@ std::vector<std::string> long_names(CLI::App& app) {
 /// What the parser left over, an unknown option or a word too many, and what helps; else "".
 std::string leftover(CLI::App& app, const std::vector<Renamed>& renamed, const std::string& hint) {
   const auto rest = app.remaining();
-  for (const auto& word : rest) {
+  for (size_t i = 0; i < rest.size(); ++i) {
+    const auto& word = rest[i];
     if (word.size() < 2 || word[0] != '-' || word == "--") continue;
-    const auto name = word.substr(0, word.find('='));
-    for (const auto& one : renamed)
-      if (!one.now.empty() && name == (one.key.size() == 1 ? "-" : "--") + one.key)
+    const auto equals = std::min(word.find('='), word.size());
+    const auto name = word.substr(0, equals);
+    const auto value = equals < word.size()  ? word.substr(equals + 1)
+                       : i + 1 < rest.size() ? rest[i + 1]
+                                             : std::string();
+    for (const auto& one : renamed) {
+      if (one.now.empty() || name != (one.key.size() == 1 ? "-" : "--") + one.key) continue;
+      if (one.value.empty())
         return concat("unknown option ", name, "; it is called --", one.now, " now");
+      if (one.value == value)
+        return concat("unknown option ", name, "; ", name, " ", value, " is called --", one.now,
+                      " ", one.value_now, " now");
+    }
     return concat("unknown option ", name, did_you_mean(name, long_names(app), hint));
   }
   return rest.empty() ? "" : concat("unexpected argument '", rest.front(), "'", hint);

@@ -81,7 +81,9 @@ std::string entry(CLI::Option& option, bool told) {
   std::string text;
   if (told && !option.get_default_str().empty())
     return "# " + key + " = " + toml_value(option.get_default_str());
-  if (!current_default(option, text) || text == "[]") return "# " + key + " =";
+  // A list without elements: "[]" of CLI11 2.3, "{}" of 2.4.
+  if (!current_default(option, text) || text == "[]" || (list && text == "{}"))
+    return "# " + key + " =";
   text = truth(option, text);
   const auto value = list ? toml_list(split_list(text)) : toml_value(text);
   return (is_exact(text) && is_utf8(text) ? "" : "# ") + key + " = " + value;
