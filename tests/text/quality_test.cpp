@@ -163,6 +163,7 @@ TEST_CASE("every length and depth has a row, the same each time") {
                                           "-o",
                                           "jsonl"};
   const auto result = f.quality(words);
+  INFO(result.err);
   CHECK(result.exit == 0);
   CHECK(std::count(result.out.begin(), result.out.end(), '\n') == 6);
   CHECK(f.quality(words).out == result.out);

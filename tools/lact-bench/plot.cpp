@@ -169,6 +169,11 @@ Choice position_choice(const std::vector<Input>& inputs) {
   return choice;
 }
 
+/// Answers of the recall sweep by the number of facts: the mean over seeds, for each member.
+Choice recall_choice() {
+  return {"facts", {"accuracy"}, {"member"}, /*log_x=*/true};
+}
+
 /// Rows of `quality video`: a chunk is one of a film there, not a number of tokens.
 bool of_films(const std::vector<Input>& inputs) {
   return has_key(inputs, "chunk") && has_key(inputs, "velocity_error");
@@ -177,6 +182,7 @@ bool of_films(const std::vector<Input>& inputs) {
 Choice usual_choice(const std::vector<Input>& inputs) {
   if (has_key(inputs, "step"))
     return {"step", {"loss_metrics/global_avg_loss", "validation_metrics/loss"}, {}};
+  if (has_key(inputs, "facts")) return recall_choice();
   if (has_key(inputs, "from")) return position_choice(inputs);
   if (has_key(inputs, "chunk") && has_key(inputs, "utilisation_percent")) return op_choice(inputs);
   if (of_films(inputs)) return {"chunk", {"psnr"}, {"model"}};
@@ -206,6 +212,8 @@ std::string axis_title(const std::string& key) {
       {"ssim", "SSIM"},
       {"velocity_error", "squared error of the velocity"},
       {"from", "position (tokens)"},
+      {"facts", "facts to be remembered"},
+      {"accuracy", "right answers"},
       {"loss", "loss (nats per token)"},
       {"perplexity", "perplexity"},
       {"depth", "depth of the needle"},
@@ -246,9 +254,23 @@ std::string group_of(const Row& row, const std::vector<std::string>& by) {
   return name;
 }
 
+/// Adds a row's point. Rows of several seeds, of which `seen` counts those at each place, are a
+/// mean.
+void add_point(Curve& curve, std::map<std::pair<std::string, double>, int>& seen, double x,
+               double y, bool of_seed) {
+  const int count = of_seed ? ++seen[{curve.name, x}] : 1;
+  if (count == 1) {
+    curve.points.emplace_back(x, y);
+    return;
+  }
+  for (auto& [at, mean] : curve.points)
+    if (at == x) mean += (y - mean) / count;
+}
+
 /// Curves of one key of one file, one for each value of `by`, in order of appearance.
 std::vector<Curve> curves_of(const Input& input, const Choice& choice, const std::string& key) {
   std::vector<Curve> curves;
+  std::map<std::pair<std::string, double>, int> seen;
   for (const auto& row : input.rows) {
     const auto *x = number_at(row, choice.x), *y = number_at(row, key);
     if (x == nullptr || y == nullptr) continue;
@@ -256,7 +278,7 @@ std::vector<Curve> curves_of(const Input& input, const Choice& choice, const std
     auto curve = std::find_if(curves.begin(), curves.end(),
                               [&](const Curve& one) { return one.name == group; });
     if (curve == curves.end()) curve = curves.insert(curves.end(), Curve{group, {}});
-    curve->points.emplace_back(x->get<double>(), y->get<double>());
+    add_point(*curve, seen, x->get<double>(), y->get<double>(), row.count("seed") > 0);
   }
   return curves;
 }

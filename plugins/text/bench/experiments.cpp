@@ -117,7 +117,7 @@ SweepExperiment recall(const Config&) {
                {"schedule", "constant"},
                {"warmup_steps", "50"},
                {"weight_decay", "0"},
-               {"steps", "400"},
+               {"steps", "500"},
                {"eval_every", "0"},
                {"save_every", "0"},
                {"dtype", "float32"}};

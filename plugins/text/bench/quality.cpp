@@ -22,9 +22,9 @@ std::string number_or(const QualityRow& row, const char* key, const char* form, 
 
 /// "text", "256-511", "needle 1024 @ 0.5"
 std::string name_of(const QualityRow& row) {
-  if (row.at("test") == "position") return concat(row.at("from"), "-", row.at("to"));
+  if (row.at("test") == "position") return row.at("from").dump() + "-" + row.at("to").dump();
   if (row.at("test") == "needle")
-    return concat("needle ", row.at("length"), " @ ", number_or(row, "depth", "%g"));
+    return "needle " + row.at("length").dump() + " @ " + number_or(row, "depth", "%g");
   return "text";
 }
 

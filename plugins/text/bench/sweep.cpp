@@ -128,11 +128,11 @@ class SweepText final : public plugin::Command {
         for (const auto& row : measure(folder, context)) {
           QualityRow full{{"experiment", experiment.name}, {"member", member.name}, {"seed", seed}};
           full.update(row);
-          if (const auto facts = facts_in(row.at("file").get<std::string>()))
-            full["facts"] = *facts;
+          const auto facts = facts_in(row.at("file").get<std::string>());
+          if (facts && row.at("test") == "text") full["facts"] = *facts;
           curves.push_back(full);
           if (row.at("test") == "text")
-            by_file[concat(row.at("file"), row.at("chunk_size"))].push_back(full);
+            by_file[row.at("file").dump() + row.at("chunk_size").dump()].push_back(full);
         }
       }
       for (const auto& row : in_order(by_file)) table.row(row, cells(row, experiment.recall));

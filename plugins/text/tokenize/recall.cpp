@@ -194,7 +194,7 @@ class TokenizeRecall final : public plugin::Command {
         .words({"facts", "two-hop", "many-query"});
     options.add("--facts", facts_, "numbers of facts, of which each document has one")
         .value("LIST")
-        .initially("2-16*2");
+        .initially("4-32*2");
     options.add("--keys", recall_.keys, "number of different keys").range(1, 100);
     options.add("--values", recall_.values, "number of different values").range(2, 1000);
     options.add("--filler", recall_.filler, "tokens between the facts and the first question")

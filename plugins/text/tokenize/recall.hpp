@@ -17,10 +17,10 @@ struct RecallOptions {
   /// "two-hop": a question is answered by two facts ("k03>m07", "m07=5"), in any order.
   /// "many-query": key and value of a fact are two tokens ("k03", "5"), a question is the key.
   std::string kind = "facts";
-  std::vector<int64_t> facts{2, 4, 8, 16};  ///< in a document: one of these numbers
-  int64_t keys = 16, values = 8;
+  std::vector<int64_t> facts{4, 8, 16, 32};  ///< in a document: one of these numbers
+  int64_t keys = 32, values = 8;
   int64_t filler = 8;      ///< tokens between the most facts and the first question, at least
-  int64_t questions = 16;  ///< each with its answer behind it
+  int64_t questions = 32;  ///< each with its answer behind it
   int64_t train = 20000, validation = 500;  ///< documents, of validation for each number of facts
 };
 
