@@ -18,6 +18,15 @@ def main():
     seen = steps[-1]["n_tokens_seen"]
     rows = [line["validation_metrics/loss"] for line in lines if "validation_metrics/loss" in line][-1]
 
+    recall = json.loads((folder / "recall/recall.json").read_text())
+    facts = sorted({row["facts"] for row in recall if "facts" in row})
+    print("\nRight answers about facts beyond the window, in % (chance: 12.5); 'none' is the same model, learning nothing")
+    print("  facts     " + "".join(f"{number:8}" for number in facts))
+    for member in dict.fromkeys(row["member"] for row in recall):
+        found = {row["facts"]: row["accuracy"] for row in recall if row["member"] == member and "facts" in row}
+        print(f"  {member:10}" + "".join(f"{100 * found[number]:8.1f}" for number in facts))
+    print(f"Their curves: {folder / 'recall.svg'}")
+
     print(f"\nLoss on works that training never saw, {data['tokens']} tokens, in nats per token")
     bars = [("unigrams of these tokens", data["unigram_entropy_nats"]),
             ("unigrams of the training data", data["unigram_of_train_nats"]),

@@ -17,9 +17,11 @@ def main():
     for line in evaluations:
         print(f"  step {line['step']:6} {line['validation_metrics/psnr']:6.2f}")
     print("\nPSNR in dB of views that were not read, by how many were")
-    print("  views   this model   nearest view   mean colour")
+    print("  views   this model   nothing read   another object read   nearest view   mean colour")
     for row in json.loads((folder / "quality.json").read_text()):
-        print(f"  {row['context_views']:5} {row['psnr_pooled']:12.2f} {row['nearest_view/psnr_pooled']:14.2f} "
+        other = row.get("other_scene/psnr_pooled")
+        print(f"  {row['context_views']:5} {row['psnr_pooled']:12.2f} {row['off/psnr_pooled']:14.2f} "
+              f"{'' if other is None else f'{other:.2f}':>21} {row['nearest_view/psnr_pooled']:14.2f} "
               f"{row['mean_colour/psnr_pooled']:13.2f}")
     print(f"\nCurves: {folder / 'loss.svg'}, {folder / 'psnr.svg'}")
     print(f"Inputs, truth, ours, difference: {folder / 'compare.png'}")

@@ -22,7 +22,8 @@ def make(*arguments, steps=4):
     return subprocess.run(
         ["make", "-f", SOURCE / "examples/text/Makefile", f"DIR={FOLDER / 'demo'}", f"DATA={FOLDER / 'texts'}",
          f"TOOLS={BUILD / 'tools'}", f"PYTHON={sys.executable}", "HELD_OUT=CONTRIBUTING.md", "VOCAB=400",
-         f"STEPS={steps}", "TOKENS=8", "PROMPT=The", f"TRAIN_OPTIONS={SMALL}", *arguments],
+         f"STEPS={steps}", "TOKENS=8", "PROMPT=The", f"TRAIN_OPTIONS={SMALL}", "MEMBERS=none,gd",
+         "RECALL_OPTIONS=--set steps=2", *arguments],
         capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
 
 
@@ -43,7 +44,9 @@ def every_step_runs():
     expect({"lact-tokenize", "lact-train", "lact-generate", "lact-bench"} == set(called), called)
     expect("unigram" in result.stdout and "loss.svg" in result.stdout, result.stdout)
     expect((FOLDER / "demo/sample.txt").read_text(errors="replace").startswith("The"), "the sample does not begin with the prompt")
-    expect("<svg" in (FOLDER / "demo/loss.svg").read_text(), "no picture")
+    expect("Right answers" in result.stdout and "none" in result.stdout, result.stdout)
+    for picture in ("loss", "recall"):
+        expect("<svg" in (FOLDER / f"demo/{picture}.svg").read_text(), f"no picture {picture}.svg")
 
 
 def nothing_twice():

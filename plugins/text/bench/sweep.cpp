@@ -17,6 +17,7 @@
 #include <lact/ops/ceiling.hpp>
 #include <lact/plugin/train_command.hpp>
 #include <lact/random.hpp>
+#include <lact/train/run_config.hpp>
 
 #include <algorithm>
 #include <cinttypes>
@@ -285,7 +286,9 @@ class SweepText final : public plugin::Command {
   }
 
   Rows measure(const fs::path& folder, const cli::Context& context) const {
-    const auto dtype = ops::resolve_dtype(context.dtype, context.device);
+    // As it was trained: in bfloat16 tokens that are nearly as likely would be equally so.
+    const auto run = train::config_value(io::read_text(folder / "run.toml"), "dtype");
+    const auto dtype = ops::resolve_dtype(run, context.device);
     auto loaded = load_model({folder, {}, context.device, dtype, /*hash=*/true});
     auto options = options_;
     options.needles.seed = context.seed.value_or(kDefaultSeed);
