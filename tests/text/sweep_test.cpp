@@ -185,7 +185,7 @@ TEST_CASE(
     return test::run({"lact-bench", "sweep",     "text",          "recall",  "--out",
                       out.string(), "--members", "none,last",     "--seeds", "2",
                       "--seed",     "1",         "--threads",     "1",       "--set",
-                      "steps=120",  "--set",     "batch-size=16", "--set",   "lact-chunk-size=8"});
+                      "steps=220",  "--set",     "batch-size=16", "--set",   "lact-chunk-size=8"});
   };
   const auto result = sweep();
   REQUIRE(result.exit == 0);
