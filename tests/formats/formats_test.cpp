@@ -94,8 +94,7 @@ TEST_CASE("an old run.toml begins a new run of the same parameters", "[formats]"
   const std::string begin = modality == "views"  ? " --input-init plain"
                             : modality == "text" ? " --initializer-range 0.02"
                                                  : "";
-  old.out_of("lact-train", modality + begin +
-                               " --config run/run.toml -o again");
+  old.out_of("lact-train", modality + begin + " --config run/run.toml -o again");
   old.check_same_tensors("again/latest/model.safetensors", "final.safetensors");
   const auto settings = old.text("again/run.toml");
   for (const char* gone : {"input-views", "input_views", "nano"})
