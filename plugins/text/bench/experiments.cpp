@@ -16,15 +16,26 @@ SweepExperiment with_control(SweepExperiment experiment) {
   return experiment;
 }
 
+/// A member that changes one key, and its own control: what a larger model that learns nothing
+/// gains is not memory.
+void add_with_control(SweepExperiment& all, const std::string& value_name,
+                      const std::pair<std::string, std::string>& key) {
+  all.members.push_back({concat(all.name, "-", value_name), {key}});
+  all.members.push_back({"none-" + value_name, {key, {"learn", "none"}}});
+}
+
+/// A quarter to four times the usual chunk.
+std::vector<int64_t> chunks_around(const Config& base) {
+  const int64_t c = base.lact_chunk_size;
+  return {std::max<int64_t>(1, c / 4), std::max<int64_t>(1, c / 2), c, 2 * c, 4 * c};
+}
+
 /// Three matrices of D x F a head are 3 inter_multi / heads squares of the model's width.
 SweepExperiment state(const Config& base) {
   SweepExperiment all{"state", "size of the fast weights, in squares of the model's width"};
   for (const double size : {0.5, 1.0, 2.0, 4.0, 8.0}) {
     const double multiple = size * static_cast<double>(base.num_lact_heads) / 3;
-    const std::pair<std::string, std::string> hidden{"inter_multi", concat(multiple)};
-    all.members.push_back({concat("state-", size), {hidden}});
-    // What a larger static network gains is not memory.
-    all.members.push_back({concat("none-", size), {hidden, {"learn", "none"}}});
+    add_with_control(all, concat(size), {"inter_multi", concat(multiple)});
   }
   return all;
 }
@@ -59,27 +70,22 @@ SweepExperiment learn(const Config&) {
 }
 
 SweepExperiment chunk(const Config& base) {
-  const int64_t c = base.lact_chunk_size;
   SweepExperiment all{"chunk", "chunks of other sizes, trained"};
-  for (const int64_t size :
-       {std::max<int64_t>(1, c / 4), std::max<int64_t>(1, c / 2), c, 2 * c, 4 * c})
+  for (const int64_t size : chunks_around(base))
     all.members.push_back({concat("chunk-", size), {{"lact_chunk_size", std::to_string(size)}}});
   return with_control(all);
 }
 SweepExperiment chunk_at_evaluation(const Config& base) {
-  const int64_t c = base.lact_chunk_size;
   return {"chunk-at-evaluation",
           "other chunks at evaluation than in training",
-          {{concat("chunk-", c), {}}},
-          {std::max<int64_t>(1, c / 4), std::max<int64_t>(1, c / 2), c, 2 * c, 4 * c}};
+          {{concat("chunk-", base.lact_chunk_size), {}}},
+          chunks_around(base)};
 }
 SweepExperiment window(const Config& base) {
   SweepExperiment all{"window", "windows of other sizes, with learning and without"};
   const int64_t w = base.window_size.value_or(256);
   for (const int64_t size : {std::max<int64_t>(1, w / 16), std::max<int64_t>(1, w / 4), w}) {
-    const std::pair<std::string, std::string> key{"window_size", std::to_string(size)};
-    all.members.push_back({concat("window-", size), {key}});
-    all.members.push_back({concat("none-", size), {key, {"learn", "none"}}});
+    add_with_control(all, std::to_string(size), {"window_size", std::to_string(size)});
   }
   return all;
 }
@@ -88,7 +94,6 @@ SweepExperiment window(const Config& base) {
 SweepExperiment recall(const Config&) {
   SweepExperiment all{"recall", "what is remembered of facts beyond the window"};
   all.recall = true;
-  const char* window = "8";
   all.members = {{"window", {{"use_fast_weights", "false"}}},
                  kControl,
                  {"gd", {{"update_rule", "gd"}}},
@@ -104,7 +109,7 @@ SweepExperiment recall(const Config&) {
                {"intermediate_size", "192"},
                {"w0_w2_low_rank", "-1"},
                {"lact_chunk_size", "16"},
-               {"window_size", window},
+               {"window_size", "8"},
                {"rope_theta", "10000"},
                {"ttt_nope", "true"},
                {"initializer_range", "0.125"},

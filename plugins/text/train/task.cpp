@@ -218,9 +218,8 @@ class TextTask final : public train::Task {
 
   /// The model as it was begun: what presets mean today is not its concern.
   void load(const io::Checkpoint& checkpoint) override {
-    config_ =
-        Config::from_json(checkpoint.config(), (checkpoint.folder() / "config.json").string());
     model_.emplace(LanguageModel::load(checkpoint, setup_.device));
+    config_ = model_->config();
     prepare();
   }
 

@@ -102,8 +102,9 @@ std::vector<Parameter> some(const std::vector<Parameter>& all, bool muon, bool m
 Optimizer::Optimizer(std::vector<Parameter> parameters, const AdamWOptions& adamw,
                      const std::optional<MuonOptions>& muon, double muon_rate)
     : parameters_(std::move(parameters)),
-      adamw_((check(parameters_), some(parameters_, muon.has_value(), false)), adamw),
+      adamw_(some(parameters_, muon.has_value(), false), adamw),
       muon_rate_(muon_rate) {
+  check(parameters_);  // names of both together
   if (muon) muon_.emplace(some(parameters_, true, true), *muon);
 }
 
