@@ -51,6 +51,7 @@ TEST_CASE("every test asked for has a row that counts its tokens") {
     CHECK(row.at("avg_ts").get<double>() == Approx(mean).epsilon(1e-3));
     const bool reads = row.at("n_gen") == 0;
     CHECK(row.at("utilisation_percent").is_number() == reads);
+    CHECK(row.at("write_strength").get<double>() > 0);
     if (reads) CHECK(row.at("utilisation_percent").get<double>() < 100);
   }
   CHECK(names == std::vector<std::string>{"pp32@0", "pp40@0", "tg3@0", "pp20+tg4@0", "pp32@50",

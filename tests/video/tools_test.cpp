@@ -410,6 +410,18 @@ TEST_CASE("quality gives a row for each chunk and model, and the last frame besi
   CHECK(rows[3]["psnr"].get<double>() > 1);
   CHECK(rows[4]["chunk"] == "mean");
   CHECK(rows[9]["model"] == "free");
+  CHECK(rows[0]["learn"] == "all");
+  CHECK(rows[0]["write_strength"].get<double>() > 0);
+  const auto off = run({"lact-bench", "quality", "video", m.path("data"), "--model", m.model,
+                        "--context-chunks", "2", "--chunks", "4", "--steps", "2", "--seeds", "2",
+                        "--learn", "none", "-o", "jsonl", "-q"});
+  REQUIRE(off.exit == 0);
+  const auto unlearned = nlohmann::json::parse(off.out.substr(0, off.out.find('\n')));
+  CHECK(unlearned["learn"] == "none");
+  CHECK(unlearned["trained_learn"] == "all");
+  CHECK_FALSE(unlearned.contains("write_strength"));
+  // The first chunk was read after nothing; the second after one that was learned from, or not.
+  CHECK(unlearned["velocity_error"] == rows[0]["velocity_error"]);
   CHECK(rows[10]["model"] == "last frame repeated");
   CHECK(media::read_image(m.folder / "sheet.png").height > 6 * 64);
   io::write_text(m.folder / "quality.json", result.out);

@@ -325,6 +325,7 @@ TEST_CASE("quality gives one line for each number of views, and the baselines be
   CHECK(rows[1]["target_views"] == 4);  // two of each of two scenes
   CHECK(rows[1]["nearest_view/psnr_pooled"].get<double>() >
         rows[1]["mean_colour/psnr_pooled"].get<double>() - 20);
+  CHECK(rows[0]["write_strength"].get<double>() > 0);
 }
 
 TEST_CASE("bench reads and renders at each number of views") {
@@ -356,4 +357,5 @@ TEST_CASE("bench reads and renders at each number of views") {
   CHECK(rows[0]["test"] == "read");
   CHECK(rows[2]["tokens"] == 3 * 8);
   CHECK(rows[3]["test"] == "render");
+  CHECK(rows[0]["write_strength"].get<double>() > 0.05);  // Newton-Schulz, whatever the rate
 }

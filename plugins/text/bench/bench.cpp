@@ -155,7 +155,9 @@ class BenchText final : public plugin::Command {
         "pp512 @ d4096 reads them after 4096 others; tr4x512 is a training step on 4 rows of 512:\n"
         "forward, backward, AdamW. '% of max' is the share of this machine's matrix product rate,\n"
         "measured before and after each row. Fast weights are updated at the end of a chunk:\n"
-        "generating fewer tokens may meet no update, -n CHUNK meets exactly one.");
+        "generating fewer tokens may meet no update, -n CHUNK meets exactly one. 'strength' is "
+        "how\n"
+        "much of what the fast weights give the first chunk of random tokens changes.");
     declare_tests(options.group("Tests"));
     options.group("Model")
         .add("--model", model_, "model directory, or run directory (default: a new --preset)")
@@ -169,15 +171,20 @@ class BenchText final : public plugin::Command {
     const auto dtype = ops::resolve_dtype(context.dtype, context.device);
     std::optional<Runner> runner;
     std::optional<TrainRunner> trainer;
-    BenchPrinter printer(context.json ? "json" : common_.format, setup(context, dtype));
+    if (!model_.empty()) runner.emplace(reader(context, dtype));
+    auto all = setup(context, dtype);
+    const double strength =
+        runner ? runner->model().write_strength(seed(context))
+               : LanguageModel::fresh_write_strength(model_config_, seed(context), context.device);
+    if (strength > 0) all.write_strength = strength;
+    BenchPrinter printer(context.json ? "json" : common_.format, std::move(all));
     for (const auto& test : tests) {
       BenchRow row{test, {}, {}, flops(test), ceiling(context, dtype)};
       if (test.trained > 0) {
         if (!trainer) trainer.emplace(trained_model(context, dtype), context.device, seed(context));
         train(*trainer, row);
       } else {
-        if (!runner)
-          runner.emplace(read_model(context, dtype), context.device, batch_, seed(context));
+        if (!runner) runner.emplace(reader(context, dtype));
         read(*runner, row);
       }
       row.ceiling = (row.ceiling + ceiling(context, dtype)) / 2;
@@ -258,6 +265,10 @@ class BenchText final : public plugin::Command {
     store_in(model, dtype);
     model.set_compute_dtype(dtype);
     return model;
+  }
+
+  Runner reader(const cli::Context& context, at::ScalarType dtype) const {
+    return {read_model(context, dtype), context.device, batch_, seed(context)};
   }
 
   /// All parameters in float32.

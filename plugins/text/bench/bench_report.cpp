@@ -39,6 +39,7 @@ Json as_json(const BenchSetup& setup, const BenchRow& row) {
            {"n_batch", setup.batch},
            {"chunk_size", setup.chunk},
            {"window_size", nullptr},
+           {"write_strength", nullptr},
            {"test", row.test.name()},
            {"n_prompt", row.test.prompt},
            {"n_gen", row.test.generated},
@@ -54,6 +55,7 @@ Json as_json(const BenchSetup& setup, const BenchRow& row) {
            {"flops", nullptr},
            {"ceiling_flops_per_second", row.ceiling}};
   if (setup.window > 0) all["window_size"] = setup.window;
+  if (setup.write_strength) all["write_strength"] = *setup.write_strength;
   if (!row.optimizer.empty()) all["avg_optimizer_seconds"] = spread(row.optimizer).mean;
   if (row.flops > 0) all["flops"] = row.flops;
   if (utilisation(row) > 0) all["utilisation_percent"] = utilisation(row);
@@ -77,7 +79,8 @@ std::vector<std::string> cells(const BenchSetup& setup, const BenchRow& row) {
           setup.dtype,
           row.test.full_name(),
           cli::spread_text(spread(rates(row))),
-          used > 0 ? number_text(used, "%.1f %%") : ""};
+          used > 0 ? number_text(used, "%.1f %%") : "",
+          setup.write_strength ? number_text(*setup.write_strength, "%.3g") : ""};
 }
 
 }  // namespace
@@ -101,7 +104,8 @@ BenchPrinter::BenchPrinter(const std::string& format, BenchSetup setup)
                       {"dtype", 8, false},
                       {"test", 22, true},
                       {"t/s", 18, true},
-                      {"of max", 6, true}}) {}
+                      {"of max", 6, true},
+                      {"strength", 8, true}}) {}
 
 void BenchPrinter::row(const BenchRow& row) {
   table_.row(as_json(setup_, row), cells(setup_, row));

@@ -4,6 +4,7 @@
 #include <lact/cli/bench.hpp>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,7 @@ struct BenchSetup {
   std::string model, device, dtype;
   int64_t parameters = 0, batch = 0, chunk = 0, window = 0;  ///< window 0: full attention
   int threads = 0;
+  std::optional<double> write_strength;  ///< none: nothing is learned, or not while reading
 };
 
 /// Prints rows in one of the forms of cli::Table.

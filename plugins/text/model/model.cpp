@@ -4,11 +4,14 @@
 #include <lact/nn/functional.hpp>
 #include <lact/nn/recompute.hpp>
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/multinomial.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 
@@ -219,6 +222,22 @@ double LanguageModel::write_strength(const Tensor& ids) const {
       return nn::lact_layer(options, layer.mixing, y, rows);
     });
   return sum / static_cast<double>(layers_.size());
+}
+
+double LanguageModel::write_strength(uint64_t seed) const {
+  const auto rank = at::arange(1, config_.vocab_size + 1, at::kDouble);
+  const auto generator = at::detail::createCPUGenerator(seed);
+  const auto ids = at::multinomial(rank.reciprocal(), 2 * config_.lact_chunk_size,
+                                   /*replacement=*/true, generator);
+  return write_strength(ids.unsqueeze(0).to(embeddings_.device()));
+}
+
+double LanguageModel::fresh_write_strength(Config config, uint64_t seed, at::Device device) {
+  if (!config.use_fast_weights) return 0;
+  config.num_hidden_layers = 1;
+  config.intermediate_size = 8;
+  config.vocab_size = 2048;
+  return fresh(config, seed, device).write_strength(seed);
 }
 
 Tensor LanguageModel::forward(const Tensor& ids, const Tensor& documents, Reset reset) const {

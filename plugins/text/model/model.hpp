@@ -71,6 +71,10 @@ class LanguageModel {
   /// nn::write_strength of the layers, on the first row of ids [B, L]: their mean. 0 if the row is
   /// not longer than a chunk, or nothing is learned.
   double write_strength(const at::Tensor& ids) const;
+  /// The same on random tokens that are as unequal as words, where no text is at hand.
+  double write_strength(uint64_t seed) const;
+  /// That of fresh parameters: of one layer, whatever the depth.
+  static double fresh_write_strength(Config config, uint64_t seed, at::Device device);
 
   /// One sequence (or a batch of equal lengths) being read: constant memory, however long.
   struct Stream {

@@ -11,10 +11,7 @@
 #include <lact/io/files.hpp>
 #include <lact/units.hpp>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/arange.h>
-#include <ATen/ops/multinomial.h>
 
 #include <algorithm>
 #include <cmath>
@@ -143,16 +140,7 @@ class TextTask final : public train::Task {
 
   std::optional<double> write_strength(const train::TaskSetup& setup) const override {
     if (!config_.use_fast_weights) return {};
-    auto one = config_;  // a layer, and random tokens that are as unequal as words
-    one.num_hidden_layers = 1;
-    one.intermediate_size = 8;
-    one.vocab_size = 2048;
-    auto model = LanguageModel::fresh(one, setup.seed, setup.device);
-    const auto rank = at::arange(1, one.vocab_size + 1, at::kDouble);
-    const auto generator = at::detail::createCPUGenerator(setup.seed);
-    const auto ids = at::multinomial(rank.reciprocal(), 2 * one.lact_chunk_size,
-                                     /*replacement=*/true, generator);
-    return model.write_strength(ids.unsqueeze(0).to(setup.device));
+    return LanguageModel::fresh_write_strength(config_, setup.seed, setup.device);
   }
 
   void build(const train::TaskSetup& setup) override {

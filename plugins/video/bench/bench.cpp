@@ -54,7 +54,8 @@ class BenchVideo final : public plugin::Command {
         "A film of random latents: chunk N is generated after N - 1 others, each time by reading\n"
         "the preceding chunk and taking all sampler steps. Time and memory must not depend on N.\n"
         "Encoders and decoders are not measured. train: a training step, forward, backward and\n"
-        "AdamW. LIST is N, A-B, A-B+STEP, A-B*FACTOR, or a list of these.");
+        "AdamW. 'strength' is how much of what the fast weights give one chunk of random latents\n"
+        "changes. LIST is N, A-B, A-B+STEP, A-B*FACTOR, or a list of these.");
     options.add("--model", model_, "model to measure (default: a new --preset)").value("DIR|FILE");
     options_.declare(options);
     options.add("--steps", steps_, "sampler steps per chunk (default: 20; Wan: 50)").range(1, 1000);
@@ -103,13 +104,21 @@ class BenchVideo final : public plugin::Command {
                                                              {"GFLOP/s", 9, true},
                                                              {"% of max", 8, true},
                                                              {"peak MiB", 9, true},
-                                                             {"process MiB", 11, true}});
+                                                             {"process MiB", 11, true},
+                                                             {"strength", 8, true}});
+    strength_ = strength(model);
     film(model, chunks, table);
     if (rows_ > 0) training(model, table);
     table.finish();
   }
 
  private:
+  double strength(const VideoModel& model) const {
+    const uint64_t seed = context_->seed.value_or(kDefaultSeed);
+    return model_.empty() ? fresh_write_strength(model.config(), h_, w_, seed, context_->device)
+                          : write_strength(model, h_, w_, seed);
+  }
+
   VideoModel load() {
     const auto resolve = [this](const Config& config) {
       const auto dtype = ops::resolve_dtype(usual_dtype(context_->dtype, config), context_->device);
@@ -255,13 +264,14 @@ class BenchVideo final : public plugin::Command {
                                      {"utilisation_percent", used},
                                      {"peak_rss_bytes", process}};
     if (sample.peak_bytes) values["peak_bytes"] = *sample.peak_bytes;
+    if (strength_ > 0) values["write_strength"] = strength_;
     values["samples_seconds"] = sample.seconds;
     const auto mebibytes = [](double bytes) { return number_text(bytes / 1048576, "%.1f"); };
     table.row(values, {test.name, number_text(tokens, "%.0f"), cli::spread_text(time, 3),
                        number_text(tokens / time.mean, "%.0f"),
                        number_text(test.flops / time.mean / 1e9, "%.1f"), number_text(used, "%.1f"),
                        sample.peak_bytes ? mebibytes(static_cast<double>(*sample.peak_bytes)) : "",
-                       mebibytes(process)});
+                       mebibytes(process), strength_ > 0 ? number_text(strength_, "%.3g") : ""});
   }
 
   std::string model_, size_, dtype_;
@@ -272,7 +282,7 @@ class BenchVideo final : public plugin::Command {
   int64_t rows_ = 1, train_chunks_ = 8;
   cli::BenchOptions bench_;
   const cli::Context* context_ = nullptr;
-  double ceiling_ = 0;
+  double ceiling_ = 0, strength_ = 0;
   int64_t h_ = 0, w_ = 0, tokens_ = 0;
 };
 

@@ -5,6 +5,7 @@
 #include <plugins/video/film/continuation.hpp>
 #include <plugins/video/film/frame_source.hpp>
 #include <plugins/video/film/sampling_options.hpp>
+#include <plugins/video/train/flow.hpp>
 
 #include <lact/cli/bench.hpp>
 #include <lact/error.hpp>
@@ -38,6 +39,15 @@ struct BaselineRow {
   Likeness likeness;
 };
 
+/// A model in the table; `learn` as it continues, `trained` as it was trained, empty: no fast
+/// weights.
+struct Measured {
+  std::string name, trained, learn;
+  double strength = 0;
+  /// "none", or "none*": not what it was trained with.
+  std::string learned() const { return learn == trained ? learn : learn + "*"; }
+};
+
 /// Pixels repeated until a picture can be seen.
 media::Image enlarged(const Tensor& picture) {
   const int64_t times = std::max<int64_t>(1, kLeastHeight / picture.size(1));
@@ -51,13 +61,21 @@ class QualityVideo final : public plugin::Command {
     options.footer(
         "The first --context-chunks of each clip are read, the others are generated and compared\n"
         "with the real frames chunk by chunk, as is a repetition of the last context frame.\n"
-        "velocity: squared error of the velocity at t = 0.9 after real chunks (teacher forced).");
+        "velocity: squared error of the velocity at t = 0.9 after real chunks (teacher forced).\n"
+        "strength: how much of what the fast weights give the first real chunk changes. A model\n"
+        "that learned in training and continues with --learn none misses what it relied on (*);\n"
+        "the gain of learning is the difference to a model trained with --learn none.");
     options.add("DATA", data_, "packed clips of lact-tokenize video: a folder, or a file")
         .value("DIR|FILE")
         .required();
     auto model = options.group("Model");
     model.add("--model", models_, "model directory, run directory, or a tensor file")
         .value("DIR|FILE");
+    model
+        .add("--learn", learn_,
+             "matrices that an update changes, instead of those the model was trained with; none: "
+             "continue with learning off")
+        .words({"all", "last", "none"});
     extras_.declare(model);
     auto sampling = options.group("Sampling");
     sampling_.declare(sampling);
@@ -85,15 +103,17 @@ class QualityVideo final : public plugin::Command {
     clips_.resize(static_cast<size_t>(most_ > 0 ? std::min(most_, data.size()) : data.size()));
     std::iota(clips_.begin(), clips_.end(), int64_t{0});
     cli::Table table(context.json ? "json" : format_, {{"model", 20},
+                                                       {"learn", 6},
                                                        {"chunk", 6, true},
                                                        {"frames", 9, true},
                                                        {"PSNR", 7, true},
                                                        {"SSIM", 7, true},
-                                                       {"velocity", 9, true}});
+                                                       {"velocity", 9, true},
+                                                       {"strength", 8, true}});
     const auto names = model_names();
     for (size_t i = 0; i < models_.size(); ++i) measure(models_[i], names[i], data, context, table);
     for (const auto& one : baseline_)
-      row(table, kBaseline, one.chunk, one.frames, one.likeness, {});
+      row(table, {kBaseline}, one.chunk, one.frames, one.likeness, {});
     table.finish();
     if (!sheet_.empty()) media::write_image(sheet_, sheet());
   }
@@ -139,7 +159,10 @@ class QualityVideo final : public plugin::Command {
   void measure(const std::string& place, const std::string& name, const PackedClips& data,
                const cli::Context& context, cli::Table& table) {
     const auto checkpoint = io::Checkpoint::open(place);
-    const auto config = Config::of(checkpoint);
+    auto config = Config::of(checkpoint);
+    Measured model{name, config.fast ? config.fast->learn : "", {}};
+    model.learn = model.trained;
+    if (!learn_.empty() && config.fast) model.learn = config.fast->learn = learn_;
     const auto dtype = ops::resolve_dtype(usual_dtype(context.dtype, config), context.device);
     const auto loaded = extras_.load(checkpoint, config, context.device, dtype);
     const int64_t tokens = chunk_tokens(loaded, data.width(), data.height());
@@ -172,14 +195,25 @@ class QualityVideo final : public plugin::Command {
             progress.set(++done);
           },
           &made);
+      if (scores.empty()) model.strength = strength(loaded.model, batch.latents, text.detach());
       if (scores.size() < some.size()) scores.resize(some.size());
       for (size_t c = 0; c < some.size(); ++c) scores[c].add(some[c]);
       keep(batch, made, name);
     }
-    report(name, loaded, scores, table);
+    report(model, loaded, scores, table);
   }
 
-  void report(const std::string& name, const LoadedVideo& loaded,
+  /// Of the first clips.
+  double strength(const VideoModel& model, const Tensor& latents, const Tensor& text) const {
+    const auto& config = model.config();
+    const int64_t chunks = latents.size(1) / config.chunk_frames;
+    const auto noise = chunk_noise(kDefaultSeed, 0,
+                                   {latents.size(0), 1, chunks, config.chunk_frames, config.in_dim,
+                                    latents.size(3), latents.size(4)});
+    return write_strength(model, latents, noise.to(latents.device()), text);
+  }
+
+  void report(const Measured& model, const LoadedVideo& loaded,
               const std::vector<ChunkScore>& scores, cli::Table& table) {
     const auto frames = [&](size_t from, size_t to) {
       const auto first = [&](size_t chunk) {
@@ -191,23 +225,24 @@ class QualityVideo final : public plugin::Command {
     const auto context = static_cast<size_t>(context_chunks_);
     ChunkScore sum;
     for (size_t c = 0; c < scores.size(); ++c) {
-      row(table, name, static_cast<int64_t>(c), frames(c, c + 1), scores[c].ours, scores[c]);
+      row(table, model, static_cast<int64_t>(c), frames(c, c + 1), scores[c].ours, scores[c]);
       if (c >= context) sum.add(scores[c]);
     }
-    row(table, name, "mean", frames(context, scores.size()), sum.ours, sum);
+    row(table, model, "mean", frames(context, scores.size()), sum.ours, sum);
     if (!baseline_.empty()) return;
     for (size_t c = context; c < scores.size(); ++c)
       baseline_.push_back({static_cast<int64_t>(c), frames(c, c + 1), scores[c].repeated});
     baseline_.push_back({"mean", frames(context, scores.size()), sum.repeated});
   }
 
-  void row(cli::Table& table, const std::string& name, const nlohmann::ordered_json& chunk,
+  void row(cli::Table& table, const Measured& model, const nlohmann::ordered_json& chunk,
            const std::string& frames, const Likeness& likeness, const ChunkScore& score) const {
-    nlohmann::ordered_json values = {{"model", name},          {"chunk", chunk},
+    nlohmann::ordered_json values = {{"model", model.name},    {"chunk", chunk},
                                      {"frames", frames},       {"context_chunks", context_chunks_},
                                      {"clips", clips_.size()}, {"seeds", seeds_}};
-    std::vector<std::string> cells = {
-        name.substr(0, 20), chunk.is_string() ? chunk.get<std::string>() : chunk.dump(), frames};
+    std::vector<std::string> cells = {model.name.substr(0, 20), model.learned(),
+                                      chunk.is_string() ? chunk.get<std::string>() : chunk.dump(),
+                                      frames};
     const auto put = [&](const char* key, bool known, double value, const char* form) {
       if (known) values[key] = value;
       cells.push_back(known ? number_text(value, form) : "");
@@ -216,6 +251,11 @@ class QualityVideo final : public plugin::Command {
     const auto ssim = likeness.ssim();
     put("ssim", ssim.has_value(), ssim.value_or(0), "%.4f");
     put("velocity_error", score.velocities > 0, score.velocity / score.velocities, "%.4f");
+    put("write_strength", model.strength > 0, model.strength, "%.3g");
+    if (!model.learn.empty()) {
+      values["learn"] = model.learn;
+      values["trained_learn"] = model.trained;
+    }
     table.row(values, cells);
   }
 
@@ -254,7 +294,7 @@ class QualityVideo final : public plugin::Command {
   }
 
   std::vector<std::string> models_;
-  std::string data_, split_ = "validation", format_ = "md", sheet_, negative_;
+  std::string learn_, data_, split_ = "validation", format_ = "md", sheet_, negative_;
   int64_t context_chunks_ = 2, chunks_ = 0, most_ = 0, seeds_ = 1, at_once_ = 8, sheet_clips_ = 4;
   ModelExtras extras_;
   SamplingOptions sampling_;

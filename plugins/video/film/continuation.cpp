@@ -4,6 +4,7 @@
 #include <plugins/video/codec/packed_codec.hpp>
 #include <plugins/video/packed/packed_clips.hpp>
 #include <plugins/video/packed/random_purposes.hpp>
+#include <plugins/video/train/flow.hpp>
 
 #include <lact/error.hpp>
 #include <lact/random.hpp>

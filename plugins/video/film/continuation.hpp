@@ -55,9 +55,6 @@ struct ContinuationOptions {
   std::vector<uint64_t> seeds = {42};  ///< each continues anew
 };
 
-/// The time at which velocities are compared (spec/video 10).
-constexpr double kVelocityTime = 0.9;
-
 /// Continues the clips and compares, chunk by chunk; `clips` are their numbers, which noise follows
 /// from. Texts [B, l, text_dim] as Rollout. `made`, if given, receives what the first seed made:
 /// [B, 3, F, H, W], the context before it. `step` hears of each step of the sampler.

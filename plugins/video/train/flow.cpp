@@ -2,15 +2,21 @@
 
 #include <lact/error.hpp>
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/logit.h>
+#include <ATen/ops/randn.h>
 #include <ATen/ops/special_erf.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
 #include <cmath>
+#include <map>
 
 namespace lact::video {
 namespace {
@@ -107,6 +113,33 @@ Tensor noisy_outputs(const Tensor& prediction, const std::vector<Entry>& plan, i
 Tensor flow_loss(const Tensor& prediction, const Tensor& target, const Tensor& weight) {
   const auto each = beside_elements(weight).to(prediction.scalar_type());
   return ((prediction - target).square() * each).mean();
+}
+
+double write_strength(const VideoModel& model, const Tensor& latent, const Tensor& noise,
+                      const Tensor& text) {
+  const at::NoGradGuard no_grad;
+  const auto times = at::full({latent.size(0), 1, noise.size(2)}, kVelocityTime, noise.options());
+  const auto flow = make_flow_batch(latent, noise, times, /*shift=*/1, model.config().chunk_frames);
+  std::map<std::string, Tensor> taps;
+  model.forward(flow.entries, flow.timesteps, text, flow.plan, latent.size(0), &taps);
+  const auto found = taps.find("write_strength");
+  return found == taps.end() ? 0 : found->second.item<double>();
+}
+
+double write_strength(const VideoModel& model, int64_t h, int64_t w, uint64_t seed) {
+  const auto& config = model.config();
+  const int64_t f = config.chunk_frames;
+  const auto generator = at::detail::createCPUGenerator(seed);
+  const auto latent = at::randn({1, 2 * f, config.in_dim, h, w}, generator, at::kFloat);
+  const auto noise = at::randn({1, 1, 2, f, config.in_dim, h, w}, generator, at::kFloat);
+  return write_strength(model, latent.to(model.device()), noise.to(model.device()),
+                        at::zeros({1, 1, config.text_dim}).to(model.device()));
+}
+
+double fresh_write_strength(Config config, int64_t h, int64_t w, uint64_t seed, at::Device device) {
+  config.num_layers = 1;
+  if (!config.has_fast(0)) return 0;
+  return write_strength(VideoModel::fresh(config, seed, device), h, w, seed);
 }
 
 }  // namespace lact::video

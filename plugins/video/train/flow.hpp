@@ -2,6 +2,7 @@
 // Flow matching: times, weights, the teacher-forced batch and its loss. Source: spec/video 6.
 
 #include <plugins/video/model/layout.hpp>
+#include <plugins/video/model/model.hpp>
 
 #include <ATen/core/Tensor.h>
 
@@ -9,6 +10,10 @@
 #include <vector>
 
 namespace lact::video {
+
+/// The time at which velocities tell what is remembered: the noisy chunk itself says little
+/// (spec/video 10).
+constexpr double kVelocityTime = 0.9;
 
 /// s u / (1 + (s - 1) u)
 at::Tensor shift_time(const at::Tensor& u, double shift);
@@ -34,5 +39,15 @@ at::Tensor noisy_outputs(const at::Tensor& prediction, const std::vector<Entry>&
 /// Mean over noisy entries and elements of w (prediction - target)^2.
 at::Tensor flow_loss(const at::Tensor& prediction, const at::Tensor& target,
                      const at::Tensor& weight);
+
+/// How much of what the fast weights give noisy chunks at `kVelocityTime` changes as clean ones
+/// before them are read: Pass::strengths, their mean. latent and noise as make_flow_batch, text as
+/// VideoModel::forward. 0 if nothing is learned.
+double write_strength(const VideoModel& model, const at::Tensor& latent, const at::Tensor& noise,
+                      const at::Tensor& text);
+/// The same on two chunks of random latents h x w, where no clip is at hand.
+double write_strength(const VideoModel& model, int64_t h, int64_t w, uint64_t seed);
+/// That of fresh parameters: of one block, whatever the depth.
+double fresh_write_strength(Config config, int64_t h, int64_t w, uint64_t seed, at::Device device);
 
 }  // namespace lact::video

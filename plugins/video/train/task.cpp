@@ -31,8 +31,8 @@ using at::Tensor;
 using train::Batch;
 using train::Split;
 
+constexpr double kMostFlops = 5e12;   // of a dry run's write strength
 constexpr int kEvaluationTimes = 10;  // in linspace(0.05, 0.95)
-constexpr double kMemoryTime = 0.9;   // at which the memory test is told
 
 class VideoTask final : public train::Task {
  public:
@@ -97,6 +97,14 @@ class VideoTask final : public train::Task {
     return cost;
   }
 
+  /// Nothing where one block of a chunk is minutes of work.
+  std::optional<double> write_strength(const train::TaskSetup& setup) const override {
+    auto one = config_;
+    one.num_layers = 1;
+    if (!one.has_fast(0) || forward_flops(one, {2, 1, extent().tokens}) > kMostFlops) return {};
+    return fresh_write_strength(config_, shape_.height, shape_.width, setup.seed, setup.device);
+  }
+
   void build(const train::TaskSetup& setup) override {
     set_.clips(Split::train);  // or there is nothing to train on
     setup_ = setup;
@@ -152,7 +160,7 @@ class VideoTask final : public train::Task {
       for (int i = 0; i <= kEvaluationTimes; ++i) {
         if (stop()) return {};
         const bool last = i == kEvaluationTimes;
-        const double t = last ? kMemoryTime : 0.05 + 0.9 * i / (kEvaluationTimes - 1);
+        const double t = last ? kVelocityTime : 0.05 + 0.9 * i / (kEvaluationTimes - 1);
         const auto error = chunk_errors(clips, batch, t).sum(0);
         auto& sum = last ? memory : all;
         sum = sum.defined() ? sum + error : error;
@@ -275,12 +283,8 @@ class VideoTask final : public train::Task {
 
   /// How strongly the first chunk is written; 0 if nothing is learned.
   double strength_on(const PackedClips& clips, const Batch& batch) const {
-    const auto flow = flow_at(batch, kMemoryTime);
-    std::map<std::string, Tensor> taps;
-    model_->forward(flow.entries, flow.timesteps, prompts_->of(clips, batch.at("clips"), table()),
-                    flow.plan, batch.at("clips").size(0), &taps);
-    const auto found = taps.find("write_strength");
-    return found == taps.end() ? 0 : found->second.item<double>();
+    return video::write_strength(*model_, latents(batch), batch.at("noise").to(setup_.device),
+                                 prompts_->of(clips, batch.at("clips"), table()));
   }
 
   /// Mean squared error of the velocity at time t, for each video and chunk: [B, chunks].

@@ -48,7 +48,8 @@ class BenchViews final : public plugin::Command {
         "Random images from cameras on a circle: reading them (one update of the fast weights per\n"
         "layer), and rendering from what was read. LIST is N, A-B, A-B+STEP, A-B*FACTOR, or a "
         "list\n"
-        "of these.");
+        "of these. 'strength' is how much of what the fast weights give one chunk changes, on 4\n"
+        "views of random pixels.");
     options.add("--model", model_, "model to measure (default: a new --preset)").value("DIR|FILE");
     options_.declare(options);
     options.add("--context-views", counts_, "views that are read")
@@ -85,7 +86,9 @@ class BenchViews final : public plugin::Command {
                                                              {"views/s", 9, true},
                                                              {"GFLOP/s", 9, true},
                                                              {"% of max", 9, true},
-                                                             {"peak MiB", 9, true}});
+                                                             {"peak MiB", 9, true},
+                                                             {"strength", 8, true}});
+    strength_ = strength(model);
     for (const auto& text : sizes_.empty() ? std::vector<std::string>{"256"} : sizes_) {
       const auto [width, height] = parse_size(text, "--size");
       for (const auto count : counts) measure(model, count, width, height, table);
@@ -94,13 +97,27 @@ class BenchViews final : public plugin::Command {
   }
 
  private:
+  static Posed random_views(int64_t count, int64_t width, int64_t height) {
+    auto views = ring(count, width, height);
+    const auto generator = at::detail::createCPUGenerator(7);
+    views.images = at::empty({count, 3, height, width}, at::kByte).random_(0, 256, generator);
+    return views;
+  }
+
+  /// Of small views: the reading of a million tokens is not done twice.
+  static double strength(const ViewModel& model) {
+    const auto views =
+        random_views(4, 8 * model.config().patch_size, 8 * model.config().patch_size);
+    const auto batch = [&](const at::Tensor& x) { return x.unsqueeze(0).to(model.device()); };
+    const Posed one{batch(views.images), batch(views.intrinsics), batch(views.poses)};
+    return model.write_strength(one, one);
+  }
+
   void measure(const ViewModel& model, int64_t count, int64_t width, int64_t height,
                cli::Table& table) {
     if (count < 1)
       throw Error(Exit::usage, "--context-views: at least 1 view is read, not ", count);
-    auto views = ring(count, width, height);
-    const auto generator = at::detail::createCPUGenerator(7);
-    views.images = at::empty({count, 3, height, width}, at::kByte).random_(0, 256, generator);
+    const auto views = random_views(count, width, height);
     const auto per_view =
         static_cast<double>(width * height) /
         static_cast<double>(model.config().patch_size * model.config().patch_size);
@@ -137,7 +154,7 @@ class BenchViews final : public plugin::Command {
     const auto time = spread(seconds);
     const double flops = forward_flops(model.config(), cost);
     const double views = tokens / cost.per_view, used = 100 * flops / time.mean / ceiling_;
-    const nlohmann::ordered_json values = {
+    nlohmann::ordered_json values = {
         {"test", what},
         {"model_n_params", nn::count(parameter_shapes(model.config()))},
         {"dtype", dtype_},
@@ -155,12 +172,14 @@ class BenchViews final : public plugin::Command {
         {"utilisation_percent", used},
         {"peak_rss_bytes", ops::process_peak_bytes()},
         {"samples_seconds", seconds}};
+    if (strength_ > 0) values["write_strength"] = strength_;
     table.row(values,
               {concat(what, " ", count, " @ ", width, "x", height), number_text(tokens, "%.0f"),
                cli::spread_text(time, 3), number_text(tokens / time.mean, "%.0f"),
                number_text(views / time.mean, "%.2f"), number_text(flops / time.mean / 1e9, "%.1f"),
                number_text(used, "%.1f"),
-               number_text(static_cast<double>(ops::process_peak_bytes()) / 1048576, "%.0f")});
+               number_text(static_cast<double>(ops::process_peak_bytes()) / 1048576, "%.0f"),
+               strength_ > 0 ? number_text(strength_, "%.3g") : ""});
   }
 
   std::string model_;
@@ -170,7 +189,7 @@ class BenchViews final : public plugin::Command {
   std::optional<int64_t> tile_;
   cli::BenchOptions bench_;
   const cli::Context* context_ = nullptr;
-  double ceiling_ = 0;
+  double ceiling_ = 0, strength_ = 0;
   std::string dtype_;
 };
 

@@ -48,6 +48,7 @@ struct Sum {
 struct Methods {
   Score ours, off, nearest, colour;
   std::optional<Score> other;  ///< none if there is no other scene
+  double strength = 0;         ///< of the reading: ViewModel::write_strength
 };
 
 class QualityViews final : public plugin::Command {
@@ -57,8 +58,9 @@ class QualityViews final : public plugin::Command {
         "Every --target-every-th view of a scene is a target; of the others --context-views are\n"
         "read, chosen by K-means of their poses. Beside the model: 'off', its picture where\n"
         "nothing was read; 'other', where the context is that of the next scene; the nearest\n"
-        "context view; the mean colour of the context. LIST is N, A-B, A-B+STEP, A-B*FACTOR, or a\n"
-        "list of these.");
+        "context view; the mean colour of the context. 'strength' is how much of what the fast\n"
+        "weights give the targets the reading of the first scene changes. LIST is N, A-B,\n"
+        "A-B+STEP, A-B*FACTOR, or a list of these.");
     source_.declare(options.group("Model"));
     options.add("DATA", data_, "packed data of lact-tokenize views pack: a folder, or a file")
         .value("DIR|FILE")
@@ -108,16 +110,18 @@ class QualityViews final : public plugin::Command {
                                                        {"off", 6, true},
                                                        {"other", 6, true},
                                                        {"nearest", 7, true},
-                                                       {"colour", 7, true}});
+                                                       {"colour", 7, true},
+                                                       {"strength", 8, true}});
     cli::Progress progress(
         "rendering", static_cast<double>(scenes) * static_cast<double>(counts.size()), "scenes");
     double done = 0;
+    const uint64_t seed = context.seed.value_or(kDefaultSeed);
     for (const int64_t count : counts) {
       Sum ours, off, other, nearest, colour;
+      const double strength = write_strength(model, data, count, seed);
       for (int64_t scene = 0; scene < scenes; ++scene) {
         if (cli::stop_requested()) throw cli::Interrupted();
-        const auto one = measure(model, data, scene, count, lpips ? &*lpips : nullptr,
-                                 context.seed.value_or(kDefaultSeed));
+        const auto one = measure(model, data, scene, count, lpips ? &*lpips : nullptr, seed);
         ours.add(one.ours);
         off.add(one.off);
         if (one.other) other.add(*one.other);
@@ -129,7 +133,8 @@ class QualityViews final : public plugin::Command {
       row(table, concat("mean of ", scenes), count,
           {ours.mean(lpips.has_value()), off.mean(lpips.has_value()),
            nearest.mean(lpips.has_value()), colour.mean(lpips.has_value()),
-           data.size() > 1 ? std::optional(other.mean(lpips.has_value())) : std::nullopt});
+           data.size() > 1 ? std::optional(other.mean(lpips.has_value())) : std::nullopt,
+           strength});
     }
     table.finish();
   }
@@ -175,6 +180,25 @@ class QualityViews final : public plugin::Command {
             score(mean_colour(images, truth.size(0)), truth, lpips), other};
   }
 
+  /// Of reading the first scene.
+  double write_strength(const ViewModel& model, const PackedScenes& data, int64_t count,
+                        uint64_t seed) const {
+    auto views = packed_views(data, 0);
+    auto choice = choice_;
+    choice.context = count;
+    choose(views, choice, seed);
+    const auto normal = normalization_for(model, views);
+    const auto batch = [&](std::vector<Camera> cameras, const std::vector<int64_t>& which) {
+      for (auto& camera : cameras) camera = normal(camera);
+      const auto one = posed(cameras);
+      const auto alone = [&](const Tensor& x) { return x.unsqueeze(0).to(model.device()); };
+      return Posed{alone(stacked(views.scene.images, which)), alone(one.intrinsics),
+                   alone(one.poses)};
+    };
+    return model.write_strength(batch(views.context_cameras(), views.context),
+                                batch(views.target_cameras(), views.targets));
+  }
+
   /// The views of another scene that would be read for it.
   static Posed context_of(const ViewModel& model, const PackedScenes& data, int64_t scene,
                           Choice choice, uint64_t seed) {
@@ -205,6 +229,7 @@ class QualityViews final : public plugin::Command {
     if (m.other) put("other_scene/", *m.other);
     put("nearest_view/", m.nearest);
     put("mean_colour/", m.colour);
+    if (m.strength > 0) values["write_strength"] = m.strength;
     table.row(
         values,
         {name.substr(0, 24), std::to_string(count), std::to_string(m.ours.views),
@@ -212,7 +237,8 @@ class QualityViews final : public plugin::Command {
          number_text(m.ours.ssim, "%.4f"), m.ours.lpips ? number_text(*m.ours.lpips, "%.4f") : "",
          number_text(m.off.psnr_pooled, "%.2f"),
          m.other ? number_text(m.other->psnr_pooled, "%.2f") : "",
-         number_text(m.nearest.psnr_pooled, "%.2f"), number_text(m.colour.psnr_pooled, "%.2f")});
+         number_text(m.nearest.psnr_pooled, "%.2f"), number_text(m.colour.psnr_pooled, "%.2f"),
+         m.strength > 0 ? number_text(m.strength, "%.3g") : ""});
   }
 
   ModelInput source_;
