@@ -55,6 +55,12 @@ class Pack final : public plugin::Command {
         .range(0, 1 << 20)
         .value("N");
     group
+        .add("--validation-views", validation_views_,
+             "hold out every N-th view of each scene: the validation split has all views of a "
+             "scene, of which training has the others; 0: none")
+        .range(0, 1 << 20)
+        .value("N");
+    group
         .add("--shard-size", shard_size_,
              "bytes of images after which a new file is begun; K, M or G may follow")
         .value("BYTES");
@@ -64,6 +70,13 @@ class Pack final : public plugin::Command {
 
   void run(cli::Context& context) override {
     how_ = options_.preparation();
+    if (validation_views_ == 1)
+      throw Error(Exit::usage, "--validation-views 1 leaves no view for training");
+    if (validation_views_ > 0 && (validation_every_ > 0 || !globs_.empty()))
+      throw Error(
+          Exit::usage,
+          "--validation-views excludes --validation-scenes and --validation-every: it holds "
+          "out views of every scene");
     const auto shard_bytes = cli::parse_numbers(shard_size_, "--shard-size");
     if (shard_bytes.size() != 1 || shard_bytes[0] < 1)
       throw Error(Exit::usage, "--shard-size ", shard_size_, ": expected one number of bytes");
@@ -139,15 +152,17 @@ class Pack final : public plugin::Command {
     for (const size_t split : {0, 1}) {
       std::vector<int64_t> views;
       for (const auto& scene : scenes)
-        if (scene.split == split) views.push_back(static_cast<int64_t>(scene.capture.shots.size()));
-      for (const int64_t count : views) total += count;
+        if (scene.split == split || validation_views_ > 0)
+          views.push_back(static_cast<int64_t>(scene.capture.shots.size()));
+      if (split == 0 || validation_views_ == 0)
+        for (const int64_t count : views) total += count;
       if (!views.empty())
         writers[split].emplace(output_, packed::kSplits[split], how_.width, how_.height, views,
                                shard_bytes);
     }
     cli::Progress progress("packing", static_cast<double>(total), "views");
     for (const auto& scene : scenes) {
-      pack(scene, *writers[scene.split], [&] { progress.set(static_cast<double>(++done)); });
+      pack(scene, writers, [&] { progress.set(static_cast<double>(++done)); });
     }
     for (const size_t split : {0, 1}) {
       if (!writers[split]) continue;
@@ -160,17 +175,25 @@ class Pack final : public plugin::Command {
                    validation && validation->scenes() > 0 ? &*validation : nullptr);
   }
 
+  /// A scene goes to the writer of its split; with --validation-views to both.
   template <class Step>
-  void pack(const Planned& scene, SceneWriter& writer, const Step& step) {
+  void pack(const Planned& scene, std::optional<SceneWriter> (&writers)[2], const Step& step) {
+    auto& writer = *writers[scene.split];
+    SceneWriter* const whole = validation_views_ > 0 ? &*writers[1] : nullptr;
     Skipped skipped;
     Faults faults(how_.strict, skipped);
     const auto before = writer.views();
     const auto& shots = scene.capture.shots;
-    writer.begin_scene(scene.capture.name, !shots.empty() && shots.front().nerfstudio);
+    const bool nerfstudio = !shots.empty() && shots.front().nerfstudio;
+    writer.begin_scene(scene.capture.name, nerfstudio);
+    if (whole != nullptr) whole->begin_scene(scene.capture.name, nerfstudio);
+    int64_t view = 0;  // of those that could be read, so that --target-every N finds the same
     try {
       load(scene.capture, how_, faults,
            [&](const Shot& shot, const Camera& camera, media::Image&& image) {
-             writer.add(shot.file, camera, image);
+             const bool held = whole != nullptr && view++ % validation_views_ == 0;
+             if (!held) writer.add(shot.file, camera, image);
+             if (whole != nullptr) whole->add(shot.file, camera, image);
              step();
            });
     } catch (const Error& error) {
@@ -210,7 +233,7 @@ class Pack final : public plugin::Command {
 
   std::vector<std::string> inputs_, globs_;
   std::string output_, shard_size_ = "4G";
-  int64_t validation_every_ = 0;
+  int64_t validation_every_ = 0, validation_views_ = 0;
   PreparationOptions options_;
 
   Preparation how_;

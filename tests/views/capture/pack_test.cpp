@@ -96,6 +96,21 @@ TEST_CASE("a pack holds what reading the scenes gives, train and validation apar
   CHECK_FALSE(same(train, 0, read(folder / "many/s1")));
 }
 
+TEST_CASE("views that are held out are those that --target-every finds again", "[views]") {
+  const TemporaryFolder folder;
+  write_scene(folder / "a", 5);
+  io::write_text(folder / "a/images/a 1.png", "no image");  // counted only if it can be read
+  const auto result = pack(folder, {(folder / "a").string(), "--validation-views", "2"});
+  INFO(result.err);
+  REQUIRE(result.exit == 0);
+  const auto train = PackedScenes::open(folder / "out"),
+             validation = PackedScenes::open(folder / "out", "validation");
+  const auto all = validation.files(0);
+  REQUIRE(all.size() == 4);
+  CHECK(train.files(0) == std::vector<std::string>{all[1], all[3]});
+  CHECK(difference(train.cameras(0), {validation.cameras(0)[1], validation.cameras(0)[3]}) == 0);
+}
+
 TEST_CASE("a pack without validation removes that of an earlier run", "[views]") {
   const TemporaryFolder folder;
   write_scene(folder / "a");
@@ -158,6 +173,8 @@ TEST_CASE("pack says which option is wrong", "[views]") {
   refuses({a, a, "--video", "film.mp4"}, "--video is for one scene");
   refuses({a, "--shard-size", "0"}, "--shard-size 0");
   refuses({a, "--every", "0"}, "--every");
+  refuses({a, "--validation-views", "1"}, "leaves no view for training");
+  refuses({a, "--validation-views", "2", "--validation-every", "2"}, "excludes");
   CHECK(pack(folder, {a, "--validation-scenes", "a"}).exit == 65);
   CHECK(pack(folder, {(folder / "none").string()}).exit == 66);
   CHECK(listing(folder / "out").empty());
