@@ -202,4 +202,16 @@ TEST_CASE(
   CHECK(accuracy.at("none") < 0.25);  // chance is 1 in 8
   CHECK(accuracy.at("last") > accuracy.at("none") + 0.1);
   CHECK(sweep().out == result.out);
+  // On the same documents other experiments train the same small model.
+  const auto state = test::run({"lact-bench", "sweep", "text", "state", "--out",
+                                (folder / "state").string(), "--data", (out / "data").string(),
+                                "--members", "state-1,state-2", "--set", "steps=2", "--json"});
+  INFO(state.err);
+  REQUIRE(state.exit == 0);
+  const auto sizes = nlohmann::json::parse(state.out);
+  REQUIRE(sizes.size() == 2 * 4);
+  CHECK(sizes[3].at("facts") == 32);
+  CHECK(sizes[4].at("parameters").get<int64_t>() - sizes[0].at("parameters").get<int64_t>() ==
+        64 * 64 + 1);  // a square more of fast weights
+  CHECK(sizes[0].at("parameters").get<int64_t>() < 100000);
 }

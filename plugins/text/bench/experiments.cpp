@@ -90,10 +90,8 @@ SweepExperiment window(const Config& base) {
   return all;
 }
 
-/// A model of one small layer whose window does not reach the facts, with constants that suit it.
 SweepExperiment recall(const Config&) {
   SweepExperiment all{"recall", "what is remembered of facts beyond the window"};
-  all.recall = true;
   all.members = {{"window", {{"use_fast_weights", "false"}}},
                  kControl,
                  {"gd", {{"update_rule", "gd"}}},
@@ -102,31 +100,6 @@ SweepExperiment recall(const Config&) {
                  {"last", {{"update_rule", "gd"}, {"learn", "last"}}},
                  {"linear", {{"update_rule", "gd"}, {"fast_weight", "linear"}}},
                  {"attention", {{"use_fast_weights", "false"}, {"window_size", "null"}}}};
-  all.usual = {{"hidden_size", "64"},
-               {"num_hidden_layers", "1"},
-               {"num_attn_heads", "2"},
-               {"num_lact_heads", "1"},
-               {"intermediate_size", "192"},
-               {"w0_w2_low_rank", "-1"},
-               {"lact_chunk_size", "16"},
-               {"window_size", "8"},
-               {"rope_theta", "10000"},
-               {"ttt_nope", "true"},
-               {"initializer_range", "0.125"},
-               {"base_lr", "1"},
-               {"ttt_scale_bias", "1"},
-               {"tie_word_embeddings", "false"},
-               {"rows", "documents"},
-               {"batch_size", "32"},
-               {"lr", "0.005"},
-               {"schedule", "linear"},
-               {"min_lr_ratio", "0"},
-               {"warmup_steps", "50"},
-               {"weight_decay", "0"},
-               {"steps", "500"},
-               {"eval_every", "0"},
-               {"save_every", "0"},
-               {"dtype", "float32"}};
   return all;
 }
 
@@ -145,6 +118,34 @@ std::vector<std::string> sweep_names() {
   std::vector<std::string> names;
   for (const auto& [name, make] : experiments()) names.push_back(name);
   return names;
+}
+
+Settings recall_settings() {
+  return {{"hidden_size", "64"},
+          {"num_hidden_layers", "1"},
+          {"num_attn_heads", "2"},
+          {"num_lact_heads", "1"},
+          {"intermediate_size", "192"},
+          {"w0_w2_low_rank", "-1"},
+          {"lact_chunk_size", "16"},
+          {"window_size", "8"},
+          {"rope_theta", "10000"},
+          {"ttt_nope", "true"},
+          {"initializer_range", "0.125"},
+          {"base_lr", "1"},
+          {"ttt_scale_bias", "1"},
+          {"tie_word_embeddings", "false"},
+          {"rows", "documents"},
+          {"batch_size", "32"},
+          {"lr", "0.005"},
+          {"schedule", "linear"},
+          {"min_lr_ratio", "0"},
+          {"warmup_steps", "50"},
+          {"weight_decay", "0"},
+          {"steps", "500"},
+          {"eval_every", "0"},
+          {"save_every", "0"},
+          {"dtype", "float32"}};
 }
 
 SweepExperiment sweep_experiment(const std::string& name, const Config& base) {

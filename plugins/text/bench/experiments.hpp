@@ -24,12 +24,14 @@ struct SweepExperiment {
   std::string name, summary;
   std::vector<SweepMember> members;
   std::vector<int64_t> chunks;  ///< sizes to evaluate with; empty: as trained
-  Settings usual;               ///< options of lact-train text for all, unless they are given
-  bool recall = false;          ///< on documents of the recall task, which are made
 };
 
 /// "state", "rule", "function", "learn", "chunk", "chunk-at-evaluation", "window", "recall"
 std::vector<std::string> sweep_names();
+
+/// Options of lact-train text for models of the recall task: a small layer whose window does not
+/// reach the facts, with constants that suit it.
+Settings recall_settings();
 
 /// An experiment with models like `base`, of which each member changes what is compared.
 /// Errors   64 if there is none of that name

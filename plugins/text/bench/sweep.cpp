@@ -72,7 +72,10 @@ class SweepText final : public plugin::Command {
         "EXPERIMENT is one of: state (fast weights of 0.5, 1, 2, 4, 8 squares of the model's\n"
         "width), rule, function (linear or swiglu), learn (all, the last matrix, none), chunk (in\n"
         "training), chunk-at-evaluation, window, recall (facts to be remembered: what is learned\n"
-        "by rule, beside the window alone and full attention; its data are made). 'none' is the\n"
+        "by rule, beside the window alone and full attention; its data are made, unless --data\n"
+        "names some). On data of lact-tokenize text recall every experiment trains the small "
+        "model\n"
+        "of recall and scores answers by the number of facts. 'none' is the\n"
         "control: the same model that learns nothing while it reads. Each member is trained in\n"
         "DIR/MEMBER as lact-train text does it, with the same data in the same order, then\n"
         "evaluated by position. With --seeds each is trained so many times, and the table shows\n"
@@ -109,14 +112,16 @@ class SweepText final : public plugin::Command {
   }
 
   void run(cli::Context& context) override {
-    const auto usual = sweep_experiment(experiment_, Config()).usual;
+    if (experiment_ == "recall" && data_.empty()) make_recall(context);
+    const bool recall = experiment_ == "recall" || !recall_files().empty();
+    if (recall) take_recall();
+    const auto usual = recall ? recall_settings() : Settings();
     const auto experiment = chosen(sweep_experiment(experiment_, base_config(usual)));
-    if (experiment.recall) prepare_recall(context);
     if (data_.empty()) throw Error(Exit::usage, "--data is required");
     options_.chunks = experiment.chunks;
     if (options_.files.empty())
       options_.files = {(fs::path(data_) / "validation.safetensors").string()};
-    cli::Table table(context.json ? "json" : format_, columns(experiment.recall));
+    cli::Table table(context.json ? "json" : format_, columns(recall));
     auto curves = nlohmann::ordered_json::array();
     for (const auto& member : experiment.members) {
       std::map<std::string, Rows> by_file;  // of all seeds, what the table shows
@@ -136,7 +141,7 @@ class SweepText final : public plugin::Command {
             by_file[row.at("file").dump() + row.at("chunk_size").dump()].push_back(full);
         }
       }
-      for (const auto& row : in_order(by_file)) table.row(row, cells(row, experiment.recall));
+      for (const auto& row : in_order(by_file)) table.row(row, cells(row, recall));
       // After each member: who looks early sees what there is.
       io::write_text((fs::path(output_) / (experiment.name + ".json")).string(),
                      curves.dump(1) + "\n");
@@ -146,16 +151,23 @@ class SweepText final : public plugin::Command {
 
  private:
   /// Documents that all members are trained and measured on.
-  void prepare_recall(const cli::Context& context) {
-    const RecallOptions recall;
-    if (data_.empty()) {
-      data_ = (fs::path(output_) / "data").string();
-      if (!fs::exists(fs::path(data_) / "train.safetensors"))
-        make_recall_set(recall, data_, context.seed.value_or(kDefaultSeed));
-    }
+  void make_recall(const cli::Context& context) {
+    data_ = (fs::path(output_) / "data").string();
+    if (!fs::exists(fs::path(data_) / "train.safetensors"))
+      make_recall_set(RecallOptions(), data_, context.seed.value_or(kDefaultSeed));
+  }
+
+  /// Of --data, by their number of facts; none where it is no recall set.
+  std::map<int64_t, std::string> recall_files() const {
     std::map<int64_t, std::string> files;
+    if (!fs::is_directory(data_)) return files;
     for (const auto& item : fs::directory_iterator(data_))
       if (const auto facts = facts_in(item.path().string())) files[*facts] = item.path().string();
+    return files;
+  }
+
+  void take_recall() {
+    const auto files = recall_files();
     if (files.empty())
       throw Error(Exit::data, data_,
                   ": no facts-N.safetensors; lact-tokenize text recall makes them");
@@ -163,6 +175,7 @@ class SweepText final : public plugin::Command {
     if (options_.files.empty())
       for (const auto& [facts, file] : files) options_.files.push_back(file);
   }
+
   /// The number of facts in a document of facts-N.safetensors.
   static std::optional<int64_t> facts_in(const std::string& file) {
     const auto name = fs::path(file).filename().string();
