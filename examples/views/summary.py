@@ -11,6 +11,13 @@ import sys
 
 def main():
     folder = pathlib.Path(sys.argv[1])
+    fit = folder / "one/quality.json"
+    if fit.exists():
+        row = json.loads(fit.read_text())[0]
+        print(f"\nA fit of one object, {row['target_views']} views of it that training never saw: {row['psnr_pooled']:.2f} dB, "
+              f"SSIM {row['ssim']:.3f} (nearest view read: {row['nearest_view/psnr_pooled']:.2f} dB; nothing read: "
+              f"{row['off/psnr_pooled']:.2f} dB, because most of the object is in the model)")
+        print(f"  it turns in {folder / 'one/turntable.mp4'}; beside the truth in {folder / 'one/compare.png'}")
     lines = [json.loads(line) for line in (folder / "run/metrics.jsonl").read_text().splitlines()]
     evaluations = [line for line in lines if "validation_metrics/psnr" in line]
     print("\nObjects that training never saw: PSNR in dB by training step")

@@ -201,6 +201,44 @@ struct Campaign {
 
 }  // namespace
 
+TEST_CASE("a finished run exports the model alone, into no folder of others") {
+  const test::TemporaryFolder folder;
+  const auto run = folder / "run", model = folder / "model", taken = folder / "taken";
+  auto words = options(run);
+  words[3] = "4";
+  words.insert(words.end(), {"--export", model.string()});
+  const auto first = test::run(command(words));
+  INFO(first.err);
+  REQUIRE(first.exit == 0);
+  CHECK_THAT(first.err, Catch::Contains("the model alone is in"));
+  CHECK(io::verify_checkpoint(model).empty());
+  CHECK(fs::exists(model / "model.safetensors"));
+  CHECK_FALSE(fs::exists(model / "optimizer.safetensors"));
+  CHECK_FALSE(fs::exists(model / "trainer.json"));
+  const auto bytes = fs::file_size(model / "model.safetensors");
+  // Again from the finished run, in another type: the place of the first is taken.
+  words.insert(words.end(), {"--export-dtype", "float32", "--resume"});
+  const auto second = test::run(command(words));
+  INFO(second.err);
+  REQUIRE(second.exit == 0);
+  CHECK(fs::file_size(model / "model.safetensors") >= bytes);
+  const auto want = io::Checkpoint::open(run), got = io::Checkpoint::open(model);
+  for (const auto& name : want.names())
+    if (got.contains(name)) CHECK(want.tensor(name).equal(got.tensor(name)));
+  // A folder of somebody else's stays as it is, and no step is trained first.
+  fs::create_directory(taken);
+  io::write_text(taken / "letter.txt", "Dear");
+  auto others = options(folder / "other");
+  others.insert(others.end(), {"--export", taken.string()});
+  const auto refused = test::run(command(others));
+  CHECK(refused.exit == 73);
+  CHECK_THAT(refused.err, Catch::Contains("taken: is there, and is no model"));
+  CHECK_FALSE(fs::exists(folder / "other/checkpoints"));
+  CHECK(io::read_text(taken / "letter.txt") == "Dear");
+  others.back() = (folder / "none/model").string();
+  CHECK(test::run(command(others)).exit == 73);
+}
+
 TEST_CASE("killed at random moments, while saving too, a run ends in the same bytes",
           "[train][process]") {
   Campaign campaign;

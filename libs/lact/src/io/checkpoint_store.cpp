@@ -25,6 +25,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kManifest = "manifest.json";
+constexpr int64_t kLeastMatrix = 4096;  // numbers that are worth a narrow type
 constexpr int kManifestVersion = 1;
 constexpr uint64_t kMaxManifestBytes = 10'000'000;
 constexpr size_t kPieceBytes = size_t{1} << 20;
@@ -184,7 +185,12 @@ fs::path CheckpointWriter::place(const std::string& name) const {
 
 void CheckpointWriter::tensors(const std::string& name, const NamedTensors& tensors,
                                const Metadata& metadata, uint64_t shard_bytes) {
-  const auto shards = split(name, tensors, shard_bytes);
+  auto stored = tensors;
+  if (matrices_)
+    for (auto& [key, tensor] : stored)
+      if (tensor.dim() >= 2 && tensor.numel() >= kLeastMatrix && tensor.is_floating_point())
+        tensor = tensor.detach().to(*matrices_);
+  const auto shards = split(name, stored, shard_bytes);
   uint64_t total = 0;
   auto map = nlohmann::json::object();
   for (const auto& shard : shards) {
@@ -250,6 +256,22 @@ void CheckpointStore::clean() {
 }
 
 CheckpointStore::CheckpointStore(fs::path run) : run_(std::move(run)) {}
+
+void check_model_folder(const fs::path& folder) {
+  std::error_code error;
+  if (!fs::exists(fs::symlink_status(folder, error))) {
+    const auto parent = parent_of(folder);
+    if (!fs::is_directory(parent, error))
+      throw Error(Exit::cannot_create, folder.string(), ": no folder ", parent.string(),
+                  ": make it first");
+    return;
+  }
+  const bool ours = fs::is_directory(folder, error) &&
+                    (fs::is_empty(folder, error) || fs::exists(folder / kManifest, error));
+  if (!ours)
+    throw Error(Exit::cannot_create, folder.string(),
+                ": is there, and is no model that was exported: name a new folder");
+}
 
 fs::path CheckpointStore::folder(int64_t step) const {
   return run_ / "checkpoints" / concat(kStep, step);

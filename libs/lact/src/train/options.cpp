@@ -72,6 +72,13 @@ void GivenOptions::declare(cli::Options options, const Recipe& usual) {
   add("eval-batches", eval_batches_, "batches in an evaluation").at_least(1);
   add("save-every", save_every_, "steps between checkpoints; 0: only at the end").at_least(0);
   group.add("--keep", run_.keep, "number of newest checkpoints to keep").at_least(1);
+  group
+      .add("--export", run_.export_to,
+           "write the model alone into this folder when all steps are done: what others need to "
+           "use it, without the state of the optimizer")
+      .value("DIR");
+  group.add("--export-dtype", run_.export_dtype, "number type of the matrices in --export")
+      .words({"bfloat16", "float32"});
   group.flag("--recompute", run_.recompute,
              "keep only the input of each block for the backward pass: less memory, more time");
   group.flag("--resume", run_.resume,

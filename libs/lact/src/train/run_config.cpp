@@ -18,8 +18,9 @@ namespace {
 /// May differ when a run goes on: they do not touch what a step computes from the same state.
 /// Length and skipping do, and are here because a run that ended needs them changed to go on.
 const std::set<std::string> kFree = {
-    "steps",     "log-every",  "eval-every",      "eval-batches", "save-every", "keep",
-    "skip-norm", "skip-above", "skip-above-from", "max-skips",    "recompute",
+    "steps",     "log-every", "eval-every",   "eval-batches",    "save-every",
+    "keep",      "skip-norm", "skip-above",   "skip-above-from", "max-skips",
+    "recompute", "export",    "export-dtype",
 };
 
 /// What runs trained with before there was a choice: a run.toml without the key is of that time.

@@ -60,6 +60,7 @@ class Run {
         observer_(observer),
         directory_(checked_output(options)),
         store_(options.output) {
+    if (!options.export_to.empty()) io::check_model_folder(options.export_to);
     schedule_ = {LrSchedule::shape_from(options.schedule),
                  options.learning_rate,
                  options.min_lr_ratio,
@@ -81,6 +82,7 @@ class Run {
     Outcome outcome = make_up_evaluation() ? Outcome::done : Outcome::interrupted;
     interval_ = {};
     while (step_ < options_.steps && outcome == Outcome::done) outcome = advance();
+    if (outcome == Outcome::done && !options_.export_to.empty()) export_model();
     if (outcome == Outcome::interrupted)
       info("stopped after step ", step_, "; --resume goes on");
     else
@@ -362,6 +364,15 @@ class Run {
           {{"lact.kind", "optimizer"}, {"lact.version", "1"}, {"optimizer", optimizer_->name()}});
       writer.file("trainer.json", counters().dump(2) + "\n");
     });
+  }
+
+  void export_model() {
+    const AveragesGuard averaged(averages());
+    io::CheckpointWriter writer(options_.export_to);
+    if (options_.export_dtype == "bfloat16") writer.store_matrices_in(at::kBFloat16);
+    task_.save(writer);
+    writer.commit();
+    info("the model alone is in ", options_.export_to);
   }
 
   ordered_json counters() const {

@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -83,6 +84,9 @@ class CheckpointWriter {
   /// index, as Hugging Face does) if larger than `shard_bytes`.
   void tensors(const std::string& name, const NamedTensors& tensors, const Metadata& metadata,
                uint64_t shard_bytes = uint64_t{5} << 30);
+  /// Tensors of two or more dimensions and at least 4096 numbers are stored in this type from here
+  /// on: matrices, and not what a few numbers decide.
+  void store_matrices_in(at::ScalarType dtype) { matrices_ = dtype; }
   void file(const std::string& name, std::string_view content);
   void copy(const std::string& name, const std::filesystem::path& from);
   /// Manifest, fsync, rename, fsync of the parent.
@@ -93,7 +97,13 @@ class CheckpointWriter {
 
   std::filesystem::path target_, work_;
   std::map<std::string, std::pair<uint64_t, std::string>> written_;
+  std::optional<at::ScalarType> matrices_;
 };
+
+/// That a CheckpointWriter may write there, which takes the place of what is there.
+/// Errors   73 if something is there that is neither empty nor a checkpoint, or the parent is
+/// missing
+void check_model_folder(const std::filesystem::path& folder);
 
 /// The checkpoints of a run: RUN/checkpoints/step-N, and RUN/latest, a link to the newest.
 class CheckpointStore {

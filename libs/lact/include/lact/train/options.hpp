@@ -44,6 +44,8 @@ struct TrainOptions : Recipe {
   int64_t log_every = 10;  ///< steps between lines of metrics.jsonl
   int64_t max_skips = 10;  ///< in a row; one more ends the run
   int keep = 2;            ///< newest checkpoints
+  std::string export_to;   ///< a folder for the model alone, when all steps are done; empty: none
+  std::string export_dtype = "bfloat16";  ///< of its matrices
   bool recompute = false;
   bool resume = false;
   bool dry_run = false;
