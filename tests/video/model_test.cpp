@@ -342,6 +342,22 @@ TEST_CASE("rows that fill a prompt up are rows of zeros, however many they are",
   CHECK(distance(forward(silent, Film()), forward(model, film)) < 1e-12);
 }
 
+TEST_CASE("biases of gate and momentum begin where the configuration says", "[model]") {
+  auto config = small_config();
+  config.fast->momentum = true;
+  const auto bias = [&](const std::string& name) {
+    for (const auto& [key, x] : VideoModel::fresh(config, 1, at::kCPU).parameters())
+      if (key == "blocks.0.self_attn." + name) return x.min().item<float>();
+    return -1.0F;
+  };
+  CHECK(bias("momentum_proj.0.bias") == 0);
+  config.fast->scale_bias = 0.5;
+  config.fast->momentum_bias = 2;
+  CHECK(bias("ttt_scale_proj.bias") == 0.5F);
+  CHECK(bias("momentum_proj.0.bias") == 2);
+  CHECK(Config::from_json(config.to_json(), "test").fast == config.fast);
+}
+
 TEST_CASE("a seed makes the model, and the initial fast weights are what w_init says", "[model]") {
   auto config = small_config();
   const auto values = [&](uint64_t seed) {

@@ -30,6 +30,9 @@ struct FastOptions {
   int64_t kv_cache_size =
       -1;  ///< tokens of the finished chunk before that a noisy one sees; -1: all
   double base_lr = 0.001;
+  /// Ours, of first values alone: the bias of the learned gate (none: 1 from scratch, 0 in a Wan
+  /// that gets fast weights), and of the momentum coefficient before its sigmoid.
+  std::optional<double> scale_bias, momentum_bias;
   std::string init = "clean";  ///< w_init: "clean", "identity", "mup"
   std::string learn = "all";   ///< ours: "last": only w1 is updated; "none": nothing is
   bool operator==(const FastOptions&) const = default;

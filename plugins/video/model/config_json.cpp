@@ -38,6 +38,14 @@ FastOptions layer_from(const json& values, int64_t& chunk_frames, const std::str
   reader.read("ttt_scale", fast.scale);
   reader.read("kv_cache_size", fast.kv_cache_size);
   reader.read("base_lr", fast.base_lr);
+  const auto maybe = [&](const char* key, std::optional<double>& into) {
+    if (reader.find(key) == nullptr) return;
+    double value = 0;
+    reader.read(key, value);
+    into = value;
+  };
+  maybe("ttt_scale_bias", fast.scale_bias);
+  maybe("momentum_bias", fast.momentum_bias);
   reader.read("w_init", fast.init, {"clean", "identity", "mup"});
   bool updates = true;
   reader.read("updates", updates);
@@ -66,6 +74,8 @@ nlohmann::ordered_json to_json(const FastOptions& fast) {
                                    {"base_lr", fast.base_lr},
                                    {"w_init", fast.init},
                                    {"updates", fast.learn != "none"}};
+  if (fast.scale_bias) values["ttt_scale_bias"] = *fast.scale_bias;
+  if (fast.momentum_bias) values["momentum_bias"] = *fast.momentum_bias;
   if (fast.learn == "last")
     values["learn"] = fast.learn;  // what states were made with says no more
   return values;

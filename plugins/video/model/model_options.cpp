@@ -79,6 +79,11 @@ void ModelOptions::declare_layer(cli::Options options) {
       .add("--kv-cache-size", kv_cache_,
            "tokens of the preceding chunk that a chunk attends to; -1: all")
       .range(-1, 1 << 30);
+  options.add("--ttt-scale-bias", scale_bias_,
+              "initial bias of the learned gate (default: 1; 0 with --init-from of a model without "
+              "fast weights, which then begins as it was)");
+  options.add("--momentum-bias", momentum_bias_,
+              "initial bias of the momentum coefficient, before its sigmoid");
   options.add("--base-lr", base_lr_, "inner learning rate before training");
   options.add("--w-init", init_, "initial fast weights").words({"clean", "identity", "mup"});
 }
@@ -109,9 +114,9 @@ bool ModelOptions::given() const {
   const auto any = [](const auto&... one) { return (one.has_value() || ...); };
   return any(preset_, dim_, ffn_dim_, heads_, layers_, freq_dim_, text_dim_, text_len_, patch_,
              patch_frames_, chunk_frames_, every_, fast_head_, muon_steps_, kv_cache_, factor_,
-             channels_, inter_multi_, scale_, base_lr_, shift_, sample_shift_, l2_norm_, silu_,
-             l2_first_, muon_, weight_norm_, momentum_, learnable_, init_, learn_, fast_, codec_,
-             condition_);
+             channels_, inter_multi_, scale_, scale_bias_, momentum_bias_, base_lr_, shift_,
+             sample_shift_, l2_norm_, silu_, l2_first_, muon_, weight_norm_, momentum_, learnable_,
+             init_, learn_, fast_, codec_, condition_);
 }
 
 void ModelOptions::change_layer(FastOptions& layer) const {
@@ -128,6 +133,8 @@ void ModelOptions::change_layer(FastOptions& layer) const {
   change(layer.scale, scale_);
   change(layer.kv_cache_size, kv_cache_);
   change(layer.base_lr, base_lr_);
+  if (scale_bias_) layer.scale_bias = scale_bias_;
+  if (momentum_bias_) layer.momentum_bias = momentum_bias_;
   change(layer.init, init_);
   change(layer.learn, learn_);
 }

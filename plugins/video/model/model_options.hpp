@@ -33,7 +33,8 @@ class ModelOptions {
   std::optional<int64_t> dim_, ffn_dim_, heads_, layers_, freq_dim_, text_dim_, text_len_;
   std::optional<int64_t> patch_, patch_frames_, chunk_frames_, every_;
   std::optional<int64_t> fast_head_, muon_steps_, kv_cache_, factor_, channels_;
-  std::optional<double> inter_multi_, scale_, base_lr_, shift_, sample_shift_;
+  std::optional<double> inter_multi_, scale_, scale_bias_, momentum_bias_, base_lr_, shift_;
+  std::optional<double> sample_shift_;
   std::optional<bool> l2_norm_, silu_, l2_first_, muon_, weight_norm_, momentum_, learnable_, fast_;
   std::optional<std::string> preset_, init_, learn_, codec_, condition_;
 };
