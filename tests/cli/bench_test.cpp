@@ -197,6 +197,13 @@ TEST_CASE("input that cannot be drawn is refused with file, line and what there 
                          "loss_metrics/global_avg_loss, step, validation_metrics/loss") !=
         std::string::npos);
   CHECK(said(kMetrics, {"--y-min", "3", "--y-max", "2"}).exit == 64);
+  // Values whose difference overflows are left out as infinite ones are.
+  const auto wild = said(
+      "{\"step\": 1, \"loss\": 1e308}\n{\"step\": 2, \"loss\": -1e308}\n"
+      "{\"step\": 3, \"loss\": 1}\n",
+      {"--y", "loss"});
+  CHECK(wild.exit == 0);
+  CHECK_THAT(wild.out, Catch::Contains("</svg>"));
   CHECK(said(kMetrics, {"--out", "/nowhere/a.svg"}).exit == 73);
   CHECK(said(kMetrics, {"--out", "/dev/full"}).exit == 74);
   CHECK(run({"lact-bench", "plot", "/nowhere.jsonl"}).exit == 66);

@@ -106,12 +106,13 @@ TEST_CASE("a reader that goes away ends the program as it ends cat") {
 }
 
 TEST_CASE("the first signal lets a program that polls tidy up, and the code names the signal") {
-  for (const auto& [number, code] : {std::pair{SIGINT, 130}, std::pair{SIGTERM, 143}}) {
+  for (const auto& [number, name] : {std::pair{SIGINT, "SIGINT"}, std::pair{SIGTERM, "SIGTERM"},
+                                     std::pair{SIGHUP, "SIGHUP"}, std::pair{SIGUSR1, "SIGUSR1"}}) {
     Waiting probe("stop");
     probe.process.signal(number);
     const auto result = probe.wait();
-    CHECK(result.exit == code);
-    CHECK(result.err == concat("lact-probe: stopped by ", code == 130 ? "SIGINT\n" : "SIGTERM\n"));
+    CHECK(result.exit == 128 + number);
+    CHECK(result.err == concat("lact-probe: stopped by ", name, "\n"));
   }
 }
 

@@ -41,6 +41,16 @@ TEST_CASE("a file worked by hand is read", "[io]") {
   CHECK(file.bytes("b")[1] == std::byte{6});
 }
 
+TEST_CASE("white space before the header aligns the data, as behind it", "[io]") {
+  const TemporaryFolder folder;
+  const auto bytes = raw_file(
+      std::string("\n\t  ") + R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", 0);
+  put(folder / "f", bytes + "\x07");
+  CHECK(SafeTensors::open(folder / "f").tensor("a").const_data_ptr<uint8_t>()[0] == 7);
+  put(folder / "blank", raw_file("   ", 0));
+  CHECK_THROWS_AS(SafeTensors::open(folder / "blank"), Error);
+}
+
 TEST_CASE("a file written is the bytes worked by hand", "[io]") {
   const TemporaryFolder folder;
   const auto wide = at::full({1}, 1.0, at::kDouble);

@@ -166,6 +166,34 @@ TEST_CASE("chunks are those of the evaluation: one model, a curve for each") {
   CHECK(seen.begin()->first == "chunk-8");
 }
 
+TEST_CASE("a batch that memory cannot hold is one line and 71") {
+  const Fixture f;
+  // LibTorch throws there; it aborts where SentencePiece has written over its flags.
+  const auto result = test::run({"sh",
+                                 "-c",
+                                 "ulimit -v 8000000; exec \"$0\" \"$@\"",
+                                 (test::build_root() / "tools/lact-train").string(),
+                                 "text",
+                                 "--data",
+                                 f.data.string(),
+                                 "-o",
+                                 (f.folder / "run").string(),
+                                 "--preset",
+                                 "tiny",
+                                 "--seq-len",
+                                 "32",
+                                 "--batch-size",
+                                 "400000",
+                                 "--steps",
+                                 "1",
+                                 "--threads",
+                                 "1",
+                                 "-q"});
+  CHECK(result.exit == 71);
+  CHECK_THAT(result.err, Catch::Contains("allocate") || Catch::Contains("memory"));
+  CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
+}
+
 TEST_CASE("a sweep that cannot be is refused") {
   const Fixture f;
   CHECK(f.sweep("nothing").exit == 64);

@@ -249,9 +249,10 @@ TEST_CASE("inputs that cannot be read end with a line that names them") {
   put(shop.folder / "empty.gz", "");
   put(shop.folder / "empty.txt", "");
   fs::create_directories(shop.folder / "none");
-  const std::map<std::string, int> codes = {{"cut.gz", 65}, {"cut.zst", 65},  {"no.gz", 65},
-                                            {"no.zst", 65}, {"empty.gz", 65}, {"missing", 66},
-                                            {"none", 66}};
+  put(shop.folder / "more.gz", gzip(text) + std::string(100, '\0') + "more");
+  const std::map<std::string, int> codes = {{"more.gz", 65}, {"cut.gz", 65}, {"cut.zst", 65},
+                                            {"no.gz", 65},   {"no.zst", 65}, {"empty.gz", 65},
+                                            {"missing", 66}, {"none", 66}};
   for (const auto& [name, code] : codes) {
     CAPTURE(name);
     const auto result =
@@ -408,6 +409,39 @@ TEST_CASE("train sees all of a line that is longer than its limit") {
   CAPTURE(result.err);
   REQUIRE(result.exit == 0);
   CHECK(spm::Tokenizer::open(shop.folder / "t.model").encode("zyxw").size() == 1);
+}
+
+TEST_CASE("zeros behind gzip data are padding, also between members") {
+  const Workshop shop;
+  const std::string zeros(70000, '\0'), a = invented_text(1, 3000), b = invented_text(2, 3000);
+  put(shop.folder / "plain.txt", a + b);
+  put(shop.folder / "padded.gz", gzip(a) + zeros + gzip(b) + zeros);
+  const auto ids = [&](const char* name) {
+    return tokenize({"encode", "-m", shop.model(), "--ids", shop.path(name)});
+  };
+  CHECK(ids("padded.gz").exit == 0);
+  CHECK(ids("padded.gz").out == ids("plain.txt").out);
+}
+
+TEST_CASE("train refuses at once what can only fail after the work") {
+  const Workshop shop;
+  put(shop.folder / "a.txt", invented_text(8, 20000));
+  const auto said = [&](std::vector<std::string> more, int code) {
+    std::vector<std::string> words = {"train", "--vocab-size", "400", shop.path("a.txt")};
+    if (more[0] != "-o") more.insert(more.end(), {"-o", shop.path("x.model")});
+    words.insert(words.end(), more.begin(), more.end());
+    const auto result = tokenize(words);
+    CHECK(result.exit == code);
+    return result.err;
+  };
+  CHECK_THAT(said({"-o", shop.path("none/t.model")}, 73), Contains("no folder"));
+  CHECK_THAT(said({"--pad-id", "0"}, 64), Contains("--pad-id 0: that id is --unk-id's"));
+  CHECK_THAT(said({"--user-defined-symbols", "<x>", "--control-symbols", "<x>"}, 64),
+             Contains("symbol <x>: given twice"));
+  CHECK_THAT(said({"--user-defined-symbols="}, 64), Contains("empty symbol"));
+  CHECK_THAT(said({"--vocab-size", "100"}, 65),
+             Contains("--vocab-size") && !Contains("character_coverage"));
+  CHECK_THAT(said({"--vocab-size", "9000"}, 65), Contains("--no-hard-vocab-limit"));
 }
 
 TEST_CASE("train keeps symbols of the user, and says why it cannot") {

@@ -329,6 +329,10 @@ TEST_CASE("faults of a model are named") {
   CHECK(fault(unknown + a + piece(std::string("nul\0", 4), 1) + piece(std::string(1, '\0'), 1)) ==
         "none");
   CHECK_THAT(fault(""), Contains("empty"));
+  CHECK_THAT(fault("  {\"version\": \"1.0\", \"model\": {}}"), Contains("tokenizer.json"));
+  CHECK_THAT(fault("IQ== 0\nIg== 1\r\nIw== 2\n"), Contains("tiktoken"));
+  CHECK_THAT(fault("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"),
+             Contains("git lfs pull"));
   CHECK_THAT(fault(a), Contains("no unknown piece"));
   CHECK_THAT(fault(unknown), Contains("no piece of text"));
   CHECK_THAT(fault(unknown + unknown + a), Contains("piece 1: \"<unk>\" is there twice"));

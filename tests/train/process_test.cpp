@@ -201,6 +201,21 @@ struct Campaign {
 
 }  // namespace
 
+TEST_CASE("what is no finite number is refused, from a file too") {
+  const test::TemporaryFolder folder;
+  for (const char* option : {"--lr", "--weight-decay", "--max-norm", "--ema", "--noise"})
+    for (const char* value : {"nan", "-nan", "inf"}) {
+      CAPTURE(option, value);
+      const auto result = test::run(command({"-o", (folder / "run").string(), option, value}));
+      CHECK(result.exit == 64);
+      CHECK_FALSE(fs::exists(folder / "run"));
+    }
+  io::write_text(folder / "c.toml", "lr = nan\n");
+  CHECK(test::run(
+            command({"-o", (folder / "run").string(), "--config", (folder / "c.toml").string()}))
+            .exit == 78);
+}
+
 TEST_CASE("a finished run exports the model alone, into no folder of others") {
   const test::TemporaryFolder folder;
   const auto run = folder / "run", model = folder / "model", taken = folder / "taken";

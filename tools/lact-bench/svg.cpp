@@ -81,8 +81,11 @@ struct Scale {
   bool holds(double value) const { return value >= low && value <= high; }
 };
 
+/// Differences of larger values overflow. Whoever diverged so far is not drawn, as infinity is not.
+constexpr double kMostDrawn = 1e300;
+
 bool drawable(double value, bool log) {
-  return std::isfinite(value) && (!log || value > 0);
+  return std::abs(value) < kMostDrawn && (!log || value > 0);
 }
 
 /// The range of all curves, with some air where `air`, never empty.

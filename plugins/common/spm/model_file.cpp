@@ -3,6 +3,7 @@
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <optional>
@@ -88,6 +89,8 @@ class ModelFileReader {
 
   void file(std::string_view bytes) {
     if (bytes.empty()) fail("empty, not a SentencePiece model");
+    if (const auto other = other_make(bytes); !other.empty())
+      fail("not a SentencePiece model; ", other);
     Wire wire(bytes, name_);
     while (const auto field = wire.next()) {
       if (field->number == 1) piece(bytes_of(*field, "pieces"));
@@ -102,6 +105,31 @@ class ModelFileReader {
   template <class... Parts>
   [[noreturn]] void fail(const Parts&... parts) const {
     throw Error(Exit::data, name_, ": ", parts...);
+  }
+
+  /// What else goes by such a name, by its first line; "" if it may be a model. A model begins with
+  /// a piece, whose first byte is a line feed.
+  static std::string other_make(std::string_view bytes) {
+    const auto line = bytes.substr(0, bytes.find('\n'));
+    if (line.empty()) return {};
+    if (line.starts_with("version https://git-lfs"))
+      return "this is a Git LFS pointer: 'git lfs pull' fetches the file itself";
+    const auto first = bytes.find_first_not_of(" \t\r\n");
+    if (first != bytes.npos && bytes[first] == '{')
+      return "this looks like a tokenizer.json of Hugging Face, which is not read";
+    const auto space = line.find(' ');
+    const auto all = [&](std::string_view part, bool (*is)(char)) {
+      return !part.empty() && std::all_of(part.begin(), part.end(), is);
+    };
+    const bool tiktoken =
+        space != line.npos &&
+        all(line.substr(0, space),
+            [](char c) {
+              return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+                     c == '+' || c == '/' || c == '=';
+            }) &&
+        all(line.substr(space + 1), [](char c) { return (c >= '0' && c <= '9') || c == '\r'; });
+    return tiktoken ? "this looks like a tiktoken file, which is not read" : "";
   }
 
   std::string_view bytes_of(const Wire::Field& field, const char* what) const {

@@ -1,6 +1,7 @@
 #include "documents.hpp"
 
 #include <lact/cli/options.hpp>
+#include <lact/cli/run.hpp>
 #include <lact/error.hpp>
 #include <lact/io/checkpoint.hpp>
 
@@ -34,8 +35,7 @@ std::string shown(const std::string& file) {
 class PlainSource final : public ByteSource {
  public:
   explicit PlainSource(const std::string& file)
-      : name_(shown(file)),
-        descriptor_(file == "-" ? STDIN_FILENO : ::open(file.c_str(), O_RDONLY | O_CLOEXEC)) {
+      : name_(shown(file)), descriptor_(file == "-" ? STDIN_FILENO : opened(file)) {
     if (descriptor_ < 0) throw Error(Exit::no_input, name_, ": ", std::strerror(errno));
   }
   ~PlainSource() override {
@@ -51,7 +51,9 @@ class PlainSource final : public ByteSource {
         consumed_ += static_cast<uint64_t>(n);
         return static_cast<size_t>(n);
       }
-      if (errno != EINTR)
+      if (errno == EINTR)
+        poll();
+      else
         throw Error(errno == EISDIR ? Exit::no_input : Exit::io, name_, ": ", std::strerror(errno));
     }
   }
@@ -59,6 +61,16 @@ class PlainSource final : public ByteSource {
   const std::string& name() const { return name_; }
 
  private:
+  /// A pipe may have nobody who writes, for ever.
+  static void poll() {
+    if (cli::stop_requested()) throw cli::Interrupted();
+  }
+  static int opened(const std::string& file) {
+    int descriptor = -1;
+    while ((descriptor = ::open(file.c_str(), O_RDONLY | O_CLOEXEC)) < 0 && errno == EINTR) poll();
+    return descriptor;
+  }
+
   std::string name_;
   int descriptor_;
   uint64_t consumed_ = 0;
@@ -103,6 +115,10 @@ class GzipSource final : public Compressed {
         if (inside_) fail("gzip data ends early");
         if (!any_) fail("empty, not gzip data");
         return 0;
+      }
+      if (any_ && !inside_) {  // zeros after a member are padding, as of tapes
+        while (begin_ < end_ && input_[begin_] == '\0') ++begin_;
+        if (begin_ == end_) continue;
       }
       stream_.next_in = reinterpret_cast<Bytef*>(input_.data() + begin_);
       stream_.avail_in = static_cast<uInt>(end_ - begin_);

@@ -6,6 +6,7 @@
 #include <plugins/common/spm/tokenizer.hpp>
 #include <plugins/text/commands.hpp>
 
+#include <lact/error.hpp>
 #include <lact/io/files.hpp>
 #include <lact/log.hpp>
 #include <lact/random.hpp>
@@ -16,7 +17,11 @@
 #include <sentencepiece_trainer.h>
 
 #include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <set>
 #include <unordered_map>
+#include <utility>
 
 namespace lact::text {
 namespace {
@@ -129,11 +134,48 @@ std::string csv(const std::vector<std::string>& values) {
 
 /// "Internal: src/x.cc(12) [expr] text" -> "text": where in the library helps nobody.
 std::string reason(std::string text) {
+  const auto expression = text;
   if (const auto at = text.rfind("] "); at != std::string::npos) text.erase(0, at + 2);
   if (const auto at = text.find("Internal: "); at == 0) text.erase(0, 10);
   if (const auto at = text.find(".cc("); at != std::string::npos)
     if (const auto end = text.find(") ", at); end != std::string::npos) text.erase(0, end + 2);
+  if (text.find_first_not_of(' ') == std::string::npos) return expression;
+  // Its options in our words.
+  const auto replace = [&](const char* theirs, const char* ours) {
+    if (const auto at = text.find(theirs); at != std::string::npos)
+      text.replace(at, std::strlen(theirs), ours);
+  };
+  replace("decrease character_coverage with --character_coverage option",
+          "lower --character-coverage");
+  replace("Increase vocab_size", "Increase --vocab-size");
+  if (text.find("Vocabulary size too high") != std::string::npos)
+    text += " (--vocab-size), or give --no-hard-vocab-limit";
   return text;
+}
+
+/// What the library refuses without saying why.
+void check_symbols(const std::vector<std::string>& symbols,
+                   const std::vector<std::pair<const char*, int>>& ids) {
+  std::set<std::string> seen;
+  for (const auto& symbol : symbols) {
+    if (symbol.empty()) throw Error(Exit::usage, "an empty symbol cannot be a piece");
+    if (!seen.insert(symbol).second)
+      throw Error(Exit::usage, "symbol ", symbol, ": given twice, and can be one piece alone");
+  }
+  for (size_t i = 0; i < ids.size(); ++i)
+    for (size_t j = 0; j < i; ++j)
+      if (ids[i].second >= 0 && ids[i].second == ids[j].second)
+        throw Error(Exit::usage, ids[i].first, " ", ids[i].second, ": that id is ", ids[j].first,
+                    "'s");
+}
+
+/// Better said now than after a corpus was read.
+void check_folder_of(const std::filesystem::path& file) {
+  const auto parent = file.parent_path();
+  std::error_code error;
+  if (file != "-" && !parent.empty() && !std::filesystem::is_directory(parent, error))
+    throw Error(Exit::cannot_create, file.string(), ": no folder ", parent.string(),
+                ": make it first");
 }
 
 class Train final : public plugin::Command {
@@ -192,6 +234,13 @@ class Train final : public plugin::Command {
     if (output_.empty()) throw Error(Exit::usage, "-o FILE is required");
     if (output_ == "-" && context.json)
       throw Error(Exit::usage, "--json and -o - both want stdout");
+    check_folder_of(output_);
+    auto symbols = user_symbols_;
+    symbols.insert(symbols.end(), control_symbols_.begin(), control_symbols_.end());
+    check_symbols(symbols, {{"--unk-id", unk_id_},
+                            {"--bos-id", bos_id_},
+                            {"--eos-id", eos_id_},
+                            {"--pad-id", pad_id_}});
     Documents documents(input_);
     Sentences sentences(documents, static_cast<size_t>(max_sentence_));
     sentences.rethrow();

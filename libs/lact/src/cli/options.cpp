@@ -6,6 +6,7 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 
+#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -77,6 +78,17 @@ Option& Option::renamed(const std::string& before, const std::string& now) {
 Options::Options(CLI::App* app, std::shared_ptr<Option::State> state, std::string group)
     : app_(app), state_(std::move(state)), group_(std::move(group)) {}
 
+namespace {
+
+/// CLI::Range compares, which nan passes.
+std::string finite(const std::string& text) {
+  double value = 0;
+  const bool is_number = CLI::detail::lexical_cast(text, value);
+  return is_number && !std::isfinite(value) ? concat("expected a finite number, found ", text) : "";
+}
+
+}  // namespace
+
 template <class Variable>
 Option Options::declare(const std::string& names, Variable& variable, const std::string& help) {
   auto* option = app_->add_option(names, variable, help);
@@ -94,7 +106,9 @@ Option Options::add(const std::string& names, int64_t& variable, const std::stri
   return declare(names, variable, help);
 }
 Option Options::add(const std::string& names, double& variable, const std::string& help) {
-  return declare(names, variable, help);
+  auto option = declare(names, variable, help);
+  option.option_->check(CLI::Validator(finite, ""));
+  return option;
 }
 Option Options::add(const std::string& names, bool& variable, const std::string& help) {
   auto option = declare(names, variable, help);
@@ -111,7 +125,9 @@ Option Options::add(const std::string& names, std::optional<int64_t>& variable,
 }
 Option Options::add(const std::string& names, std::optional<double>& variable,
                     const std::string& help) {
-  return declare(names, variable, help);
+  auto option = declare(names, variable, help);
+  option.option_->check(CLI::Validator(finite, ""));
+  return option;
 }
 Option Options::add(const std::string& names, std::optional<bool>& variable,
                     const std::string& help) {

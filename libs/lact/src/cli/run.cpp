@@ -76,6 +76,11 @@ void install_signals() {
   // sent to us by name is meant.
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
+  ::sigaction(SIGUSR1, &action, nullptr);  // Slurm's warning before the time is over
+  // But nohup means it: who started it so wants it to outlive the terminal.
+  struct sigaction before {};
+  if (::sigaction(SIGHUP, nullptr, &before) == 0 && before.sa_handler != SIG_IGN)
+    ::sigaction(SIGHUP, &action, nullptr);
   ::signal(SIGPIPE, SIG_DFL);
 }
 
@@ -181,7 +186,8 @@ int guarded(const std::function<void()>& body) {
   } catch (const Interrupted&) {
     const int number = std::max(signal_received.load(), 1);
     log::status("");
-    log::info("stopped by ", number == SIGINT ? "SIGINT" : "SIGTERM");
+    const char* name = ::sigabbrev_np(number);
+    log::info("stopped by SIG", name != nullptr ? name : "?");
     return 128 + number;
   } catch (const io::ClosedPipe&) {
     log::status("");

@@ -273,6 +273,8 @@ std::string format_entry(const std::string& file, const SafeTensors::Entry& entr
 }  // namespace
 
 Header parse_header(const std::string& file, std::string_view text, uint64_t buffer_bytes) {
+  // Some writers align the data by white space before the header, too.
+  text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
   if (text.empty() || text.front() != '{')
     throw Error(Exit::data, file, ": no safetensors file: the header does not begin with {");
   // The JSON parser takes a NUL for the end of the text, and hides what follows it.
