@@ -96,14 +96,17 @@ def models_to_a_film():
     (FOLDER / "models/open.obj").write_text("\n".join(CUBE[:-1]) + "\n")
     command = ["make", "-f", SOURCE / "examples/views/Makefile", f"DIR={FOLDER / 'views'}", f"MODELS={FOLDER / 'models'}",
                f"TOOLS={BUILD / 'tools'}", f"PYTHON={sys.executable}", "SIZE=16", "VIEWS=16", "HELD_OUT=open*",
-               "COUNTS=1,2", "STEPS=2", f"TRAIN_OPTIONS={TINY}"]
+               "COUNTS=1,2", "STEPS=2", f"TRAIN_OPTIONS={TINY}", "ONE=cube.obj", "ONE_VIEWS=8", "HELD=4", "ONE_STEPS=2",
+               f"FIT_OPTIONS={TINY}"]
     result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     expect(result.returncode == 0, result.stdout, result.stderr)
     called = {line.split()[0] for line in commands(result)}
     expect(called == {"lact-tokenize", "lact-train", "lact-bench", "lact-render"}, called)
     rows = json.loads((FOLDER / "views/quality.json").read_text())
     expect([row["context_views"] for row in rows] == [1, 2], rows)
-    for name in ("compare.png", "turntable.mp4", "psnr.svg", "scene.state"):
+    fit = json.loads((FOLDER / "views/one/quality.json").read_text())
+    expect(fit[0]["target_views"] == 2, fit)
+    for name in ("compare.png", "turntable.mp4", "psnr.svg", "scene.state", "one/compare.png", "one/turntable.mp4"):
         expect((FOLDER / "views" / name).stat().st_size > 500, name)
     again = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     expect(again.returncode == 0 and commands(again) == [], again.stdout, again.stderr)
