@@ -240,6 +240,15 @@ TEST_CASE("a finished run exports the model alone, into no folder of others") {
   const auto want = io::Checkpoint::open(run), got = io::Checkpoint::open(model);
   for (const auto& name : want.names())
     if (got.contains(name)) CHECK(want.tensor(name).equal(got.tensor(name)));
+  // What somebody laid beside the model would be lost with its folder, and a checkpoint the run.
+  io::write_text(model / "README.md", "A card.");
+  auto beside = words;
+  CHECK_THAT(test::run(command(beside)).err, Catch::Contains("holds README.md"));
+  CHECK(io::read_text(model / "README.md") == "A card.");
+  beside.insert(beside.end(), {"--export", (run / "checkpoints/step-4").string()});
+  const auto lost = test::run(command(beside));
+  CHECK(lost.exit == 73);
+  CHECK(fs::exists(run / "checkpoints/step-4/trainer.json"));
   // A folder of somebody else's stays as it is, and no step is trained first.
   fs::create_directory(taken);
   io::write_text(taken / "letter.txt", "Dear");

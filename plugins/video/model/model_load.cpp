@@ -50,10 +50,9 @@ Tensor initial_value(const Config& config, const std::string& name, const Sizes&
                      const at::Generator& generator, bool converted = false) {
   if (name.ends_with(".w0") || name.ends_with(".w1") || name.ends_with(".w2"))
     return initial_fast(config, name.ends_with(".w1"), shape, generator);
-  const bool fast = config.fast.has_value();
-  if (fast && name.ends_with("ttt_scale_proj.bias"))
+  if (name.ends_with("ttt_scale_proj.bias"))
     return at::full(shape, config.fast->scale_bias.value_or(converted ? 0 : 1), at::kFloat);
-  if (fast && name.ends_with("momentum_proj.0.bias"))
+  if (name.ends_with("momentum_proj.0.bias"))
     return at::full(shape, config.fast->momentum_bias.value_or(0), at::kFloat);
   if (name.ends_with(".bias") || name.ends_with("ttt_scale_proj.weight") ||
       name.ends_with("qk_offset") || name == "head.head.weight")

@@ -108,8 +108,7 @@ class BenchViews final : public plugin::Command {
   static double strength(const ViewModel& model) {
     const auto views =
         random_views(4, 8 * model.config().patch_size, 8 * model.config().patch_size);
-    const auto batch = [&](const at::Tensor& x) { return x.unsqueeze(0).to(model.device()); };
-    const Posed one{batch(views.images), batch(views.intrinsics), batch(views.poses)};
+    const auto one = batch_of_one(views, model.device());
     return model.write_strength(one, one);
   }
 

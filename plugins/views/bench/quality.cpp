@@ -142,77 +142,71 @@ class QualityViews final : public plugin::Command {
  private:
   void check_counts(const PackedScenes& data, int64_t scene,
                     const std::vector<int64_t>& counts) const {
-    const int64_t views = data.views(scene);
-    const int64_t left = views - (views + choice_.target_every - 1) / choice_.target_every;
-    for (const int64_t count : counts)
+    const int64_t left = views_to_read(data, scene);
+    for (const auto count : counts)
       if (count < 1 || count > left)
         throw Error(Exit::usage, "--context-views ", count, ": scene ", data.name(scene), " has ",
                     left, " views beside the targets");
   }
 
+  int64_t views_to_read(const PackedScenes& data, int64_t scene) const {
+    const int64_t views = data.views(scene), every = choice_.target_every;
+    return views - (views + every - 1) / every;
+  }
+
+  /// A scene's views, and those of them that are read and rendered as the model sees them.
+  struct Chosen {
+    Views views;
+    Posed context, targets;
+  };
+  /// At most `count` views are read.
+  Chosen chosen(const ViewModel& model, const PackedScenes& data, int64_t scene, int64_t count,
+                uint64_t seed) const {
+    Chosen all{packed_views(data, scene), {}, {}};
+    auto choice = choice_;
+    choice.context = std::min(count, views_to_read(data, scene));
+    choose(all.views, choice, seed);
+    const auto normal = normalization_for(model, all.views);
+    const auto placed = [&](std::vector<Camera> cameras, const std::vector<int64_t>& which) {
+      for (auto& camera : cameras) camera = normal(camera);
+      auto views = posed(cameras);
+      views.images = stacked(all.views.scene.images, which);
+      return views;
+    };
+    all.context = placed(all.views.context_cameras(), all.views.context);
+    all.targets = placed(all.views.target_cameras(), all.views.targets);
+    return all;
+  }
+
   Methods measure(const ViewModel& model, const PackedScenes& data, int64_t scene, int64_t count,
                   const media::Lpips* lpips, uint64_t seed) const {
-    auto views = packed_views(data, scene);
-    auto choice = choice_;
-    choice.context = count;
-    choose(views, choice, seed);
-    const auto context = views.context_cameras(), targets = views.target_cameras();
-    const auto normal = normalization_for(model, views);
-    const auto placed = [&](std::vector<Camera> cameras) {
-      for (auto& camera : cameras) camera = normal(camera);
-      return posed(cameras);
-    };
-    auto read = placed(context);
-    read.images = stacked(views.scene.images, views.context);
+    const auto all = chosen(model, data, scene, count, seed);
     const auto rendered = [&](const SceneWeights& weights) {
-      return model.render(placed(targets), weights, data.height(), data.width()).cpu();
+      return model.render(all.targets, weights, data.height(), data.width()).cpu();
     };
-    const auto truth = stacked(views.scene.images, views.targets).to(at::kFloat).div(255);
-    const auto images = read.images.to(at::kFloat).div(255);
+    const auto read = [&](const Posed& context) {
+      return rendered(model.reconstruct(context, model.start()));
+    };
+    const auto truth = all.targets.images.to(at::kFloat).div(255);
+    const auto images = all.context.images.to(at::kFloat).div(255);
     std::optional<Score> other;
-    if (data.size() > 1)
-      other = score(rendered(model.reconstruct(context_of(model, data, scene + 1, choice, seed),
-                                               model.start())),
-                    truth, lpips);
-    return {score(rendered(model.reconstruct(read, model.start())), truth, lpips),
-            score(rendered(model.start()), truth, lpips),
-            score(nearest_views(context, images, targets), truth, lpips),
-            score(mean_colour(images, truth.size(0)), truth, lpips), other};
+    if (data.size() > 1) {
+      const auto next = chosen(model, data, (scene + 1) % data.size(), count, seed);
+      other = score(read(next.context), truth, lpips);
+    }
+    const auto nearest =
+        nearest_views(all.views.context_cameras(), images, all.views.target_cameras());
+    return {score(read(all.context), truth, lpips), score(rendered(model.start()), truth, lpips),
+            score(nearest, truth, lpips), score(mean_colour(images, truth.size(0)), truth, lpips),
+            other};
   }
 
   /// Of reading the first scene.
   double write_strength(const ViewModel& model, const PackedScenes& data, int64_t count,
                         uint64_t seed) const {
-    auto views = packed_views(data, 0);
-    auto choice = choice_;
-    choice.context = count;
-    choose(views, choice, seed);
-    const auto normal = normalization_for(model, views);
-    const auto batch = [&](std::vector<Camera> cameras, const std::vector<int64_t>& which) {
-      for (auto& camera : cameras) camera = normal(camera);
-      const auto one = posed(cameras);
-      const auto alone = [&](const Tensor& x) { return x.unsqueeze(0).to(model.device()); };
-      return Posed{alone(stacked(views.scene.images, which)), alone(one.intrinsics),
-                   alone(one.poses)};
-    };
-    return model.write_strength(batch(views.context_cameras(), views.context),
-                                batch(views.target_cameras(), views.targets));
-  }
-
-  /// The views of another scene that would be read for it.
-  static Posed context_of(const ViewModel& model, const PackedScenes& data, int64_t scene,
-                          Choice choice, uint64_t seed) {
-    auto views = packed_views(data, scene % data.size());
-    const auto every = choice.target_every;
-    const auto all = static_cast<int64_t>(data.views(scene % data.size()));
-    choice.context = std::min(choice.context.value_or(1), all - (all + every - 1) / every);
-    choose(views, choice, seed);
-    const auto normal = normalization_for(model, views);
-    auto cameras = views.context_cameras();
-    for (auto& camera : cameras) camera = normal(camera);
-    auto read = posed(cameras);
-    read.images = stacked(views.scene.images, views.context);
-    return read;
+    const auto all = chosen(model, data, 0, count, seed);
+    return model.write_strength(batch_of_one(all.context, model.device()),
+                                batch_of_one(all.targets, model.device()));
   }
 
   static void row(cli::Table& table, const std::string& name, int64_t count, const Methods& m) {

@@ -43,6 +43,11 @@ Posed posed(const std::vector<Camera>& cameras, at::ScalarType dtype) {
   return {{}, intrinsics.to(dtype), poses.to(dtype)};
 }
 
+Posed batch_of_one(const Posed& views, at::Device device) {
+  const auto one = [&](const Tensor& x) { return x.unsqueeze(0).to(device); };
+  return {one(views.images), one(views.intrinsics), one(views.poses)};
+}
+
 Tensor pose_features(const Posed& views, int64_t height, int64_t width) {
   const auto options = views.poses.options();
   const auto front =

@@ -19,6 +19,9 @@ struct Posed {
 /// Cameras as tensors, without images.
 Posed posed(const std::vector<Camera>& cameras, at::ScalarType dtype = at::kFloat);
 
+/// One scene, with images, as a batch of one scene: [V, ...] -> [1, V, ...].
+Posed batch_of_one(const Posed& views, at::Device device);
+
 /// Per pixel origin, unit direction, origin x direction: [..., h, w, 9], in the poses' dtype.
 at::Tensor pose_features(const Posed& views, int64_t height, int64_t width);
 

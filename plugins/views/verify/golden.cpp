@@ -211,10 +211,6 @@ Computed model_kind(Golden& file) {
   return out;
 }
 
-Posed batch_of(const Posed& views) {
-  return {views.images.unsqueeze(0), views.intrinsics.unsqueeze(0), views.poses.unsqueeze(0)};
-}
-
 Posed select(const Posed& views) {
   return {views.images.defined() ? views.images.select(0, 0) : Tensor(),
           views.intrinsics.select(0, 0), views.poses.select(0, 0)};
@@ -351,7 +347,8 @@ verify::Seen read_then_render(const verify::Settings& settings) {
   const at::NoGradGuard no_graph;
   const Small small(settings);
   const auto joint =
-      small.model.forward(batch_of(small.some({0, 1, 2, 3})), batch_of(small.some({4, 5, 6})));
+      small.model.forward(batch_of_one(small.some({0, 1, 2, 3}), small.model.device()),
+                          batch_of_one(small.some({4, 5, 6}), small.model.device()));
   return at_most(small.rendered({0, 1, 2, 3}) - joint[0]);
 }
 

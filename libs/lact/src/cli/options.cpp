@@ -8,6 +8,8 @@
 
 #include <cmath>
 #include <limits>
+#include <optional>
+#include <type_traits>
 #include <utility>
 
 namespace lact::cli {
@@ -92,6 +94,9 @@ std::string finite(const std::string& text) {
 template <class Variable>
 Option Options::declare(const std::string& names, Variable& variable, const std::string& help) {
   auto* option = app_->add_option(names, variable, help);
+  constexpr bool real =
+      std::is_same_v<Variable, double> || std::is_same_v<Variable, std::optional<double>>;
+  if (real) option->check(CLI::Validator(finite, ""));
   if (!group_.empty()) option->group(group_);
   return {option, state_};
 }
@@ -106,9 +111,7 @@ Option Options::add(const std::string& names, int64_t& variable, const std::stri
   return declare(names, variable, help);
 }
 Option Options::add(const std::string& names, double& variable, const std::string& help) {
-  auto option = declare(names, variable, help);
-  option.option_->check(CLI::Validator(finite, ""));
-  return option;
+  return declare(names, variable, help);
 }
 Option Options::add(const std::string& names, bool& variable, const std::string& help) {
   auto option = declare(names, variable, help);
@@ -125,9 +128,7 @@ Option Options::add(const std::string& names, std::optional<int64_t>& variable,
 }
 Option Options::add(const std::string& names, std::optional<double>& variable,
                     const std::string& help) {
-  auto option = declare(names, variable, help);
-  option.option_->check(CLI::Validator(finite, ""));
-  return option;
+  return declare(names, variable, help);
 }
 Option Options::add(const std::string& names, std::optional<bool>& variable,
                     const std::string& help) {

@@ -266,11 +266,21 @@ void check_model_folder(const fs::path& folder) {
                   ": make it first");
     return;
   }
-  const bool ours = fs::is_directory(folder, error) &&
-                    (fs::is_empty(folder, error) || fs::exists(folder / kManifest, error));
-  if (!ours)
-    throw Error(Exit::cannot_create, folder.string(),
-                ": is there, and is no model that was exported: name a new folder");
+  const auto refuse = [&](const std::string& what) {
+    throw Error(Exit::cannot_create, folder.string(), ": is there, and ", what,
+                ": name a new folder");
+  };
+  if (!fs::is_directory(folder, error)) refuse("is no folder");
+  const auto names = names_in(folder);
+  if (names.empty()) return;
+  if (!fs::exists(folder / kManifest, error)) refuse("is no model that was exported");
+  const auto manifest =
+      nlohmann::json::parse(read_text(folder / kManifest, kMaxManifestBytes), nullptr, false);
+  const auto files = manifest.is_object() ? manifest.value("files", nlohmann::json::object())
+                                          : nlohmann::json::object();
+  for (const auto& name : names)
+    if (name == "trainer.json" || (name != kManifest && !files.contains(name)))
+      refuse(concat("holds ", name, ", which would be lost"));
 }
 
 fs::path CheckpointStore::folder(int64_t step) const {
