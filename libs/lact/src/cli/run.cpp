@@ -1,10 +1,10 @@
 #include <lact/plugin/stamp.h>
 #include <lact/cli/run.hpp>
 #include <lact/io/closed_pipe.hpp>
-#include <lact/io/mapped.hpp>
 #include <lact/log.hpp>
 
 #include "internal.hpp"
+#include "signals.hpp"
 
 #include <c10/util/Exception.h>
 #include <torch/version.h>
@@ -17,7 +17,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -29,68 +28,13 @@
 namespace lact::cli {
 namespace {
 
-// --- signals -------------------------------------------------------------------------------------
-
-std::atomic<int> signal_received{0};
-std::atomic<bool> polled{false};
-static_assert(std::atomic<int>::is_always_lock_free);
-
-extern "C" void on_signal(int number) {
-  if (!polled) {  // nobody listens: end as without a handler
-    ::signal(number, SIG_DFL);
-    ::raise(number);
-    return;  // delivered when this handler returns
-  }
-  if (signal_received.exchange(number) != 0) ::_exit(128 + number);
-  constexpr char kText[] = "\nstopping; once more ends at once\n";
-  const int saved = errno;
-  if (::isatty(STDERR_FILENO) == 1) (void)!::write(STDERR_FILENO, kText, sizeof kText - 1);
-  errno = saved;
-}
-
-const char* program_name = "lact";
-
-/// A mapped file was cut while it was read, or its disk gave an error: nobody can go on from here.
-extern "C" void on_bus_error(int number, siginfo_t* info, void*) {
-  const char* file = io::mapped_file(info->si_addr);
-  if (file == nullptr) {  // a bug
-    ::signal(number, SIG_DFL);
-    return;  // and it happens again
-  }
-  for (const char* part : {program_name, ": error: ", file,
-                           ": cannot read: cut short while it was open, or a failing disk\n"})
-    (void)!::write(STDERR_FILENO, part, std::strlen(part));
-  ::_exit(static_cast<int>(Exit::io));
-}
-
-void install_signals() {
-  struct sigaction bus {};
-  bus.sa_sigaction = on_bus_error;
-  bus.sa_flags = SA_SIGINFO;
-  sigemptyset(&bus.sa_mask);
-  ::sigaction(SIGBUS, &bus, nullptr);
-  struct sigaction action {};
-  action.sa_handler = on_signal;
-  sigemptyset(&action.sa_mask);
-  // Installed even where the parent ignores them (a job in the background of a script): a signal
-  // sent to us by name is meant.
-  ::sigaction(SIGINT, &action, nullptr);
-  ::sigaction(SIGTERM, &action, nullptr);
-  ::sigaction(SIGUSR1, &action, nullptr);  // Slurm's warning before the time is over
-  // But nohup means it: who started it so wants it to outlive the terminal.
-  struct sigaction before {};
-  if (::sigaction(SIGHUP, nullptr, &before) == 0 && before.sa_handler != SIG_IGN)
-    ::sigaction(SIGHUP, &action, nullptr);
-  ::signal(SIGPIPE, SIG_DFL);
-}
+// --- streams -------------------------------------------------------------------------------------
 
 [[noreturn]] void end_as_by_sigpipe() {
   ::signal(SIGPIPE, SIG_DFL);
   ::raise(SIGPIPE);
   ::_exit(128 + SIGPIPE);
 }
-
-// --- streams -------------------------------------------------------------------------------------
 
 [[noreturn]] void stdout_failed(int error) {
   if (error == EPIPE) end_as_by_sigpipe();
@@ -184,7 +128,7 @@ int guarded(const std::function<void()>& body) {
   } catch (const Finished&) {
     return 0;
   } catch (const Interrupted&) {
-    const int number = std::max(signal_received.load(), 1);
+    const int number = std::max(stop_signal(), 1);
     log::status("");
     const char* name = ::sigabbrev_np(number);
     log::info("stopped by SIG", name != nullptr ? name : "?");
@@ -214,15 +158,6 @@ int guarded(const std::function<void()>& body) {
 
 }  // namespace
 
-const char* Interrupted::what() const noexcept {
-  return "interrupted by a signal";
-}
-
-bool stop_requested() {
-  polled = true;
-  return signal_received != 0;
-}
-
 void out(std::string_view data) {
   std::cout.flush();  // keeps the order with what others wrote through streams
   std::fflush(stdout);
@@ -240,8 +175,7 @@ std::string version_line(const std::string& program) {
 
 int run(const char* program, int argc, char** argv, const std::function<void(Args&)>& body) {
   log::set_program(program);
-  program_name = program;
-  install_signals();
+  install_signals(program);
   const int code = guarded([&] {
     Args args = split(program, argc, argv);
     if (args.words.empty() && !args.rest.empty() && args.rest[0] == "--version")
