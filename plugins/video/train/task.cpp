@@ -203,8 +203,9 @@ class VideoTask final : public train::Task {
       model_.emplace(VideoModel::fresh(config_, setup_.seed, setup_.device));
     } else {
       std::vector<std::string> fresh;
-      model_.emplace(
-          VideoModel::load(config_, *start, setup_.device, setup_.dtype, &fresh, setup_.seed));
+      // What is trained is float32 or better, whatever its products are.
+      const auto kept = setup_.dtype == at::kDouble ? at::kDouble : at::kFloat;
+      model_.emplace(VideoModel::load(config_, *start, setup_.device, kept, &fresh, setup_.seed));
       if (!fresh.empty())
         log::info(options_.init_from, ": ", fresh.size(),
                   " tensors that it lacks start fresh, from ", fresh.front());
