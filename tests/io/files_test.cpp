@@ -110,6 +110,14 @@ TEST_CASE("a text is read whole, and never more than the limit", "[io]") {
   CHECK(error_of([&] { io::read_text(folder.path()); }).first == Exit::no_input);
 }
 
+TEST_CASE("what is shown of a file's bytes is short, text or not, and ends in no half letter",
+          "[io]") {
+  CHECK(io::printable("a\nb") == "a\\x0ab");
+  CHECK(io::printable(std::string(500, '\xaa')).size() < 140);
+  const auto text = std::string(119, 'a') + "\xe2\x82\xac" + std::string(500, 'b');
+  CHECK(io::printable(text) == std::string(119, 'a') + "\xe2\x82\xac...");
+}
+
 TEST_CASE("a reader of stdout that went away ends the program as it ends cat", "[io]") {
   int pipe[2];
   REQUIRE(::pipe(pipe) == 0);

@@ -328,7 +328,8 @@ std::string printable(std::string_view text) {
   std::string shown;
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
-    if (shown.size() >= kLimit && (byte & 0xC0) != 0x80) return shown + "...";
+    const bool inside = utf8 && (byte & 0xC0) == 0x80;  // of a character: whole ones are shown
+    if (shown.size() >= kLimit && !inside) return shown + "...";
     if (byte < 0x20 || byte == 0x7F || (byte >= 0x80 && !utf8))
       shown += {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 15]};
     else
