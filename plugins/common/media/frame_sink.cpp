@@ -3,6 +3,7 @@
 #include "sheet.hpp"
 
 #include <lact/error.hpp>
+#include <lact/log.hpp>
 
 #include <unistd.h>
 
@@ -92,12 +93,15 @@ FrameSink::FrameSink(const std::string& output, double rate, const FrameNumbers&
 
 FrameSink::~FrameSink() = default;
 
+std::string FrameSink::name_of(int64_t number) const {
+  if (kind_ == Kind::pattern) return numbered_name(output_, number);
+  return (fs::path(output_) / (padded(number, numbers_.digits) + ".png")).string();
+}
+
 void FrameSink::add(const Image& frame) {
   const int64_t number = numbers_.first++;
-  if (kind_ == Kind::folder) {
-    write_image(fs::path(output_) / (padded(number, numbers_.digits) + ".png"), frame);
-  } else if (kind_ == Kind::pattern) {
-    write_image(numbered_name(output_, number), frame);
+  if (kind_ == Kind::folder || kind_ == Kind::pattern) {
+    write_image(name_of(number), frame);
   } else if (kind_ == Kind::image) {
     sheet_.push_back(frame);
   } else {
@@ -106,7 +110,15 @@ void FrameSink::add(const Image& frame) {
   }
 }
 
+void FrameSink::warn_of_others() const {
+  if (kind_ != Kind::folder && kind_ != Kind::pattern) return;
+  if (const auto next = name_of(numbers_.first); fs::exists(next))
+    log::warning(next, ": is of other frames than these, and follows them: remove it, or write ",
+                 "into an empty folder");
+}
+
 void FrameSink::finish() {
+  warn_of_others();
   if (film_) film_->finish();
   if (sheet_.empty()) return;
   write_image(output_, sheet_.size() == 1 ? sheet_[0] : gallery(sheet_, 8));

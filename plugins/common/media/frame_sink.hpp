@@ -35,12 +35,15 @@ class FrameSink {
 
   /// A numbered file is there, whole, when this returns.
   void add(const Image& frame);
-  /// A film or a sheet appears; without a frame nothing does.
+  /// A film or a sheet appears; without a frame nothing does. A warning, where a numbered file of
+  /// other frames goes on behind the last one.
   void finish();
 
  private:
   enum class Kind { folder, pattern, film, image };
   static Kind kind_of(const std::string& output);
+  std::string name_of(int64_t number) const;
+  void warn_of_others() const;
   Kind kind_;
   std::string output_;
   double rate_;
