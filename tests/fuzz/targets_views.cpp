@@ -40,13 +40,14 @@ std::vector<std::string> camera_file_seeds() {
   return {
       R"([{"w":8,"h":6,"fx":7.5,"fy":7,"cx":4,"cy":3,"file_path":"a.png",
 "w2c":[[1,0,0,0],[0,1,0,0],[0,0,1,2.5],[0,0,0,1]]}])",
-      R"({"w":8.0,"h":6,"fl_x":7,"camera_angle_x":0.7,"k1":0.1,"p2":-0.01,"camera_model":"OPENCV",
-"frames":[{"file_path":"images/1.jpg","k4":NaN,"is_fisheye":true,
+      R"({"train_filenames":["images/1.jpg"],"test_filenames":["2.jpg"],"applied_scale":2,
+"applied_transform":[[1,0,0,0],[0,0,1,0],[0,-1,0,0]],"w":8.0,"h":6,"fl_x":7,"camera_angle_x":0.7,"k1":0.1,"p2":-0.01,"camera_model":"OPENCV",
+"frames":[{"file_path":"images/1.jpg","mask_path":"m.png","k4":NaN,"is_fisheye":true,
 "transform_matrix":[[0,0,1,2],[1,0,0,-3.5],[0,1,0,1e-3],[0,0,0,1]]}]})"};
 }
 
 void camera_file(const std::string& bytes) {
-  use_shots(parse_camera_file(bytes, "cameras.json"));
+  use_shots(parse_camera_file(bytes, "cameras.json").shots);
 }
 
 // --- COLMAP --------------------------------------------------------------------------------------

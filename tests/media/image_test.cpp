@@ -103,6 +103,16 @@ TEST_CASE("images of every kind have the pixels that Pillow reads, turned as EXI
   }
 }
 
+TEST_CASE("an image read as stored is not turned, whatever its EXIF says") {
+  for (const char* name : {"turned.png", "turned6.jpg", "turned.webp"}) {
+    CAPTURE(name);
+    const auto stored = read_stored_image(images() / name), shown = read_image(images() / name);
+    CHECK(stored != shown);
+    CHECK(stored.pixels.size() == shown.pixels.size());
+  }
+  CHECK(read_stored_image(images() / "rgb.jpg") == read_image(images() / "rgb.jpg"));
+}
+
 TEST_CASE("an image that is cut off anywhere is refused, and nothing reaches stderr") {
   const TemporaryFolder folder;
   const Chatter chatter(folder / "stderr");

@@ -291,6 +291,51 @@ TEST_CASE("without a world a path of nerfstudio only changes axes") {
   CHECK(path.rate == Approx(0.5));  // one frame in two seconds
 }
 
+TEST_CASE("a path of nerfstudio's viewer comes back by what its data parser has done") {
+  const nlohmann::json parser{{"transform", {{0, 0, 1, -2}, {1, 0, 0, 3}, {0, 1, 0, 0.5}}},
+                              {"scale", 0.25}};
+  nlohmann::json file = camera_path();
+  const auto poses = matrices("in.nerfstudio_transform");
+  for (size_t i = 0; i < poses.size(); ++i) {
+    const Matrix turned{{0, 0, 1, -2, 1, 0, 0, 3, 0, 1, 0, 0.5, 0, 0, 0, 1}};
+    auto seen = turned * poses[i];
+    for (int r = 0; r < 3; ++r) seen(r, 3) *= 0.25;  // positions alone, as nerfstudio does
+    file["camera_path"][i]["camera_to_world"] = seen.m;
+  }
+  const auto path = parse_camera_path(file.dump(), "path.json",
+                                      parse_dataparser_world(parser.dump(), "parser.json"));
+  for (size_t i = 0; i < poses.size(); ++i)
+    CHECK(distance(path.cameras[i].c2w, opencv_axes(poses[i])) < 1e-12);
+  CHECK_THAT(refusal(Exit::data, [] { parse_dataparser_world("{}", "parser.json"); }),
+             Contains("parser.json: no dataparser_transforms.json"));
+  const auto with = [&](const char* key, const nlohmann::json& value) {
+    auto broken = parser;
+    broken[key] = value;
+    return refusal(Exit::data, [&] { parse_dataparser_world(broken.dump(), "parser.json"); });
+  };
+  CHECK_THAT(with("scale", 0), Contains("not a scale and a rotation"));
+  CHECK_THAT(with("transform", 1), Contains("expected 3 or 4 rows"));
+}
+
+TEST_CASE("cameras in another world are far from those that were read, others are not") {
+  std::vector<Camera> ring, inside;
+  for (int i = 0; i < 8; ++i) {
+    ring.push_back(camera({4 * std::cos(i * pi / 4), 4 * std::sin(i * pi / 4), 1}, {0, 0, 0}));
+    inside.push_back(camera({std::cos(i * pi / 4), std::sin(i * pi / 4), 0}, {0, 0, 2}));
+  }
+  CHECK(far_from(ring, ring) == 0);
+  CHECK(far_from(ring, inside) == 8);
+  CHECK(far_from({ring[0]}, {ring[0]}) == 0);
+}
+
+TEST_CASE("a world in a file of ours comes back, and so do the words of earlier versions") {
+  const Matrix world{{0, 2, 0, 1, 2, 0, 0, 0, 0, 0, -2, 5, 0, 0, 0, 1}};
+  CHECK(world_of(world_json(world), "x") == world);
+  CHECK(world_of("nerfstudio", "x") == nerfstudio_world());
+  CHECK(world_of("opencv", "x") == Matrix{});
+  CHECK_THAT(refusal(Exit::data, [] { world_of("flat", "x"); }), Contains("x: expected a world"));
+}
+
 TEST_CASE("a broken camera path is one line that names its place") {
   const auto told = [](const char* key, const nlohmann::json& value) {
     auto file = camera_path();

@@ -224,6 +224,116 @@ TEST_CASE("views that a state has read are neither read again nor its targets") 
   CHECK(io::load_state(m.folder / "again.state").value("views") == "9");
 }
 
+TEST_CASE("photographs are read at the size that the model was trained on, or a state was") {
+  const auto& m = made();
+  const auto state = (m.folder / "sized.state").string();
+  const auto first = m.render({"--images", m.photos, "--save-state", state});
+  CHECK_THAT(first.err, Catch::Contains("read 9 views of 16 x 16"));
+  REQUIRE(m.render({"--images", m.photos, "--size", "24", "--save-state", state}).exit == 0);
+  const auto added = m.render({"--state", state, "--images", m.more, "--save-state", state});
+  CHECK_THAT(added.err, Catch::Contains("added 4 views of 24 x 24"));
+  const auto bare = m.folder / "sized";
+  std::filesystem::create_directories(bare);
+  std::filesystem::copy_file(m.folder / "run/latest/model.safetensors", bare / "x.safetensors");
+  const auto unknown = run({"lact-render", "views", "--model", (bare / "x.safetensors").string(),
+                            "--images", m.photos, "--context-views", "1", "--save-state", state});
+  CHECK_THAT(unknown.err, Catch::Contains("256 x 256 (--size)"));
+}
+
+TEST_CASE("a bare scene model normalises poses by its published name, or says that it does not") {
+  const auto& m = made();
+  const auto bare = m.folder / "published";
+  std::filesystem::create_directories(bare);
+  const auto rendered = [&](const std::string& name, const std::vector<std::string>& more = {}) {
+    std::filesystem::copy_file(m.folder / "run/latest/model.safetensors", bare / name,
+                               std::filesystem::copy_options::overwrite_existing);
+    std::vector<std::string> line = {"--model",      (bare / name).string(),
+                                     "--images",     m.photos,
+                                     "--path",       "spiral:1",
+                                     "-o",           "-",
+                                     "--size",       "16",
+                                     "--muon-dtype", "auto"};
+    line.insert(line.end(), more.begin(), more.end());
+    auto result = m.render(line);
+    INFO(result.err);
+    REQUIRE(result.exit == 0);
+    return result;
+  };
+  const auto scene = rendered("scene_res16x16.safetensors");
+  CHECK(scene.err.find("warning") == std::string::npos);
+  const auto told = rendered("x.safetensors", {"--normalize-poses", "all"});
+  CHECK(told.err.find("warning") == std::string::npos);
+  CHECK((scene.out == told.out));
+  const auto unknown = rendered("x.safetensors");
+  CHECK_THAT(unknown.err,
+             Catch::Contains("does not say whether") && Catch::Contains("--normalize-poses all"));
+  CHECK((unknown.out == rendered("obj_res16.safetensors").out));
+  CHECK((unknown.out != scene.out));
+}
+
+TEST_CASE("the views that a camera file holds out are the targets, packed or not") {
+  const auto& m = made();
+  // NeRF's files: the first four photographs for training, two others held out.
+  const auto folder = m.folder / "nerf";
+  std::filesystem::create_directories(folder);
+  const auto cameras = test::small_scene(20, 9, 16).cameras;
+  const auto write = [&](const char* name, std::vector<int> views) {
+    auto frames = nlohmann::json::array();
+    for (const int view : views) {
+      auto rows = nlohmann::json::array();
+      const auto pose = cameras[static_cast<size_t>(view)].c2w;
+      for (int r = 0; r < 4; ++r)
+        rows.push_back({pose(r, 0), -pose(r, 1), -pose(r, 2), pose(r, 3)});
+      frames.push_back(
+          {{"file_path", lact::concat(m.photos, "/images/", view)}, {"transform_matrix", rows}});
+    }
+    const nlohmann::json file{{"camera_angle_x", 0.8}, {"frames", frames}};
+    io::write_text(folder / name, file.dump());
+  };
+  write("transforms_train.json", {0, 1, 2, 4});
+  write("transforms_test.json", {3, 5});
+  const std::vector<std::string> measured = {"--target-split", "--path", "dataset", "--metrics",
+                                             "--json"};
+  const auto score = [&](std::vector<std::string> line) {
+    line.insert(line.end(), measured.begin(), measured.end());
+    const auto result = m.render(line);
+    INFO(result.err);
+    REQUIRE(result.exit == 0);
+    return nlohmann::json::parse(result.out);
+  };
+  const auto direct = score({"--images", folder.string()});
+  CHECK(direct["context"] == 4);
+  REQUIRE(direct["targets"].size() == 2);
+  CHECK_THAT(direct["targets"][0]["file"].get<std::string>(), Catch::Contains("images/3"));
+  const auto packed = (m.folder / "nerf-packed").string();
+  const auto pack = run({"lact-tokenize", "views", "pack", "--size", "16", "--validation-split",
+                         "-o", packed, folder.string()});
+  INFO(pack.err);
+  REQUIRE(pack.exit == 0);
+  CHECK_THAT(pack.err, Catch::Contains("train: 1 scene, 4 views") &&
+                           Catch::Contains("validation: 1 scene, 6 views"));
+  CHECK(score({"--data", packed})["model"] == direct["model"]);
+  const auto bench = run({"lact-bench", "quality", "views", "--model", m.model, packed,
+                          "--context-views", "4", "--target-split", "--json", "-q"});
+  INFO(bench.err);
+  REQUIRE(bench.exit == 0);
+  CHECK(nlohmann::json::parse(bench.out)[0]["target_views"] == 2);
+  CHECK_THAT(
+      m.render({"--images", m.photos, "--target-split", "--path", "dataset", "--metrics"}).err,
+      Catch::Contains("has no split"));
+}
+
+TEST_CASE("frames that would be joined with those of an earlier film have a warning") {
+  const auto& m = made();
+  const auto frames = (m.folder / "longer").string();
+  const auto to = [&](const char* path) {
+    return m.render({"--images", m.photos, "--path", path, "-o", frames}).err;
+  };
+  CHECK(to("turntable:3").find("warning") == std::string::npos);
+  CHECK(to("turntable:3").find("warning") == std::string::npos);
+  CHECK_THAT(to("turntable:2"), Catch::Contains("longer/002.png: is of other frames"));
+}
+
 TEST_CASE("a path that cannot be rendered is refused before anything is read") {
   const auto& m = made();
   const auto refused = [&](std::vector<std::string> more) {

@@ -33,7 +33,9 @@ void check_size(const std::string& name, uint64_t width, uint64_t height, uint64
                 " pixels, more than its bytes can hold");
 }
 
-Image decode_image(std::string_view bytes, const std::string& name) {
+namespace {
+
+Decoded decoded(std::string_view bytes, const std::string& name) {
   const auto decode = is_png(bytes)    ? decode_png
                       : is_jpeg(bytes) ? decode_jpeg
                       : is_webp(bytes) ? decode_webp
@@ -41,12 +43,22 @@ Image decode_image(std::string_view bytes, const std::string& name) {
   if (decode == nullptr)
     throw Error(Exit::data, name, ": expected a PNG, JPEG or WebP image, found \"",
                 io::printable(bytes.substr(0, 12)), "\" at its begin");
-  auto decoded = decode(bytes, name);
-  return turned(std::move(decoded.image), decoded.orientation);
+  return decode(bytes, name);
+}
+
+}  // namespace
+
+Image decode_image(std::string_view bytes, const std::string& name) {
+  auto stored = decoded(bytes, name);
+  return turned(std::move(stored.image), stored.orientation);
 }
 
 Image read_image(const std::filesystem::path& file) {
   return decode_image(io::read_text(file, kMaxFileBytes), file.string());
+}
+
+Image read_stored_image(const std::filesystem::path& file) {
+  return decoded(io::read_text(file, kMaxFileBytes), file.string()).image;
 }
 
 void write_image(const std::filesystem::path& file, const Image& image, int jpeg_quality) {

@@ -37,6 +37,8 @@ using Colour = std::array<uint8_t, 3>;
 Image read_image(const std::filesystem::path& file);
 /// The same from bytes that are already in memory. `name` stands in errors.
 Image decode_image(std::string_view bytes, const std::string& name);
+/// As read_image, with the pixels as they are stored, whatever the EXIF orientation says.
+Image read_stored_image(const std::filesystem::path& file);
 
 /// PNG, JPEG or WebP by the file's suffix, whole or not at all.
 /// Errors   64 for another suffix, 73 and 74 as io::AtomicFile

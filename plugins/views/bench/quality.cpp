@@ -72,6 +72,8 @@ class QualityViews final : public plugin::Command {
     options.add("--target-every", choice_.target_every, "make every N-th view a target")
         .range(2, 1 << 20)
         .value("N");
+    options.flag("--target-split", choice_.split,
+                 "make the views targets that pack --validation-split has held out");
     options
         .add("--choose", choice_.how,
              "choice of the context views: nearest to the K-means of the poses, evenly spread, the "
@@ -151,7 +153,8 @@ class QualityViews final : public plugin::Command {
 
   int64_t views_to_read(const PackedScenes& data, int64_t scene) const {
     const int64_t views = data.views(scene), every = choice_.target_every;
-    return views - (views + every - 1) / every;
+    const auto held = static_cast<int64_t>(data.held(scene).size());
+    return views - (choice_.split ? held : (views + every - 1) / every);
   }
 
   /// A scene's views, and those of them that are read and rendered as the model sees them.

@@ -104,18 +104,6 @@ std::string fault_of_pose(const Matrix& pose) {
   return "";
 }
 
-Matrix from_nerfstudio(const Matrix& transform) {
-  // Y and Z turn round; the world is turned as nerfstudio's import of COLMAP turned it.
-  Matrix out = transform;
-  for (int c = 0; c < 4; ++c) {
-    const double sign = c == 1 || c == 2 ? -1 : 1;
-    out(0, c) = sign * transform(1, c);
-    out(1, c) = sign * transform(0, c);
-    out(2, c) = -sign * transform(2, c);
-  }
-  return out;
-}
-
 Camera Normalization::operator()(Camera camera) const {
   camera.c2w = frame * camera.c2w;
   for (int r = 0; r < 3; ++r) camera.c2w(r, 3) *= scale;

@@ -42,10 +42,6 @@ struct Camera {
 /// it is one. Rotations may be off by 1e-3.
 std::string fault_of_pose(const Matrix& pose);
 
-/// A transform_matrix of nerfstudio (OpenGL axes, its world) as camera to world in OpenCV's axes
-/// (spec/views 2.2, step 4).
-Matrix from_nerfstudio(const Matrix& transform);
-
 /// What makes a scene's poses comparable with those of training: x -> frame * x, then positions
 /// times `scale` (spec/views 2.5).
 struct Normalization {

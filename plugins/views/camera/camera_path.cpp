@@ -48,15 +48,10 @@ Matrix pose_of(const json& frame, const std::string& where) {
   for (size_t i = 0; i < 16; ++i) pose.m[i] = (*found)[i].get<double>();
   const auto fault = fault_of_pose(pose);
   if (!fault.empty()) throw Error(Exit::data, where, ": camera_to_world: ", fault);
-  for (int r = 0; r < 3; ++r) pose(r, 1) = -pose(r, 1), pose(r, 2) = -pose(r, 2);
-  return pose;
+  return opencv_axes(pose);
 }
 
 }  // namespace
-
-Matrix nerfstudio_world() {
-  return {{0, 1, 0, 0, 1, 0, 0, 0, 0, 0, -1, 0, 0, 0, 0, 1}};
-}
 
 Trajectory parse_camera_path(std::string_view text, const std::string& name, const Matrix& world) {
   const auto file = io::parse_json(text, name);
@@ -80,7 +75,7 @@ Trajectory parse_camera_path(std::string_view text, const std::string& name, con
     if (!(fov > 0 && fov < 180))
       throw Error(Exit::data, where, ": fov: expected degrees between 0 and 180, found ", fov);
     const double f = h / 2 / std::tan(fov * std::numbers::pi / 360);
-    out.cameras.push_back({f, f, w / 2, h / 2, world * pose_of(frame, where)});
+    out.cameras.push_back({f, f, w / 2, h / 2, placed(world, pose_of(frame, where))});
   }
   const double seconds = number(file, "seconds", name, 0);
   const double rate = static_cast<double>(out.cameras.size()) / seconds;

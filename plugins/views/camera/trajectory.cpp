@@ -258,4 +258,21 @@ Trajectory spiral(const std::vector<Camera>& views, int64_t frames, int64_t widt
   return out;
 }
 
+int64_t far_from(const std::vector<Camera>& known, const std::vector<Camera>& path) {
+  const auto apart = [](const Vector& a, const Vector& b) {
+    return std::hypot(a[0] - b[0], a[1] - b[1], a[2] - b[2]);
+  };
+  Vector middle{};
+  for (const auto& one : known)
+    for (size_t i = 0; i < 3; ++i)
+      middle[i] += one.position()[i] / static_cast<double>(known.size());
+  double spread = 0;
+  for (const auto& one : known) spread = std::max(spread, apart(one.position(), middle));
+  return std::count_if(path.begin(), path.end(), [&](const Camera& camera) {
+    return std::none_of(known.begin(), known.end(), [&](const Camera& one) {
+      return apart(one.position(), camera.position()) <= spread / 2;
+    });
+  });
+}
+
 }  // namespace lact::views

@@ -2,7 +2,7 @@
 // Camera paths, and which views to read: lists of cameras made from a rule, from other cameras, or
 // from a file.
 
-#include "camera.hpp"
+#include "world.hpp"
 
 #include <array>
 #include <cstdint>
@@ -55,18 +55,18 @@ Trajectory spiral(const std::vector<Camera>& views, int64_t frames, int64_t widt
 /// or it lies behind the mean camera: ten times the spread of the cameras (at least 1) in front.
 Vector focus(const std::vector<Camera>& cameras);
 
+/// How many cameras of a path are farther from all known ones than half of what the known ones are
+/// from their middle: signs of a path in another world.
+int64_t far_from(const std::vector<Camera>& known, const std::vector<Camera>& path);
+
 /// nerfstudio's camera_path.json: width, height, rate, and perspective cameras with a vertical
 /// field of view and square pixels; their axes (x right, y up, z backward) become OpenCV's. `world`
-/// is applied to all poses: nerfstudio_world() where the other cameras come from a transforms.json,
-/// whose reading turns the world so; identity where the path is in the world of the cameras.
+/// leads from the path's world to that of the other cameras: Scene::world, or what
+/// read_dataparser_world gives.
 /// Errors   66, 65 naming file and keyframe
 Trajectory read_camera_path(const std::filesystem::path& file, const Matrix& world = {});
 /// The same from text; `name` stands in errors.
 Trajectory parse_camera_path(std::string_view text, const std::string& name,
                              const Matrix& world = {});
-
-/// How reading a transforms.json turns the world (spec/views 2.2): rows 0 and 1 swapped, row 2
-/// negated.
-Matrix nerfstudio_world();
 
 }  // namespace lact::views

@@ -1,5 +1,7 @@
 #include "camera_files.hpp"
 
+#include <plugins/views/camera/world.hpp>
+
 #include <lact/error.hpp>
 #include <lact/io/checkpoint.hpp>
 #include <lact/io/files.hpp>
@@ -7,6 +9,8 @@
 #include <nlohmann/json.hpp>
 
 #include <cmath>
+#include <filesystem>
+#include <map>
 #include <optional>
 
 namespace lact::views {
@@ -76,8 +80,8 @@ std::string file_path(const Json& frame) {
 
 /// Intrinsics are those of the stored image: w and h inform, and are not scaled by
 /// (spec/views 2.1).
-void read_opencv(const Json& frame, Shot& shot) {
-  const Keys keys(frame);
+void read_opencv(const Json& frame, const Json* all, Shot& shot) {
+  const Keys keys(frame, all);
   shot.lens.scales = false;
   shot.lens.width = keys.number("w", 0);
   shot.lens.height = keys.number("h", 0);
@@ -88,13 +92,23 @@ void read_opencv(const Json& frame, Shot& shot) {
   shot.c2w = inverse(matrix(frame, "w2c"));
 }
 
+/// nerfstudio's mask of one photograph.
+std::string mask_path(const Json& frame) {
+  const auto found = frame.find("mask_path");
+  if (found == frame.end() || found->is_null()) return "";
+  if (!found->is_string()) fault("mask_path is no name of a file");
+  return found->get<std::string>();
+}
+
 bool is_fisheye(const Keys& keys) {
   if (const auto* flag = keys.find("is_fisheye"); flag != nullptr && flag->is_boolean())
     return flag->get<bool>();
   const auto* found = keys.find("camera_model");
   if (found == nullptr) return false;
   const auto model = found->is_string() ? found->get<std::string>() : found->dump();
-  if (model == "OPENCV_FISHEYE") return true;
+  for (const char* known :
+       {"OPENCV_FISHEYE", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE", "SIMPLE_FISHEYE", "FISHEYE"})
+    if (model == known) return true;
   for (const char* known :
        {"OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "PERSPECTIVE"})
     if (model == known) return false;
@@ -124,11 +138,41 @@ void read_lens(const Keys& keys, Lens& lens) {
     fault("k4 is for fisheye lenses: set camera_model to OPENCV_FISHEYE, or k4 to 0");
 }
 
-void read_nerfstudio(const Json& frame, const Json& all, Shot& shot) {
+void read_nerfstudio(const Json& frame, const Json& all, const Matrix& world, Shot& shot) {
   read_lens(Keys(frame, &all), shot.lens);
-  shot.c2w = from_nerfstudio(matrix(frame, "transform_matrix"));
-  shot.nerfstudio = true;
+  shot.c2w = placed(world, opencv_axes(matrix(frame, "transform_matrix")));
 }
+
+/// Which list of nerfstudio's a photograph is in; what is for tests is, whatever else it is.
+class Split {
+ public:
+  explicit Split(const Json& file) {
+    read(file, "train_filenames", Shot::Part::train);
+    names_train_ = !parts_.empty();
+    read(file, "val_filenames", Shot::Part::validation);
+    read(file, "test_filenames", Shot::Part::test);
+  }
+  Shot::Part of(const std::string& file) const {
+    const auto found = parts_.find(plain(file));
+    if (found != parts_.end()) return found->second;
+    if (parts_.empty()) return Shot::Part::none;
+    return names_train_ ? Shot::Part::unlisted : Shot::Part::train;
+  }
+
+ private:
+  static std::string plain(const std::string& file) {
+    return std::filesystem::path(file).lexically_normal().string();
+  }
+  void read(const Json& file, const char* key, Shot::Part part) {
+    const auto list = file.find(key);
+    if (list == file.end() || !list->is_array()) return;
+    for (const auto& name : *list)
+      if (name.is_string()) parts_[plain(name.get<std::string>())] = part;
+  }
+
+  std::map<std::string, Shot::Part> parts_;
+  bool names_train_ = false;
+};
 
 template <class Read>
 std::vector<Shot> read_frames(const Json& frames, const Read& read) {
@@ -139,6 +183,7 @@ std::vector<Shot> read_frames(const Json& frames, const Read& read) {
     try {
       if (!frames[i].is_object()) fault("is no object");
       shot.file = file_path(frames[i]);
+      shot.mask_name = mask_path(frames[i]);
       read(frames[i], shot);
     } catch (const Error& error) {
       shot.fault = error.what();
@@ -172,17 +217,27 @@ Json parse_python_json(std::string_view text, const std::string& what) {
   return io::parse_json(clean, what);
 }
 
-std::vector<Shot> parse_camera_file(std::string_view text, const std::string& what) {
+CameraFile parse_camera_file(std::string_view text, const std::string& what) {
   const auto json = parse_python_json(text, what);
   if (json.is_array() && (json.empty() || json[0].is_object()))
-    return read_frames(json, read_opencv);
+    return {
+        read_frames(json, [](const Json& frame, Shot& shot) { read_opencv(frame, nullptr, shot); }),
+        {}};
   const auto frames = json.is_object() ? json.find("frames") : json.end();
   if (!json.is_object() || frames == json.end() || !frames->is_array())
     throw Error(Exit::data, what,
                 ": no camera file: expected an array of cameras (opencv_cameras.json) or an object "
                 "with \"frames\" (transforms.json)");
-  return read_frames(*frames,
-                     [&](const Json& frame, Shot& shot) { read_nerfstudio(frame, json, shot); });
+  CameraFile file{{}, undone_import(json, what)};
+  const Split split(json);
+  file.shots = read_frames(*frames, [&](const Json& frame, Shot& shot) {
+    shot.part = split.of(shot.file);
+    if (frame.contains("w2c"))
+      read_opencv(frame, &json, shot);
+    else
+      read_nerfstudio(frame, json, file.world, shot);
+  });
+  return file;
 }
 
 }  // namespace lact::views

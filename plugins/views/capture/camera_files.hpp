@@ -14,8 +14,12 @@ namespace lact::views {
 /// Errors   65 naming `what`
 nlohmann::json parse_python_json(std::string_view text, const std::string& what);
 
-/// The shots of either, in the order of the file, each with its fault if it has one.
+struct CameraFile {
+  std::vector<Shot> shots;  ///< in the order of the file, each with its fault if it has one
+  Matrix world;             ///< as Capture::world
+};
+/// Either of them. A frame with w2c is one of opencv_cameras.json, whatever stands around the list.
 /// Errors   65 naming `what` if it is neither
-std::vector<Shot> parse_camera_file(std::string_view text, const std::string& what);
+CameraFile parse_camera_file(std::string_view text, const std::string& what);
 
 }  // namespace lact::views

@@ -2,6 +2,8 @@
 
 #include "camera_files.hpp"
 #include "colmap.hpp"
+#include "find_cameras.hpp"
+#include "find_images.hpp"
 
 #include <lact/io/checkpoint.hpp>
 #include <lact/io/files.hpp>
@@ -20,82 +22,10 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint64_t kMostJson = uint64_t{256} << 20;
-constexpr std::array kCameraFiles{"opencv_cameras.json", "transforms.json",
-                                  "nerfstudio/transforms.json", "transforms_train.json"};
-constexpr std::array kModelFolders{".", "sparse", "sparse/0"};
-constexpr std::array kSuffixes{"", ".png", ".jpg", ".jpeg", ".webp"};  // NeRF's names have none
-
-bool is_file(const fs::path& path) {
-  std::error_code error;
-  return fs::is_regular_file(path, error);
-}
-
+constexpr char kSplitOptions[] = "but by pack --validation-split, or lact-render --target-split";
 bool is_folder(const fs::path& path) {
   std::error_code error;
   return fs::is_directory(path, error);
-}
-
-/// The camera file, or the folder of the COLMAP model, that a path means; empty if none.
-fs::path find_cameras(const fs::path& where) {
-  if (!is_folder(where)) {
-    const auto name = where.filename().string();
-    for (const char* part : {"cameras.bin", "cameras.txt", "images.bin", "images.txt"})
-      if (name == part) return where.parent_path().empty() ? "." : where.parent_path();
-    return where;
-  }
-  for (const char* name : kCameraFiles)
-    if (is_file(where / name)) return where / name;
-  for (const char* name : kModelFolders)
-    if (is_colmap_model(where / name)) return (where / name).lexically_normal();
-  return {};
-}
-
-[[noreturn]] void no_cameras(const fs::path& where) {
-  throw Error(Exit::no_input, where.string(),
-              ": holds no cameras: expected opencv_cameras.json, transforms.json or a COLMAP model "
-              "(cameras.bin and images.bin, or .txt) in it, in sparse or in sparse/0");
-}
-
-/// A path without what all scenes have at their ends.
-fs::path above(fs::path folder, const char* name) {
-  return folder.filename() == name ? folder.parent_path() : folder;
-}
-
-/// The folder that COLMAP was run in: above sparse/0.
-fs::path colmap_root(const fs::path& model) {
-  auto root = fs::absolute(model).lexically_normal();
-  if (root.filename().empty()) root = root.parent_path();
-  const auto name = root.filename().string();
-  if (!name.empty() &&
-      std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; }) &&
-      root.parent_path().filename() == "sparse")
-    root = root.parent_path();
-  return above(root, "sparse");
-}
-
-std::string scene_name(const fs::path& cameras) {
-  if (is_folder(cameras)) return colmap_root(cameras).filename();
-  const auto file = fs::absolute(cameras).lexically_normal();
-  const auto folder = above(file.parent_path(), "nerfstudio").filename().string();
-  const auto stem = file.stem().string();
-  return stem == "opencv_cameras" || stem == "transforms" ? folder : folder + "-" + stem;
-}
-
-/// Where an image lies; empty if nowhere.
-fs::path find_image(const Capture& capture, const Preparation& how, const std::string& name) {
-  const auto file = fs::path(name);
-  std::vector<fs::path> places;
-  if (!how.images.empty()) {
-    const auto folder = named_folder(capture, how.images);
-    places = {folder / file, folder / file.filename()};
-  } else {
-    // images_4 is where DL3DV's lie, and the names of its frames are those of larger ones.
-    places = {capture.folder / file, capture.folder / "images_4" / file.filename()};
-  }
-  for (const auto& place : places)
-    for (const char* suffix : kSuffixes)
-      if (const fs::path found = place.string() + suffix; is_file(found)) return found;
-  return {};
 }
 
 /// The number that a name ends in, before its suffix.
@@ -123,23 +53,96 @@ void name_frames(std::vector<Shot>& shots) {
   }
 }
 
-Capture read_cameras(const fs::path& where) {
+/// The model; of a reconstruction that fell apart, the part with the most views.
+void read_models(const std::vector<fs::path>& parts, Capture& capture) {
+  std::string others;
+  fs::path best;
+  for (const auto& part : parts) {
+    fs::path file;
+    auto shots = read_colmap(part, file);
+    const bool better = best.empty() || shots.size() > capture.shots.size();
+    const auto& [left, views] =
+        better ? std::pair{best, capture.shots.size()} : std::pair{part, shots.size()};
+    if (!left.empty()) others += concat(others.empty() ? "" : ", ", left.string(), ": ", views);
+    if (!better) continue;
+    best = part;
+    capture.file = file;
+    capture.shots = std::move(shots);
+  }
+  if (!others.empty())
+    capture.notes.push_back(
+        concat(best.string(), ": the largest part of a reconstruction that ",
+               "fell apart; views in the other parts, which are not read: ", others));
+  const auto root = capture.root = colmap_root(best);
+  capture.folder = root;
+  for (const auto& images : {above(root, "colmap") / "images", root / "images"})
+    if (is_folder(images)) capture.folder = images;
+}
+
+/// NeRF's other files are further parts of the scene.
+void read_parts(const Preparation& how, Capture& capture) {
+  if (capture.file.filename() != "transforms_train.json") return;
+  for (auto& shot : capture.shots) shot.part = Shot::Part::train;
+  std::string others;
+  for (const auto& [name, part] : {std::pair{"transforms_val.json", Shot::Part::validation},
+                                   std::pair{"transforms_test.json", Shot::Part::test}}) {
+    const auto file = capture.folder / name;
+    std::error_code error;
+    if (!fs::is_regular_file(file, error)) continue;
+    others += concat(others.empty() ? "" : ", ", name);
+    if (!how.split) continue;
+    for (auto& shot : parse_camera_file(io::read_text(file, kMostJson), file.string()).shots) {
+      shot.place += concat(" of ", name);
+      shot.part = part;
+      capture.shots.push_back(std::move(shot));
+    }
+  }
+  if (!how.split && !others.empty())
+    capture.notes.push_back(concat(capture.file.string(), ": views held out in ", others,
+                                   " are not read (", kSplitOptions, ")"));
+}
+
+Capture read_cameras(const fs::path& where, const Preparation& how) {
   const auto cameras = find_cameras(where);
   if (cameras.empty()) no_cameras(where);
   Capture capture;
-  capture.name = scene_name(cameras);
-  if (is_folder(cameras)) {
-    if (!is_colmap_model(cameras)) no_cameras(cameras);
-    capture.shots = read_colmap(cameras, capture.file);
-    const auto root = capture.root = colmap_root(cameras);
-    capture.folder = is_folder(root / "images") ? root / "images" : root;
+  capture.name = scene_name(cameras[0]);
+  if (is_folder(cameras[0])) {
+    if (!is_colmap_model(cameras[0])) no_cameras(cameras[0]);
+    read_models(cameras, capture);
     return capture;
   }
-  capture.file = cameras;
-  capture.folder = cameras.parent_path().empty() ? "." : cameras.parent_path();
+  capture.file = cameras[0];
+  capture.folder = cameras[0].parent_path().empty() ? "." : cameras[0].parent_path();
   capture.root = capture.folder;
-  capture.shots = parse_camera_file(io::read_text(cameras, kMostJson), cameras.string());
+  auto file = parse_camera_file(io::read_text(cameras[0], kMostJson), cameras[0].string());
+  capture.shots = std::move(file.shots);
+  capture.world = file.world;
+  read_parts(how, capture);
   return capture;
+}
+
+/// Marks what the camera file's own split holds out, and leaves out what is in neither part: the
+/// tests, or the validation where there are none, are held out.
+void keep_to_split(const Preparation& how, Capture& capture) {
+  using Part = Shot::Part;
+  const auto count = [&](Part part) {
+    return std::count_if(capture.shots.begin(), capture.shots.end(),
+                         [&](const Shot& shot) { return shot.part == part; });
+  };
+  const auto held = count(Part::test) > 0 ? Part::test : Part::validation;
+  if (!how.split) {
+    if (count(held) > 0)
+      capture.notes.push_back(concat(capture.file.string(), ": its split holds out ", count(held),
+                                     " views, which is not heeded (", kSplitOptions, ")"));
+    return;
+  }
+  if (count(held) == 0)
+    throw Error(Exit::data, capture.file.string(), ": has no split: expected test_filenames or ",
+                "val_filenames, or transforms_test.json beside transforms_train.json");
+  std::erase_if(capture.shots,
+                [&](const Shot& shot) { return shot.part != Part::train && shot.part != held; });
+  for (auto& shot : capture.shots) shot.held = shot.part == held;
 }
 
 void keep_every(std::vector<Shot>& shots, int64_t every) {
@@ -159,39 +162,32 @@ void keep_most(std::vector<Shot>& shots, int64_t most) {
 
 }  // namespace
 
-fs::path named_folder(const Capture& capture, const fs::path& name) {
-  return is_folder(capture.root / name) ? capture.root / name : name;
-}
-
 std::string where_of(const Capture& capture, const Shot& shot) {
   return concat(capture.file.string(), ": ", shot.place,
                 shot.file.empty() ? "" : " (" + io::printable(shot.file) + ")", ": ");
 }
 
 Capture list_capture(const fs::path& where, const Preparation& how, Faults& faults) {
-  auto capture = read_cameras(where);
+  auto capture = read_cameras(where, how);
+  keep_to_split(how, capture);
   const auto listed = capture.shots.size();
   for (size_t i = 0; i < listed; ++i) capture.shots[i].number = static_cast<int64_t>(i);
-  if (!how.video.empty()) name_frames(capture.shots);
+  if (how.video.empty())
+    find_images(capture, how);
+  else
+    name_frames(capture.shots);
+  find_masks(capture, how);
   keep_every(capture.shots, std::max<int64_t>(1, how.every));
   std::vector<Shot> sound;
   std::string first;
   for (auto& shot : capture.shots) {
-    auto code = Exit::data;
-    if (shot.fault.empty() && how.video.empty()) {
-      shot.image = find_image(capture, how, shot.file);
-      if (shot.image.empty()) {
-        shot.fault = "no such image: add it, name its folder by --images, or take it from the list";
-        code = Exit::no_input;
-      }
-    }
     if (shot.fault.empty()) {
       sound.push_back(std::move(shot));
       continue;
     }
     const auto line = where_of(capture, shot) + shot.fault;
     if (first.empty()) first = line;
-    faults.add(code, line);
+    faults.add(shot.code, line);
   }
   if (sound.empty())
     throw Error(Exit::data, capture.file.string(), ": none of ", listed, " views can be used",
@@ -205,18 +201,6 @@ Capture list_capture(const fs::path& where, const Preparation& how, Faults& faul
 }
 
 namespace {
-
-/// "chairs/oak" of "chairs/oak/opencv_cameras.json"; "" for what leads out of the list's folder.
-std::string listed_name(const fs::path& item) {
-  const auto inside = item.lexically_normal();
-  if (inside.is_absolute() || inside.empty() || *inside.begin() == "..") return "";
-  for (const char* name : kCameraFiles) {
-    const auto whole = inside.generic_string(), end = concat("/", name);
-    if (whole.size() > end.size() && whole.compare(whole.size() - end.size(), end.npos, end) == 0)
-      return above(inside.parent_path(), "nerfstudio").generic_string();
-  }
-  return "";
-}
 
 std::vector<CaptureFound> captures_in(const fs::path& folder) {
   std::vector<CaptureFound> found;

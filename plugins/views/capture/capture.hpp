@@ -22,10 +22,15 @@ struct Shot {
   int64_t number = 0;  ///< its place among all that are listed
   Lens lens;
   Matrix c2w;
-  bool nerfstudio = false;      ///< c2w was turned, as a transforms.json's are
   std::string fault;            ///< why it cannot be used; empty: it can
+  Exit code = Exit::data;       ///< of that
   std::filesystem::path image;  ///< where it lies; empty: it is a frame of the film
   int64_t frame = -1;           ///< of the film, from 0
+  std::string mask_name;        ///< as the camera file has it; empty: none
+  std::filesystem::path mask;   ///< where that, or the one of --masks, lies; empty: none
+  /// What the camera file's own split says of it. `unlisted`: there is one, without it.
+  enum class Part { none, train, validation, test, unlisted } part = Part::none;
+  bool held = false;  ///< held out by that split, which was asked for
 };
 
 struct Capture {
@@ -33,7 +38,9 @@ struct Capture {
   std::filesystem::path file;    ///< that lists the cameras
   std::filesystem::path root;    ///< the scene's folder
   std::filesystem::path folder;  ///< names of images start from here
+  Matrix world;                  ///< what has led from the file's poses to those of the shots
   std::vector<Shot> shots;
+  std::vector<std::string> notes;  ///< lines about what was there and is not read
 };
 
 /// What is wrong with single views: lines are collected, or the first one is thrown.
@@ -50,14 +57,10 @@ class Faults {
   Skipped& skipped_;
 };
 
-/// The cameras of a scene: a camera file, a COLMAP model, or a folder that holds one of them
-/// (opencv_cameras.json, transforms.json, nerfstudio/transforms.json, transforms_train.json; COLMAP
-/// also in sparse and sparse/0). Views without an image are left out, images are not opened.
+/// The cameras of a scene: a camera file, a COLMAP model, or a folder that find_cameras knows.
+/// Views without an image are left out, images are not opened.
 /// Errors   65 and 66 naming the file; a fault of a view is one line to `faults`
 Capture list_capture(const std::filesystem::path& where, const Preparation& how, Faults& faults);
-
-/// A folder that the user named: in the scene's folder, or else from here.
-std::filesystem::path named_folder(const Capture& capture, const std::filesystem::path& name);
 
 /// "FILE: frame 12 (images/0013.jpg): ", the beginning of a line about it.
 std::string where_of(const Capture& capture, const Shot& shot);
@@ -72,7 +75,7 @@ struct CaptureFound {
 /// Errors   66 if it does not exist or holds none, 65 if the list is malformed
 std::vector<CaptureFound> find_captures(const std::filesystem::path& where);
 
-/// Opens, turns, masks, undistorts, resizes and crops all views of a capture on all threads, and
+/// Opens, masks, undistorts, resizes and crops all views of a capture on all threads, and
 /// hands them over in order. Few are in memory at any time.
 /// Errors   as list_capture; cli::Interrupted
 void load(const Capture& capture, const Preparation& how, Faults& faults,

@@ -3,6 +3,7 @@
 #include "colmap_parts.hpp"
 
 #include <lact/error.hpp>
+#include <lact/io/files.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -15,6 +16,7 @@ namespace colmap {
 /// COLMAP's parameters have the order of OpenCV's: k1 k2 p1 p2 k3 k4 k5 k6, of fisheyes k1 to k4.
 ColmapCamera camera_of(const Model& model, double width, double height,
                        const std::vector<double>& numbers) {
+  if (model.kind == Model::neither) return foreign_camera(model.name);
   ColmapCamera camera;
   auto& lens = camera.lens;
   lens.centre = 0.5;
@@ -25,16 +27,20 @@ ColmapCamera camera_of(const Model& model, double width, double height,
   lens.cx = numbers[model.f];
   lens.cy = numbers[model.f + 1];
   lens.fisheye = model.kind == Model::fisheye;
-  if (model.distortion > 0) {
+  if (model.distortion > 0 || lens.fisheye) {
     lens.distortion.assign(numbers.begin() + static_cast<int64_t>(model.f) + 2, numbers.end());
     lens.distortion.resize(std::max<size_t>(4, lens.distortion.size()));
   }
   for (const double one : numbers)
     if (!std::isfinite(one)) camera.fault = "its lens is not described by numbers";
   if (!(width > 0 && height > 0)) camera.fault = "its lens is for images without pixels";
-  if (model.kind == Model::neither)
-    camera.fault = concat("the lens ", model.name,
-                          " is none that can be made a pinhole here: run colmap image_undistorter");
+  return camera;
+}
+
+ColmapCamera foreign_camera(const std::string& model) {
+  ColmapCamera camera;
+  camera.fault = concat("the lens ", io::printable(model),
+                        " is none that can be made a pinhole here: run colmap image_undistorter");
   return camera;
 }
 

@@ -72,7 +72,9 @@ ColmapCameras colmap_cameras_binary(std::istream& in, uint64_t bytes, const std:
     const auto width = static_cast<double>(file.take<uint64_t>());
     const auto height = static_cast<double>(file.take<uint64_t>());
     if (model < 0 || static_cast<size_t>(model) >= kModels.size())
-      throw Error(Exit::data, what, ": camera ", number, ": unknown model ", model);
+      throw Error(
+          Exit::data, what, ": camera ", number, ": unknown model ", model,
+          ": run colmap image_undistorter, or colmap model_converter for the model as text");
     const auto& known = kModels[static_cast<size_t>(model)];
     std::vector<double> numbers;
     for (size_t i = 0; i < parameters(known); ++i) numbers.push_back(file.take<double>());

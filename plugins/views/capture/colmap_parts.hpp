@@ -11,6 +11,7 @@
 namespace lact::views::colmap {
 
 /// Where a model's parameters go. `f` 1: one focal length; 2: two. Then cx, cy, and distortion.
+/// Of those that are `neither` only the number of parameters counts.
 struct Model {
   const char* name;  // its place in the list is its number in binary files
   size_t f, distortion;
@@ -29,6 +30,12 @@ inline constexpr std::array kModels{
     Model{"RADIAL_FISHEYE", 1, 2, Model::fisheye},
     Model{"THIN_PRISM_FISHEYE", 2, 8, Model::neither},
     Model{"RAD_TAN_THIN_PRISM_FISHEYE", 2, 12, Model::neither},
+    Model{"SIMPLE_DIVISION", 1, 1, Model::neither},
+    Model{"DIVISION", 2, 1, Model::neither},
+    Model{"SIMPLE_FISHEYE", 1, 0, Model::fisheye},
+    Model{"FISHEYE", 2, 0, Model::fisheye},
+    Model{"EUCM", 2, 2, Model::neither},
+    Model{"EQUIRECTANGULAR", 0, 0, Model::neither},  // width and height, where others have cx, cy
 };
 
 inline size_t parameters(const Model& model) {
@@ -38,6 +45,8 @@ inline size_t parameters(const Model& model) {
 /// The camera that a file describes by `numbers`.
 ColmapCamera camera_of(const Model& model, double width, double height,
                        const std::vector<double>& numbers);
+/// A camera whose views have to be left out, because no lens here is like its own.
+ColmapCamera foreign_camera(const std::string& model);
 /// Errors   65 naming `what` if there is one of this number
 void add(ColmapCameras& cameras, uint32_t number, ColmapCamera camera, const std::string& what);
 

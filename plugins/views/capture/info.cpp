@@ -112,7 +112,8 @@ class Info final : public plugin::Command {
     Faults faults(/*strict=*/false, skipped);
     auto capture = list_capture(place.where, how, faults);
     if (!place.name.empty()) capture.name = place.name;
-    for (const auto& line : skipped.lines) log::warning(line);
+    for (const auto& lines : {capture.notes, skipped.lines})
+      for (const auto& line : lines) log::warning(line);
     SceneSummary seen{io::printable(capture.name),
                       capture.file.string(),
                       0,
@@ -124,7 +125,7 @@ class Info final : public plugin::Command {
       auto width = static_cast<int64_t>(std::lround(shot.lens.width));
       auto height = static_cast<int64_t>(std::lround(shot.lens.height));
       if (width <= 0 || height <= 0) {
-        const auto image = media::read_image(shot.image);
+        const auto image = media::read_stored_image(shot.image);
         width = image.width;
         height = image.height;
       }

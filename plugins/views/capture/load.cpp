@@ -4,49 +4,36 @@
 #include <plugins/common/media/video.hpp>
 
 #include <lact/cli/run.hpp>
-#include <lact/io/files.hpp>
+#include <lact/log.hpp>
 
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <map>
 #include <optional>
-#include <system_error>
 
 namespace lact::views {
 namespace {
 
 namespace fs = std::filesystem;
 
-/// Masks of a folder by what their images are called.
-class Masks {
- public:
-  explicit Masks(const fs::path& folder) : folder_(folder) {
-    std::error_code error;
-    fs::recursive_directory_iterator item(folder, error), end;
-    if (error) throw Error(Exit::no_input, folder.string(), ": cannot read: ", error.message());
-    for (; item != end; item.increment(error)) {
-      if (error) throw Error(Exit::no_input, folder.string(), ": cannot read: ", error.message());
-      const auto name = item->path().lexically_relative(folder);
-      if (item->is_regular_file(error)) files_.emplace(fs::path(name).replace_extension(), name);
-    }
+/// Below it the brightest pixel of a mask is a label, not a shade.
+constexpr int kLabels = 16;
+
+/// Masks of segmentation programs are 0 and 1, or numbers of objects: all but 0 is kept, as COLMAP
+/// and nerfstudio do.
+void spread_labels(media::Image& mask) {
+  const int most = *std::max_element(mask.pixels.begin(), mask.pixels.end());
+  if (most >= kLabels) return;
+  const auto channels = static_cast<size_t>(mask.channels);
+  for (size_t i = 0; i < mask.pixels.size(); i += channels) {
+    const auto pixel = mask.pixels.begin() + static_cast<int64_t>(i);
+    const auto end = pixel + static_cast<int64_t>(channels);
+    const bool kept = std::any_of(pixel, end, [](uint8_t one) { return one > 0; });
+    std::fill(pixel, end, static_cast<uint8_t>(kept ? 255 : 0));
   }
+}
 
-  /// The image "a/b.jpg" has the mask a/b.png or, as COLMAP has them, a/b.jpg.png; or b.png.
-  fs::path find(const std::string& image) const {
-    const fs::path path(image);
-    for (const fs::path& name : {path, fs::path(path).replace_extension(), path.filename(),
-                                 path.filename().replace_extension()})
-      if (const auto found = files_.find(name.lexically_normal()); found != files_.end())
-        return folder_ / found->second;
-    return {};
-  }
-
- private:
-  fs::path folder_;
-  std::map<fs::path, fs::path> files_;
-};
-
+/// What the image itself has transparent stays so.
 media::Image with_alpha(const media::Image& image, const media::Image& mask) {
   media::Image result(image.width, image.height, 4);
   const auto pixels = static_cast<size_t>(image.width * image.height);
@@ -55,13 +42,16 @@ media::Image with_alpha(const media::Image& image, const media::Image& mask) {
     const auto* grey = mask.pixels.data() + i * static_cast<size_t>(mask.channels);
     auto* to = result.pixels.data() + i * 4;
     std::copy(from, from + 3, to);
-    to[3] = static_cast<uint8_t>((grey[0] + grey[1] + grey[2] + 1) / 3);
+    const int kept = (grey[0] + grey[1] + grey[2] + 1) / 3,
+              own = image.channels == 4 ? from[3] : 255;
+    to[3] = static_cast<uint8_t>((kept * own + 127) / 255);
   }
   return result;
 }
 
 void put_mask(media::Image& image, const fs::path& file) {
-  auto mask = media::over(media::read_image(file), {0, 0, 0});
+  auto mask = media::over(media::read_stored_image(file), {0, 0, 0});
+  spread_labels(mask);
   if (mask.width != image.width || mask.height != image.height) {
     // Masks are often smaller; of another form they are not of this image.
     if (std::abs(mask.width * image.height - mask.height * image.width) >
@@ -82,14 +72,11 @@ struct View {
   std::string fault;
 };
 
-void prepare(View& view, const Preparation& how, const Masks* masks) {
+/// Poses are those of the pixels as they are stored: neither COLMAP nor nerfstudio turns them.
+void prepare(View& view, const Preparation& how) {
   const auto& shot = *view.shot;
-  if (!shot.image.empty()) view.image = media::read_image(shot.image);
-  if (masks != nullptr) {
-    const auto mask = masks->find(shot.file);
-    if (mask.empty()) throw Error(Exit::no_input, "has no mask: add one of its name");
-    put_mask(view.image, mask);
-  }
+  if (!shot.image.empty()) view.image = media::read_stored_image(shot.image);
+  if (!shot.mask.empty()) put_mask(view.image, shot.mask);
   auto camera = pinhole(shot.lens, view.image.width, view.image.height);
   undistort(shot.lens, view.image, camera);
   auto covered = media::cover(view.image, how.width, how.height);
@@ -125,8 +112,6 @@ class Film {
 
 void load(const Capture& capture, const Preparation& how, Faults& faults,
           const std::function<void(const Shot&, const Camera&, media::Image&&)>& take) {
-  std::optional<Masks> masks;
-  if (!how.masks.empty()) masks.emplace(named_folder(capture, how.masks));
   std::optional<Film> film;
   if (!how.video.empty()) film.emplace(how.video);
   const auto batch = static_cast<size_t>(2 * at::get_num_threads());
@@ -149,7 +134,7 @@ void load(const Capture& capture, const Preparation& how, Faults& faults,
     at::parallel_for(0, static_cast<int64_t>(views.size()), 1, [&](int64_t first, int64_t end) {
       for (auto i = first; i < end; ++i) {
         auto& view = views[static_cast<size_t>(i)];
-        guarded(view, [&] { prepare(view, how, masks ? &*masks : nullptr); });
+        guarded(view, [&] { prepare(view, how); });
       }
     });
     for (auto& view : views) {
@@ -165,12 +150,14 @@ Scene read_scene(const fs::path& where, const Preparation& how, Skipped& skipped
   Faults faults(how.strict, skipped);
   const auto before = skipped.lines.size();
   const auto capture = list_capture(where, how, faults);
+  for (const auto& note : capture.notes) log::warning(note);
   Scene scene;
   scene.name = capture.name;
+  scene.world = capture.world;
   load(capture, how, faults, [&](const Shot& shot, const Camera& camera, media::Image&& image) {
     scene.files.push_back(shot.file);
     scene.cameras.push_back(camera);
-    scene.nerfstudio = shot.nerfstudio;
+    if (shot.held) scene.held.push_back(static_cast<int64_t>(scene.images.size()));
     scene.images.push_back(std::move(image));
   });
   if (scene.images.empty())

@@ -60,6 +60,10 @@ class Pack final : public plugin::Command {
              "scene, of which training has the others; 0: none")
         .range(0, 1 << 20)
         .value("N");
+    group.flag("--validation-split", options_.split,
+               "hold out the views that the camera files hold out (test_filenames, or "
+               "val_filenames; transforms_test.json): validation and training as with "
+               "--validation-views");
     group
         .add("--shard-size", shard_size_,
              "bytes of images after which a new file is begun; K, M or G may follow")
@@ -72,11 +76,14 @@ class Pack final : public plugin::Command {
     how_ = options_.preparation();
     if (validation_views_ == 1)
       throw Error(Exit::usage, "--validation-views 1 leaves no view for training");
-    if (validation_views_ > 0 && (validation_every_ > 0 || !globs_.empty()))
-      throw Error(
-          Exit::usage,
-          "--validation-views excludes --validation-scenes and --validation-every: it holds "
-          "out views of every scene");
+    for (const auto& [option, given] : {std::pair{"--validation-views", validation_views_ > 0},
+                                        std::pair{"--validation-split", options_.split}})
+      if (given && (validation_every_ > 0 || !globs_.empty()))
+        throw Error(Exit::usage, option, " excludes --validation-scenes and --validation-every: ",
+                    "it holds out views of every scene");
+    if (options_.split && validation_views_ > 0)
+      throw Error(Exit::usage, "--validation-split excludes --validation-views: ",
+                  "both say which views are held out");
     const auto shard_bytes = cli::parse_numbers(shard_size_, "--shard-size");
     if (shard_bytes.size() != 1 || shard_bytes[0] < 1)
       throw Error(Exit::usage, "--shard-size ", shard_size_, ": expected one number of bytes");
@@ -113,6 +120,7 @@ class Pack final : public plugin::Command {
         Faults faults(how_.strict, skipped);
         scene.capture = list_capture(places[i].where, how_, faults);
         if (!places[i].name.empty()) scene.capture.name = places[i].name;
+        for (const auto& note : scene.capture.notes) log::warning(note);
         const bool match = matches(scene.capture.name);
         matched |= match;
         scene.split = held || match ? 1 : 0;
@@ -152,9 +160,9 @@ class Pack final : public plugin::Command {
     for (const size_t split : {0, 1}) {
       std::vector<int64_t> views;
       for (const auto& scene : scenes)
-        if (scene.split == split || validation_views_ > 0)
+        if (scene.split == split || by_views())
           views.push_back(static_cast<int64_t>(scene.capture.shots.size()));
-      if (split == 0 || validation_views_ == 0)
+      if (split == 0 || !by_views())
         for (const int64_t count : views) total += count;
       if (!views.empty())
         writers[split].emplace(output_, packed::kSplits[split], how_.width, how_.height, views,
@@ -175,25 +183,26 @@ class Pack final : public plugin::Command {
                    validation && validation->scenes() > 0 ? &*validation : nullptr);
   }
 
-  /// A scene goes to the writer of its split; with --validation-views to both.
+  /// Are views held out of every scene, and no scenes?
+  bool by_views() const { return validation_views_ > 0 || how_.split; }
+
+  /// A scene goes to the writer of its split; where views are held out to both.
   template <class Step>
   void pack(const Planned& scene, std::optional<SceneWriter> (&writers)[2], const Step& step) {
     auto& writer = *writers[scene.split];
-    SceneWriter* const whole = validation_views_ > 0 ? &*writers[1] : nullptr;
+    SceneWriter* const whole = by_views() ? &*writers[1] : nullptr;
     Skipped skipped;
     Faults faults(how_.strict, skipped);
     const auto before = writer.views();
-    const auto& shots = scene.capture.shots;
-    const bool nerfstudio = !shots.empty() && shots.front().nerfstudio;
-    writer.begin_scene(scene.capture.name, nerfstudio);
-    if (whole != nullptr) whole->begin_scene(scene.capture.name, nerfstudio);
+    writer.begin_scene(scene.capture.name, scene.capture.world);
+    if (whole != nullptr) whole->begin_scene(scene.capture.name, scene.capture.world);
     int64_t view = 0;  // of those that could be read, so that --target-every N finds the same
     try {
       load(scene.capture, how_, faults,
            [&](const Shot& shot, const Camera& camera, media::Image&& image) {
-             const bool held = whole != nullptr && view++ % validation_views_ == 0;
+             const bool held = validation_views_ > 0 ? view++ % validation_views_ == 0 : shot.held;
              if (!held) writer.add(shot.file, camera, image);
-             if (whole != nullptr) whole->add(shot.file, camera, image);
+             if (whole != nullptr) whole->add(shot.file, camera, image, held);
              step();
            });
     } catch (const Error& error) {

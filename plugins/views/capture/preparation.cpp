@@ -2,15 +2,12 @@
 
 namespace lact::views {
 
-void PreparationOptions::declare(cli::Options options) {
-  options
-      .add("--size", size,
-           "size of the images in pixels; photographs are scaled to cover it and cropped")
-      .value("WxH|N");
+void PreparationOptions::declare(cli::Options options, const std::string& size_help) {
+  options.add("--size", size, size_help).value("WxH|N");
   options
       .add("--background", background, "colour behind transparent pixels: white, black or #rrggbb")
       .value("COLOUR");
-  options.add("--images", images, "folder of the photographs, if not where the camera file says")
+  options.add(images_option, images, "folder of the photographs, if not where the camera file says")
       .value("DIR");
   options
       .add("--masks", masks,
@@ -39,6 +36,8 @@ Preparation PreparationOptions::preparation() const {
   how.every = every;
   how.max_views = max_views;
   how.strict = strict;
+  how.split = split;
+  how.images_option = images_option;
   return how;
 }
 

@@ -31,6 +31,10 @@ struct Preparation {
   int64_t every = 1;      ///< every N-th of the views listed
   int64_t max_views = 0;  ///< at most N of the sound ones, evenly spread; 0: all
   bool strict = false;    ///< the first fault is an error, not a skipped view
+  /// Keep to the split of the camera file: marks the views that it holds out, leaves out those that
+  /// are in neither part, and refuses a file without one.
+  bool split = false;
+  std::string images_option = "--images";  ///< the option that names `images`
 };
 
 /// What was passed over, one line each, named.
@@ -40,11 +44,14 @@ struct Skipped {
 
 /// --size, --background, --images, --masks, --video, --every, --max-views, --strict.
 struct PreparationOptions {
+  std::string images_option = "--images";  ///< where that is another thing: another name
   std::string size = "256", background = "white", images, masks, video;
   int64_t every = 1, max_views = 0;
-  bool strict = false;
+  bool strict = false, split = false;
 
-  void declare(cli::Options options);
+  void declare(cli::Options options, const std::string& size_help =
+                                         "size of the images in pixels; photographs are scaled to "
+                                         "cover it and cropped");
   /// Errors   64 naming the option
   Preparation preparation() const;
 };

@@ -25,8 +25,10 @@ void check_aspect(const Lens& lens, int64_t width, int64_t height) {
   const bool turned = (width > height) != (lens.width > lens.height);
   throw Error(Exit::data, "the image has ", width, " x ", height, " pixels, its camera ",
               lens.width, " x ", lens.height,
-              turned ? ": is it turned by its EXIF orientation, and the camera is not?"
-                     : ": images may be scaled, not cut");
+              turned
+                  ? ": it is read as stored; if the camera is of what its EXIF orientation shows, "
+                    "turn its pixels (mogrify -auto-orient)"
+                  : ": images may be scaled, not cut");
 }
 
 /// What OpenCV interpolates must be premultiplied, or the colours of transparent pixels bleed.

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 
 namespace lact::views {
 namespace {
@@ -173,6 +174,18 @@ Config inferred(const io::Checkpoint& file) {
   return c;
 }
 
+/// [width, height]
+void read_size(const json& size, Config& c, const io::JsonObject& reader) {
+  const auto is_side = [](const json& one) {
+    return one.is_number_unsigned() && one.get<uint64_t>() >= 1 &&
+           one.get<uint64_t>() <= static_cast<uint64_t>(kLargestSize);
+  };
+  if (!size.is_array() || size.size() != 2 || !is_side(size[0]) || !is_side(size[1]))
+    reader.refuse("image_size", "width and height in pixels");
+  c.width = size[0].get<int64_t>();
+  c.height = size[1].get<int64_t>();
+}
+
 }  // namespace
 
 int64_t Config::hidden(const Sublayer& s) const {
@@ -209,6 +222,7 @@ Config Config::from_json(const json& values, const std::string& what) {
   reader.read("learn", c.learn, {"all", "last", "none"});
   reader.read("normalize_poses", c.normalize_poses, {"none", "all", "context", "inputs"});
   if (c.normalize_poses == "inputs") c.normalize_poses = "context";  // its name before 0.1.0
+  if (const auto* size = reader.find("image_size")) read_size(*size, c, reader);
   const auto* block = reader.find("block_config");
   if (block == nullptr || !block->is_array())
     throw Error(Exit::data, what, ": block_config: expected a list of sublayers");
@@ -228,6 +242,7 @@ nlohmann::ordered_json Config::to_json() const {
                                    {"muon_dtype", muon_dtype},
                                    {"normalize_poses", normalize_poses}};
   if (learn != "all") values["learn"] = learn;
+  if (width > 0 && height > 0) values["image_size"] = {width, height};
   return values;
 }
 
@@ -236,6 +251,11 @@ Config Config::of(const io::Checkpoint& checkpoint) {
   if (!checkpoint.side_file("config.json").empty())
     return from_json(checkpoint.config(), file.string());
   auto c = inferred(checkpoint);
+  // Those of four times the width are all of scenes.
+  const auto of_scenes = preset("lact_l24_d768_ttt4x");
+  c.says_poses =
+      c.dim == of_scenes.dim && c.layers == of_scenes.layers && c.block == of_scenes.block;
+  if (c.says_poses) c.normalize_poses = "all";
   try {
     c.check(checkpoint.folder().string());
     for (const auto& [name, shape] : parameter_shapes(c))
@@ -246,6 +266,19 @@ Config Config::of(const io::Checkpoint& checkpoint) {
     throw Error(Exit::data, error.what());
   }
   return c;
+}
+
+void Config::heed_name(const std::filesystem::path& location) {
+  const auto name = location.filename().string();
+  int high = 0, wide = 0;
+  const bool object = std::sscanf(name.c_str(), "obj_res%5d", &high) == 1;
+  const bool scene = std::sscanf(name.c_str(), "scene_res%5dx%5d", &high, &wide) == 2;
+  if (!object && !scene) return;
+  if (!says_poses) normalize_poses = scene ? "all" : "none";
+  says_poses = true;
+  if (width > 0) return;
+  height = std::max(0, high);
+  width = std::max(0, object ? high : wide);
 }
 
 void Config::check(const std::string& what) const {

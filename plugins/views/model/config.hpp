@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,8 @@ struct Config {
   std::string muon_dtype = "auto";       ///< "bfloat16" as released, "float32"; auto: the products'
   std::string learn = "all";             ///< "last": only w1 is updated; "none": nothing is
   std::string normalize_poses = "none";  ///< "all": over context and targets (scenes); "context"
+  bool says_poses = true;                ///< false: a bare file, from which it cannot be told
+  int64_t width = 0, height = 0;         ///< of the images it was trained on; 0: nobody says
 
   int64_t hidden(const Sublayer& s) const;  ///< of fast weights (per head) or mlp
   int64_t heads(const Sublayer& s) const { return dim / s.head_dim; }
@@ -47,6 +50,9 @@ struct Config {
   /// not tell (base_lr, Newton-Schulz steps, causal) is as published. Errors   65 if the names are
   /// of another model
   static Config of(const io::Checkpoint& checkpoint);
+  /// What a bare file leaves open, by the name of a published checkpoint: obj_res512.pt,
+  /// scene_res288x512.pt (height first). Another name says nothing.
+  void heed_name(const std::filesystem::path& location);
   /// Errors   78 naming the keys: heads that do not divide, sizes out of range
   void check(const std::string& what) const;
 

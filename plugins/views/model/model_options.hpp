@@ -16,10 +16,11 @@ class ModelOptions {
   void declare(cli::Options options);
   /// The preset, or `base` if there is one, changed by what was given. Errors: 64, 78
   Config resolve(const Config* base) const;
-  /// Whether any of them was given.
   /// The preset is one of the published ones.
   bool published() const { return preset_ && preset_->starts_with("lact_"); }
+  /// Whether any of them was given.
   bool given() const;
+  bool says_poses() const { return normalize_.has_value(); }
 
  private:
   std::optional<int64_t> dim_, layers_, patch_, attention_head_, fast_head_, muon_steps_;

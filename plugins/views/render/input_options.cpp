@@ -62,7 +62,16 @@ ViewModel ModelInput::load(const cli::Context& context) {
   const auto checkpoint = io::Checkpoint::open(place_);
   auto model = ViewModel::load(checkpoint, context.device,
                                ops::resolve_dtype(context.dtype, context.device));
-  if (!normalize_.empty()) model.set_normalize_poses(normalize_);
+  said_ = model.config();
+  said_.heed_name(place_);
+  if (!normalize_.empty())
+    model.set_normalize_poses(normalize_);
+  else if (said_.says_poses)
+    model.set_normalize_poses(said_.normalize_poses);
+  else
+    log::warning(place_, ": does not say whether the model was trained on scenes, whose poses are ",
+                 "normalised, or on objects; they are taken as they are (--normalize-poses all, ",
+                 "context or none)");
   if (!muon_dtype_.empty()) model.set_muon_dtype(muon_dtype_);
   hash_ = checkpoint.hash();
   return model;
@@ -75,6 +84,12 @@ Normalization normalization_for(const ViewModel& model, const Views& views) {
   return normalization_of(views.context_cameras(), sample, model.config().normalize_poses);
 }
 
+/// --images is the capture here, so that the folder of its photographs has another name.
+InputOptions::InputOptions() {
+  photographs_.size.clear();
+  photographs_.images_option = "--photographs";
+}
+
 void InputOptions::declare(cli::Options options) {
   options
       .add("--images", images_,
@@ -84,17 +99,9 @@ void InputOptions::declare(cli::Options options) {
   options.add("--data", data_, "packed data of lact-tokenize views pack").value("DIR|FILE");
   options.add("--split", split_, "split to read from a folder of packed data");
   options.add("--scene", scene_, "scene of the packed data, by name or number");
-  options
-      .add("--size", photographs_.size,
-           "size of the images; photographs are scaled to cover it and cropped")
-      .value("WxH|N");
-  options
-      .add("--background", photographs_.background,
-           "colour behind transparent pixels: white, black or #rrggbb")
-      .value("COLOUR");
-  options.add("--masks", photographs_.masks, "folder of masks, named like the photographs")
-      .value("DIR");
-  options.flag("--strict", photographs_.strict, "fail at a photograph that cannot be used");
+  photographs_.declare(options,
+                       "size of the images; photographs are scaled to cover it and cropped "
+                       "(default: that which the model was trained on)");
   options
       .add("--context-views", choice_.context,
            "number of views to read (default: all but the targets; 0: none, beside a --state)")
@@ -105,6 +112,9 @@ void InputOptions::declare(cli::Options options) {
            "are not read are targets")
       .range(0, 1 << 20)
       .value("N");
+  options.flag("--target-split", choice_.split,
+               "make the views that the camera file holds out (test_filenames, or val_filenames; "
+               "transforms_test.json) the targets, or those of packed data that were");
   options
       .add("--choose", choice_.how,
            "choice of the views to read: nearest to the K-means of the poses, evenly spread, the "
@@ -112,9 +122,11 @@ void InputOptions::declare(cli::Options options) {
       .words({"kmeans", "even", "first", "random"});
 }
 
-Views InputOptions::read(uint64_t seed) const {
+Views InputOptions::read(uint64_t seed, std::pair<int64_t, int64_t> size) const {
   if (!images_.empty() && !data_.empty())
     throw Error(Exit::usage, "--images and --data: only one of them can be read");
+  if (choice_.split && choice_.target_every > 0)
+    throw Error(Exit::usage, "--target-split excludes --target-every: both name the targets");
   Views views;
   if (!data_.empty()) {
     const auto data = PackedScenes::open(data_, split_);
@@ -128,7 +140,16 @@ Views InputOptions::read(uint64_t seed) const {
     views = packed_views(data, found);
   } else {
     Skipped skipped;
-    views.scene = read_scene(images_, photographs_.preparation(), skipped);
+    auto options = photographs_;
+    if (options.size.empty() && size.first > 0) options.size = concat(size.first, "x", size.second);
+    if (options.size.empty()) {
+      options.size = "256";
+      log::warning(
+          "nobody says which size of images the model was trained on: reading at 256 x 256 ",
+          "(--size)");
+    }
+    options.split = choice_.split;
+    views.scene = read_scene(images_, options.preparation(), skipped);
     for (const auto& line : skipped.lines) log::warning(line);
   }
   choose(views, choice_, seed);

@@ -29,9 +29,12 @@ class ModelInput {
   ViewModel load(const cli::Context& context);
   /// io::Checkpoint::hash of what was loaded.
   const std::string& hash() const { return hash_; }
+  /// Of the images that it was trained on; 0, 0: nobody says.
+  std::pair<int64_t, int64_t> image_size() const { return {said_.width, said_.height}; }
 
  private:
   std::string place_, normalize_, muon_dtype_, hash_;
+  Config said_;
 };
 
 /// Brings cameras into the model's space: over the context, and the targets where the model's
@@ -40,14 +43,15 @@ Normalization normalization_for(const ViewModel& model, const Views& views);
 
 class InputOptions {
  public:
+  InputOptions();
   void declare(cli::Options options);
   bool given() const { return !images_.empty() || !data_.empty(); }
-  Views read(uint64_t seed) const;
+  /// `size`: what photographs get unless --size says another; 0, 0: nobody knows one.
+  Views read(uint64_t seed, std::pair<int64_t, int64_t> size) const;
 
  private:
   std::string images_, data_, split_ = "validation", scene_ = "0";
-  PreparationOptions
-      photographs_;  ///< of which --size, --background, --masks and --strict can be given
+  PreparationOptions photographs_;
   Choice choice_;
 };
 

@@ -58,7 +58,8 @@ class Render final : public plugin::Command {
     SceneState scene;
     if (const auto state = state_options_.load()) scene = from_state(*state, model, model_.hash());
     Views views;
-    if (source_.given()) views = source_.read(context.seed.value_or(kDefaultSeed));
+    if (source_.given())
+      views = source_.read(context.seed.value_or(kDefaultSeed), image_size(scene));
     leave_out_known(scene, views);
     if (!views.context.empty()) read(model, views, scene);
     if (scene.cameras.empty())
@@ -68,6 +69,11 @@ class Render final : public plugin::Command {
   }
 
  private:
+  /// A state's, or else that which the model was trained on.
+  std::pair<int64_t, int64_t> image_size(const SceneState& scene) const {
+    return scene.width > 0 ? std::pair{scene.width, scene.height} : model_.image_size();
+  }
+
   void declare_output(cli::Options options) {
     options
         .add("--path", path_,
@@ -75,6 +81,12 @@ class Render final : public plugin::Command {
              "camera_path.json "
              "of nerfstudio, or dataset: the target views")
         .value("PATH");
+    options
+        .add(
+            "--dataparser", dataparser_,
+            "dataparser_transforms.json of the nerfstudio run in whose viewer the camera_path.json "
+            "was made: brings its cameras back to those of the photographs")
+        .value("FILE");
     options
         .add("-o,--output", output_,
              "folder of numbered .png files, a pattern (a-%03d.png), one .png, .jpg or .webp "
@@ -114,6 +126,8 @@ class Render final : public plugin::Command {
     if (!render_size_.empty() && (metrics_ || !sheet_.empty()))
       throw Error(Exit::usage, "--render-size: --metrics and --sheet compare at the size read");
     if (!output_.empty()) media::FrameSink::check(output_);
+    if (!dataparser_.empty() && path_.find('.') == std::string::npos)
+      throw Error(Exit::usage, "--dataparser: only with a camera_path.json as --path");
     if (!lpips_file_.empty() && !metrics_)
       throw Error(Exit::usage, "--lpips: only with --metrics, which it is part of");
     if ((output_ == "-") + state_options_.saves_to_stdout() + metrics_ + (sheet_ == "-") > 1)
@@ -141,6 +155,7 @@ class Render final : public plugin::Command {
       if (count && *count < 1) throw Error(Exit::usage, "--path ", path_, ": expected 1 or more");
     } else if (name != "interpolate" && name != "dataset") {
       keyframes_ = read_camera_path(path_);
+      if (!dataparser_.empty()) parser_world_ = read_dataparser_world(dataparser_);
       if (!size_) fits(keyframes_->width, keyframes_->height, path_);
     }
   }
@@ -170,14 +185,15 @@ class Render final : public plugin::Command {
       scene.normal = normalization_for(model, views);
       scene.width = image.width;
       scene.height = image.height;
-      scene.nerfstudio = views.scene.nerfstudio;
+      scene.world = views.scene.world;
     } else if (image.width != scene.width || image.height != scene.height) {
       throw Error(Exit::usage, state_options_.file(), ": was read from images of ", scene.width,
                   " x ", scene.height, "; give --size ", scene.width, "x", scene.height);
-    } else if (views.scene.nerfstudio != scene.nerfstudio) {
-      throw Error(Exit::data, state_options_.file(), ": its cameras are ",
-                  scene.nerfstudio ? "" : "not ", "a transforms.json's, and these are ",
-                  scene.nerfstudio ? "not" : "", ": they stand in different worlds");
+    } else if (views.scene.world != scene.world) {
+      throw Error(
+          Exit::data, state_options_.file(), ": its cameras and these stand in different ",
+          "worlds: the applied_transform of their transforms.json differs, or the state is ",
+          "of an earlier version; read all photographs again");
     }
     const bool fresh = scene.cameras.empty();
     const auto cameras = views.context_cameras();
@@ -213,7 +229,8 @@ class Render final : public plugin::Command {
   Trajectory trajectory(const SceneState& scene, const Views& views) const {
     const auto [name, count] = split_path(path_);
     if (keyframes_) {
-      auto path = scene.nerfstudio ? read_camera_path(path_, nerfstudio_world()) : *keyframes_;
+      auto path = read_camera_path(path_, parser_world_.value_or(scene.world));
+      warn_if_far(path.cameras, scene.cameras);
       if (size_) path.cameras = fitted(path.cameras, path.width, path.height, *size_);
       if (size_) std::tie(path.width, path.height) = *size_;
       return path;
@@ -229,6 +246,17 @@ class Render final : public plugin::Command {
       throw Error(Exit::usage, "--path dataset: no view is held out; give --images or --data ",
                   "with --context-views N or --target-every N");
     return {fitted(views.target_cameras(), scene.width, scene.height, size), width, height, 30};
+  }
+
+  /// A path in another world than the photographs shows nothing of them.
+  void warn_if_far(const std::vector<Camera>& path, const std::vector<Camera>& known) const {
+    const auto far = far_from(known, path);
+    if (2 * far > static_cast<int64_t>(path.size()))
+      log::warning(path_, ": ", far, " of ", path.size(),
+                   " cameras are far from all that were read",
+                   parser_world_ ? ""
+                                 : "; a path from nerfstudio's viewer is in a world of its own: "
+                                   "name its dataparser_transforms.json by --dataparser");
   }
 
   /// Cameras of images of one size for another: scaled until they cover it, cut to their middle, as
@@ -293,7 +321,7 @@ class Render final : public plugin::Command {
   }
 
   ModelInput model_;
-  std::string path_, output_, render_size_, blend_ = "linear";
+  std::string path_, output_, render_size_, dataparser_, blend_ = "linear";
   std::string lpips_file_, sheet_;
   std::optional<int64_t> tile_;
   std::optional<double> fps_;
@@ -303,6 +331,7 @@ class Render final : public plugin::Command {
   commands::StateOptions state_options_;
   std::optional<std::pair<int64_t, int64_t>> size_;  ///< --render-size
   std::optional<Trajectory> keyframes_;              ///< of a camera_path.json
+  std::optional<Matrix> parser_world_;               ///< of --dataparser
   std::optional<media::Lpips> lpips_;
 };
 

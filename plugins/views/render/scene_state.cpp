@@ -1,5 +1,7 @@
 #include "scene_state.hpp"
 
+#include <plugins/views/camera/world.hpp>
+
 #include <lact/error.hpp>
 #include <lact/io/json.hpp>
 
@@ -59,7 +61,7 @@ io::State to_state(const SceneState& scene, const std::string& model_hash) {
   state.tensors["pose.scale"] = at::tensor(std::vector<double>{scene.normal.scale}, at::kDouble);
   const nlohmann::ordered_json values = {
       {"width", scene.width},           {"height", scene.height},
-      {"layers", scene.weights.size()}, {"world", scene.nerfstudio ? "nerfstudio" : "opencv"},
+      {"layers", scene.weights.size()}, {"world", world_json(scene.world)},
       {"files", scene.files},
   };
   state.metadata = {{"scene", values.dump(-1, ' ', false, json::error_handler_t::replace)}};
@@ -76,9 +78,8 @@ SceneState from_state(const io::State& state, const ViewModel& model,
   SceneState scene;
   scene.width = values.whole("width", 1, kLargestSide);
   scene.height = values.whole("height", 1, kLargestSide);
-  std::string world;
-  values.read("world", world);
-  scene.nerfstudio = world == "nerfstudio";
+  if (const auto* world = values.find("world"))
+    scene.world = world_of(*world, state.name + ": scene: world");
   const auto* files = values.find("files");
   if (files == nullptr || !files->is_array()) values.refuse("files", "a list of names");
   for (const auto& one : *files)

@@ -17,7 +17,7 @@ struct SceneState {
   std::vector<Camera> cameras;  ///< of the views read, as their files have them
   std::vector<std::string> files;
   int64_t width = 0, height = 0;  ///< of the images read
-  bool nerfstudio = false;        ///< poses came from a transforms.json: its world was turned
+  Matrix world;                   ///< of the first views read: Scene::world
 };
 
 /// "layer.I.w0", "w1", "w2" in the published orientation, float32; cameras, frame and scale in

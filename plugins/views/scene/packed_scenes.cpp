@@ -1,6 +1,7 @@
 #include "packed_scenes.hpp"
 
 #include <plugins/common/packed/packed_set.hpp>
+#include <plugins/views/camera/world.hpp>
 
 #include <lact/error.hpp>
 #include <lact/io/checkpoint.hpp>
@@ -9,6 +10,7 @@
 #include <ATen/ops/from_blob.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -21,7 +23,8 @@ using Entry = io::SafeTensors::Entry;
 struct PackedScene {
   std::string name;
   std::vector<std::string> files;
-  bool nerfstudio = false;
+  Matrix world;
+  std::vector<int64_t> held;
   std::vector<Camera> cameras;
   const std::byte* images = nullptr;
 };
@@ -81,8 +84,19 @@ class SceneReader {
       if (!file.is_string()) fail("names", "expected a list of names of files");
       scene.files.push_back(file.get<std::string>());
     }
-    const auto world = json.find("world");
-    scene.nerfstudio = world != json.end() && *world == "nerfstudio";
+    if (const auto world = json.find("world"); world != json.end())
+      scene.world = world_of(
+          *world, concat(file_.file_of(tensor).path().string(), ": tensor ", tensor, ": world"));
+    if (const auto held = json.find("held"); held != json.end()) read_held(*held, scene);
+  }
+
+  void read_held(const nlohmann::json& held, PackedScene& scene) const {
+    const auto is_view = [&](const nlohmann::json& one) {
+      return one.is_number_unsigned() && one.get<uint64_t>() < scene.files.size();
+    };
+    if (!held.is_array() || !std::all_of(held.begin(), held.end(), is_view))
+      fail("names", "held: expected a list of views");
+    scene.held = held.get<std::vector<int64_t>>();
   }
 
   void read_cameras(PackedScene& scene, int64_t views) const {
@@ -160,8 +174,11 @@ int64_t PackedScenes::height() const {
 const std::string& PackedScenes::name(int64_t scene) const {
   return impl_->scene(scene).name;
 }
-bool PackedScenes::nerfstudio(int64_t scene) const {
-  return impl_->scene(scene).nerfstudio;
+const Matrix& PackedScenes::world(int64_t scene) const {
+  return impl_->scene(scene).world;
+}
+const std::vector<int64_t>& PackedScenes::held(int64_t scene) const {
+  return impl_->scene(scene).held;
 }
 
 const std::vector<std::string>& PackedScenes::files(int64_t scene) const {

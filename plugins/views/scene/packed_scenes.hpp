@@ -5,10 +5,10 @@
 // scene lies in one file. Of scene S, a number of six digits:
 //   S.images      U8 [V, H, W, 3]
 //   S.intrinsics  F64 [V, 4]: fx, fy, cx, cy in pixels of these images
-//   S.c2w         F64 [V, 4, 4]: camera to world, OpenCV's axes, as the original has it
-//   S.names       U8: JSON {"name": of the scene, "files": [of the originals], "world":
-//   "nerfstudio" where
-//                 the originals' poses were turned as those of a transforms.json are}
+//   S.c2w         F64 [V, 4, 4]: camera to world, OpenCV's axes, in the world of the scene
+//   S.names       U8: JSON {"name": of the scene, "files": [of the originals], "world": what led
+//                 from the originals' poses to these, if anything (camera/world.hpp), "held":
+//                 [views that the original holds out, from 0, if it was asked]}
 //   S.padding     U8, at most 7 zeros, so that numbers are aligned; to be ignored
 // Checksums (see io/safetensors.hpp). Metadata: lact.kind = "views", lact.version = "1", width,
 // height, split ("train", "validation").
@@ -39,8 +39,9 @@ class PackedScenes {
   const std::string& name(int64_t scene) const;
   const std::vector<std::string>& files(int64_t scene) const;
   const std::vector<Camera>& cameras(int64_t scene) const;
-  /// Poses came from a transforms.json: Scene::nerfstudio.
-  bool nerfstudio(int64_t scene) const;
+  /// As Scene::world and Scene::held.
+  const Matrix& world(int64_t scene) const;
+  const std::vector<int64_t>& held(int64_t scene) const;
   int64_t views(int64_t scene) const { return static_cast<int64_t>(files(scene).size()); }
   /// uint8 [V, H, W, 3], a view of the mapping; not to be written to.
   at::Tensor images(int64_t scene) const;

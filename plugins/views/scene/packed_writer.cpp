@@ -1,6 +1,7 @@
 #include "packed_writer.hpp"
 
 #include <plugins/common/packed/packed_set.hpp>
+#include <plugins/views/camera/world.hpp>
 
 #include <lact/error.hpp>
 
@@ -43,8 +44,9 @@ struct SceneWriter::Impl {
   size_t planned = 0;  // one more than its number among the planned ones
   size_t file = 0;     // where it lies, once it has views
   std::string name;
-  bool nerfstudio = false;
+  Matrix world;
   std::vector<std::string> shots;
+  std::vector<size_t> held;
 
   Impl(const fs::path& folder, std::string split_name, int64_t wide, int64_t high)
       : files(folder, split_name), split(std::move(split_name)), width(wide), height(high) {}
@@ -87,16 +89,17 @@ int64_t SceneWriter::views() const {
   return impl_->views;
 }
 
-void SceneWriter::begin_scene(const std::string& name, bool nerfstudio) {
+void SceneWriter::begin_scene(const std::string& name, const Matrix& world) {
   auto& at = *impl_;
   at.close_scene();
   if (at.planned++ == at.file_of.size())
     throw Error(Exit::internal, "more scenes than the ", at.file_of.size(), " that were planned");
   at.name = name;
-  at.nerfstudio = nerfstudio;
+  at.world = world;
 }
 
-void SceneWriter::add(const std::string& file, const Camera& camera, const media::Image& image) {
+void SceneWriter::add(const std::string& file, const Camera& camera, const media::Image& image,
+                      bool held) {
   auto& at = *impl_;
   if (image.width != at.width || image.height != at.height || image.channels != 3)
     throw Error(Exit::internal, "an image of ", image.width, " x ", image.height, " x ",
@@ -108,6 +111,7 @@ void SceneWriter::add(const std::string& file, const Camera& camera, const media
   for (const double one : {camera.fx, camera.fy, camera.cx, camera.cy})
     scene.intrinsics.push_back(one);
   scene.poses.insert(scene.poses.end(), camera.c2w.m.begin(), camera.c2w.m.end());
+  if (held) at.held.push_back(at.shots.size());
   at.shots.push_back(file);
   ++at.views;
 }
@@ -125,9 +129,11 @@ void SceneWriter::Impl::open_scene() {
 void SceneWriter::Impl::close_scene() {
   if (shots.empty()) return;
   nlohmann::json names{{"name", name}, {"files", shots}};
-  if (nerfstudio) names["world"] = "nerfstudio";
+  if (world != Matrix{}) names["world"] = world_json(world);
+  if (!held.empty()) names["held"] = held;
   rest.back().names = packed::list_text(names);
   shots.clear();
+  held.clear();
 }
 
 void SceneWriter::Impl::write(const std::string& tensor, const char* dtype,

@@ -30,10 +30,12 @@ class SceneWriter {
 
   /// What is added from here on belongs to the next scene. A scene to which nothing is added is
   /// left out.
-  /// `nerfstudio`: as Scene::nerfstudio.
-  void begin_scene(const std::string& name, bool nerfstudio = false);
+  /// `world`: as Scene::world.
+  void begin_scene(const std::string& name, const Matrix& world = {});
+  /// `held`: it is one of Scene::held.
   /// Errors   70 if the image has another size, or alpha
-  void add(const std::string& file, const Camera& camera, const media::Image& image);
+  void add(const std::string& file, const Camera& camera, const media::Image& image,
+           bool held = false);
 
   int64_t scenes() const;  ///< that have views
   int64_t views() const;

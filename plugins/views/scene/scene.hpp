@@ -4,6 +4,7 @@
 #include <plugins/common/media/image.hpp>
 #include <plugins/views/camera/camera.hpp>
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -13,8 +14,9 @@ struct Scene {
   std::string name;
   std::vector<std::string> files;  ///< names of the originals, as their camera file has them
   std::vector<media::Image> images;
-  std::vector<Camera> cameras;  ///< of the prepared images; poses as in the file
-  bool nerfstudio = false;      ///< but turned, as reading a transforms.json does (spec/views 2.2)
+  std::vector<Camera> cameras;  ///< of the prepared images
+  Matrix world;                 ///< what has led from the file's poses to these (camera/world.hpp)
+  std::vector<int64_t> held;    ///< the views that the camera file itself holds out, if asked for
 };
 
 }  // namespace lact::views

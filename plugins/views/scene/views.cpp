@@ -44,6 +44,12 @@ std::vector<int64_t> chosen(const Scene& scene, const std::vector<int64_t>& cand
   return pick(candidates, places);
 }
 
+bool is_target(const Scene& scene, const Choice& choice, int64_t view) {
+  if (choice.split)
+    return std::find(scene.held.begin(), scene.held.end(), view) != scene.held.end();
+  return choice.target_every > 0 && view % choice.target_every == 0;
+}
+
 }  // namespace
 
 std::vector<Camera> Views::context_cameras() const {
@@ -56,16 +62,18 @@ void choose(Views& views, const Choice& choice, uint64_t seed) {
   const auto all = static_cast<int64_t>(views.scene.images.size());
   std::vector<int64_t> candidates;
   views.targets.clear();
+  if (choice.split && views.scene.held.empty())
+    throw Error(Exit::usage, "--target-split: scene ", views.scene.name, " holds out no views; ",
+                "packed scenes do where pack was given --validation-split");
+  const bool held_out = choice.split || choice.target_every > 0;
   for (int64_t i = 0; i < all; ++i)
-    (choice.target_every > 0 && i % choice.target_every == 0 ? views.targets : candidates)
-        .push_back(i);
+    (is_target(views.scene, choice, i) ? views.targets : candidates).push_back(i);
   const auto count = choice.context.value_or(static_cast<int64_t>(candidates.size()));
   if (count < 0 || count > static_cast<int64_t>(candidates.size()))
     throw Error(Exit::usage, "--context-views ", count, ": scene ", views.scene.name, " has ",
-                candidates.size(), " views to read",
-                choice.target_every > 0 ? " beside the targets" : "");
+                candidates.size(), " views to read", held_out ? " beside the targets" : "");
   views.context = chosen(views.scene, candidates, count, choice.how, seed);
-  if (choice.target_every > 0) return;
+  if (held_out) return;
   std::set_difference(candidates.begin(), candidates.end(), views.context.begin(),
                       views.context.end(), std::back_inserter(views.targets));
 }
@@ -75,7 +83,8 @@ Views packed_views(const PackedScenes& data, int64_t scene) {
   views.scene.name = data.name(scene);
   views.scene.files = data.files(scene);
   views.scene.cameras = data.cameras(scene);
-  views.scene.nerfstudio = data.nerfstudio(scene);
+  views.scene.world = data.world(scene);
+  views.scene.held = data.held(scene);
   const auto images = data.images(scene);
   for (int64_t i = 0; i < images.size(0); ++i) {
     media::Image image(data.width(), data.height());

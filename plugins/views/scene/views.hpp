@@ -21,13 +21,14 @@ struct Views {
 };
 
 /// Which of a scene's views are read: `context` of them, or all, by K-means over those that are not
-/// held out; every `target_every`-th is (0: what is not read is).
+/// held out; every `target_every`-th is (0: what is not read is), or with `split` Scene::held.
 struct Choice {
   std::optional<int64_t> context;
   int64_t target_every = 0;
   std::string how = "kmeans";  ///< "first", "random", "even"
+  bool split = false;
 };
-/// Errors   64 if there are fewer views
+/// Errors   64 if there are fewer views, or no views are held out where they should be
 void choose(Views& views, const Choice& choice, uint64_t seed);
 
 /// A scene of packed data. Images are copies. Errors: 66 if there is no such scene

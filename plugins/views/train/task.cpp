@@ -98,7 +98,13 @@ class ViewsTask final : public train::Task {
 
   void configure() override {
     std::optional<Config> base;
-    if (!init_from_.empty()) base = Config::of(io::Checkpoint::open(init_from_));
+    if (!init_from_.empty()) {
+      base = Config::of(io::Checkpoint::open(init_from_));
+      base->heed_name(init_from_);
+      if (!base->says_poses && !model_options_.says_poses())
+        log::warning(init_from_, ": does not say whether poses were normalised in its training; ",
+                     "they are taken as they are (--normalize-poses)");
+    }
     config_ = model_options_.resolve(base ? &*base : nullptr);
     sampling_.normalize = config_.normalize_poses;
     if (sampling_.min_context > sampling_.context)
@@ -111,6 +117,8 @@ class ViewsTask final : public train::Task {
         fs::exists(folder / "validation.safetensors.index.json"))
       data_.emplace(Split::validation, PackedScenes::open(data_folder_, "validation"));
     for (const auto& [split, data] : data_) check_data(data);
+    config_.width = data_.at(Split::train).width();
+    config_.height = data_.at(Split::train).height();
     const auto held_out = data_.find(Split::validation);
     if (held_out != data_.end()) resolve_evaluation(held_out->second);
   }

@@ -5,6 +5,7 @@
 #include "golden_scene.hpp"
 #include "golden_trajectories.hpp"
 
+#include <plugins/views/camera/world.hpp>
 #include <plugins/views/model/model.hpp>
 
 #include <lact/train/lr_schedule.hpp>
@@ -56,7 +57,8 @@ Computed cameras(Golden& file) {
                     width)
           .movedim(-1, 2);
   auto foreign = cameras_of(file.input("in.nerfstudio_transform", {N, four, four}));
-  for (auto& camera : foreign) camera.c2w = inverse(from_nerfstudio(camera.c2w));
+  for (auto& camera : foreign)
+    camera.c2w = inverse(placed(nerfstudio_world(), opencv_axes(camera.c2w)));
   auto scene = cameras_of(file.input("in.scene_c2w", {S, four, four}));
   const auto normal = normalization(scene);
   for (auto& camera : scene) camera = normal(camera);

@@ -42,7 +42,8 @@ void write_rig_images(const fs::path& folder, int count) {
 }
 
 Json transforms_json(const std::vector<Camera>& cameras) {
-  // Worlds: nerfstudio's (x, y, z) is COLMAP's (y, x, -z). Cameras: y and z turn round.
+  // Worlds: nerfstudio's (x, y, z) is COLMAP's (y, x, -z), and it says so. Cameras: y and z turn
+  // round.
   Matrix world, axes;
   world(0, 0) = world(1, 1) = 0;
   world(0, 1) = world(1, 0) = 1;
@@ -56,7 +57,8 @@ Json transforms_json(const std::vector<Camera>& cameras) {
     frames.push_back({{"file_path", concat("images/a ", i, ".png")}, {"transform_matrix", rows}});
   }
   const auto& one = cameras[0];
-  return {{"fl_x", one.fx},
+  return {{"applied_transform", {{0, 1, 0, 0}, {1, 0, 0, 0}, {0, 0, -1, 0}}},
+          {"fl_x", one.fx},
           {"fl_y", one.fy},
           {"cx", one.cx},
           {"cy", one.cy},
@@ -169,6 +171,35 @@ std::string refusal(const fs::path& where, Preparation how) {
     return concat(static_cast<int>(error.code()), " ", error.what());
   }
   return "";
+}
+
+fs::path Place::write() const {
+  put(folder / "transforms.json", json.dump());
+  return folder.path();
+}
+
+fs::path Place::write(std::string text, const std::string& from, const std::string& to) const {
+  const auto at = text.find(from);
+  REQUIRE(at != text.npos);
+  put(folder / "transforms.json", text.replace(at, from.size(), to));
+  return folder.path();
+}
+
+std::string line_of(const fs::path& where, int lost) {
+  Skipped skipped;
+  const auto scene = read(where, &skipped);
+  auto cameras = rig_cameras();
+  auto names = rig_names();
+  cameras.erase(cameras.begin() + lost);
+  CHECK(difference(scene.cameras, cameras) < kRounding);
+  REQUIRE(scene.images.size() == 3);
+  CHECK(scene.images[1] == rig_image(lost > 1 ? 1 : 2));
+  REQUIRE(skipped.lines.size() == 1);
+  auto strict = as_it_is();
+  strict.strict = true;
+  // The first fault is then an error, in the same words.
+  CHECK(refusal(where, strict).substr(3) == skipped.lines[0]);
+  return skipped.lines[0];
 }
 
 double difference(const std::vector<Camera>& a, const std::vector<Camera>& b) {

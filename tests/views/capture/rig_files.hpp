@@ -1,6 +1,8 @@
 #pragma once
 // One small rig of cameras, written as each of the programs that we read from writes it.
 
+#include "support/test.hpp"
+
 #include <plugins/views/capture/capture.hpp>
 
 #include <nlohmann/json.hpp>
@@ -31,6 +33,24 @@ Model colmap_text(const std::vector<views::Camera>& cameras);
 Model colmap_binary(const std::vector<views::Camera>& cameras, int points = 2);
 
 void put(const std::filesystem::path& file, const std::string& text);
+
+/// Matrices are inverted, quaternions come and go: some roundings of numbers near 1.
+constexpr double kRounding = 1e-13;
+
+/// A folder with transforms.json and its four images, for faults to be put in.
+struct Place {
+  TemporaryFolder folder;
+  nlohmann::json json = transforms_json(rig_cameras());
+
+  Place() { write_rig_images(folder / "images"); }
+  /// The folder, with `json` in it.
+  std::filesystem::path write() const;
+  /// With `text` in it, of which `from` becomes `to`.
+  std::filesystem::path write(std::string text, const std::string& from,
+                              const std::string& to) const;
+};
+/// The line that reading three of four views gives; all else must be as it was.
+std::string line_of(const std::filesystem::path& where, int lost = 1);
 
 /// Reads with the size of the images, unless told otherwise.
 views::Preparation as_it_is();
