@@ -10,6 +10,7 @@
 
 #include <fcntl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 #include <csignal>
 #include <functional>
 #include <iterator>
+#include <thread>
 
 using namespace lact;
 using namespace lact::media;
@@ -235,6 +237,96 @@ TEST_CASE("a film is turned as its file says") {
   CHECK(frame->at(16, 88)[2] > 200);
 }
 
+TEST_CASE("pixels that are not square are made so") {
+  VideoReader reader(films() / "anamorphic.mp4");
+  CHECK(reader.width() == 64);
+  CHECK(reader.height() == 32);
+  const auto frame = reader.next();
+  REQUIRE(frame.has_value());
+  CHECK(frame->width == 64);
+  CHECK(frame->height == 32);
+}
+
+TEST_CASE("an interlaced frame is its first field, without combs") {
+  VideoReader reader(films() / "interlaced.mp4");
+  int64_t frames = 0;
+  for (; const auto frame = reader.next(); ++frames) {
+    int64_t teeth = 0, bright = 0;
+    for (int64_t y = 4; y < 28; ++y)
+      for (int64_t x = 0; x < frame->width; ++x) {
+        teeth += std::abs(*frame->at(x, y) - *frame->at(x, y + 1)) > 60;
+        bright += *frame->at(x, y) > 128;
+      }
+    CAPTURE(frames);
+    CHECK(teeth == 0);
+    CHECK(bright > 24 * 5);  // the bar is there
+  }
+  CHECK(frames == 4);
+}
+
+TEST_CASE("what is transparent is white, whatever colour it hides") {
+  for (const char* name : {"alpha.mov", "alpha.webm"}) {
+    CAPTURE(name);
+    const auto frame = VideoReader(films() / name).next();
+    REQUIRE(frame.has_value());
+    check_colour(*frame, 4, {255, 255, 255}, 8);
+    check_colour(*frame, 28, {254, 0, 0}, 8);
+  }
+}
+
+TEST_CASE("a film says which HDR it is of, and what it is if it cannot be read") {
+  VideoReader hdr(films() / "pq.mp4"), plain(films() / "bt709.mp4");
+  REQUIRE(hdr.advance());
+  REQUIRE(plain.advance());
+  CHECK(hdr.high_dynamic_range() == "PQ");
+  CHECK(plain.high_dynamic_range().empty());
+  CHECK_THROWS_WITH(VideoReader(films() / "unknown_codec.avi"), Catch::Contains("zmbv"));
+  CHECK_THROWS_WITH(VideoReader(source_root() / "tests/golden/images/rgb.png"),
+                    Catch::Contains("png"));
+  CHECK_THROWS_WITH(play(films() / "encrypted.mp4"), Catch::Contains("is encrypted"));
+}
+
+TEST_CASE("raw JPEG frames and animated PNG are films") {
+  for (const char* name : {"raw.mjpeg", "moving.apng"}) {
+    CAPTURE(name);
+    const auto seen = play(films() / name);
+    CHECK(seen.frames == 3);
+    CHECK(seen.damaged == 0);
+  }
+}
+
+TEST_CASE("a file of two films has all frames of both") {
+  const auto seen = play(films() / "twice.ts");
+  CHECK(seen.frames == 12);
+  CHECK(seen.damaged == 0);
+}
+
+TEST_CASE("a film comes through a named pipe, wherever its index is") {
+  const TemporaryFolder folder;
+  write_pattern(folder / "a.mp4", 32, 32, 5);  // its index is at the end
+  for (const auto& film : {folder / "a.mp4", films() / "twice.ts"}) {
+    const auto pipe = folder / "pipe";
+    REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+    std::thread writer([&] {
+      const auto bytes = io::read_text(film);
+      const int to = ::open(pipe.c_str(), O_WRONLY);
+      REQUIRE(::write(to, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()));
+      ::close(to);
+    });
+    const auto seen = play(pipe);
+    writer.join();
+    CHECK(seen.frames == play(film).frames);
+    std::filesystem::remove(pipe);
+  }
+}
+
+TEST_CASE("a frame's time is the one that the file says") {
+  VideoReader reader(films() / "delays.gif");
+  std::vector<double> seconds;
+  while (reader.advance()) seconds.push_back(std::round(100 * reader.duration()) / 100);
+  CHECK(seconds == std::vector<double>{0.1, 0.1, 2});
+}
+
 TEST_CASE("a playlist that names a sound film is refused, whatever it is called") {
   const TemporaryFolder folder;
   const auto film = folder / "film.mp4";
@@ -344,6 +436,13 @@ TEST_CASE(
           VideoWriter("-", 31, 17).add(pattern(31, 17, 0));
           return 0;
         }) == 128 + SIGPIPE);
+}
+
+TEST_CASE("words on a sheet lose accents, and other scripts a question mark a character") {
+  CHECK(plain_letters("Kätzchen 猫.mp4") == "Katzchen ?.mp4");
+  CHECK(plain_letters("Æsir “naïve” Łódź Straße…") == "AEsir \"naive\" Lodz Strasse...");
+  CHECK(plain_letters("e\u0301te\u0301") == "ete");
+  CHECK(plain_letters("\xff\xe7\x8c") == "??");  // no UTF-8
 }
 
 TEST_CASE("a contact sheet shows every image as it is, words beside them, on white") {

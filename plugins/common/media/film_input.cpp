@@ -2,6 +2,7 @@
 
 #include <lact/error.hpp>
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -45,12 +46,16 @@ FilmInput::FilmInput(const std::filesystem::path& file, bool (*stop)())
   std::error_code ignored;
   if (name_ == "-") {
     name_ = "stdin";
-    open_stdin();
+    pipe_.fd = ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
+    if (pipe_.fd < 0) throw Error(Exit::no_input, name_, ": cannot open: ", reason());
+    open_descriptor();
   } else if (std::filesystem::is_directory(file, ignored)) {
     throw Error(Exit::no_input, name_, ": is a directory");
   } else {
-    file_.reset(std::fopen(file.c_str(), "rbe"));
-    if (!file_) throw Error(Exit::no_input, name_, ": cannot open: ", reason());
+    // Without waiting for whoever writes into a pipe: that is done where a stop is heard.
+    pipe_.fd = ::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (pipe_.fd < 0) throw Error(Exit::no_input, name_, ": cannot open: ", reason());
+    open_descriptor();
   }
   auto* buffer = static_cast<uint8_t*>(allocated(av_malloc(kIoBytes)));
   io_.reset(
@@ -60,29 +65,33 @@ FilmInput::FilmInput(const std::filesystem::path& file, bool (*stop)())
   throw std::bad_alloc();
 }
 
-/// Bytes of stdin, waiting for some; 0 at the end, and where it is asked to stop; -1 for an error.
-ssize_t FilmInput::read_stdin(void* to, size_t bytes) const {
+FilmInput::Pipe::~Pipe() {
+  if (fd >= 0) ::close(fd);
+}
+
+/// Bytes of the pipe, waiting for some; 0 at the end, and where it is asked to stop; -1 for an
+/// error.
+ssize_t FilmInput::read_pipe(void* to, size_t bytes) const {
   while (stop_ == nullptr || !stop_()) {
-    pollfd wanted{STDIN_FILENO, POLLIN, 0};
+    pollfd wanted{pipe_.fd, POLLIN, 0};
     if (::poll(&wanted, 1, 200) == 0) continue;
-    const ssize_t n = ::read(STDIN_FILENO, to, bytes);
+    const ssize_t n = ::read(pipe_.fd, to, bytes);
     if (n >= 0 || (errno != EINTR && errno != EAGAIN)) return n;
   }
   return 0;
 }
 
-void FilmInput::open_stdin() {
+void FilmInput::open_descriptor() {
   struct stat status {};
-  const bool plain = ::fstat(STDIN_FILENO, &status) == 0 && S_ISREG(status.st_mode);
-  if (plain) {
-    const int copy = ::dup(STDIN_FILENO);
-    if (copy >= 0) file_.reset(::fdopen(copy, "rb"));
+  if (::fstat(pipe_.fd, &status) == 0 && S_ISREG(status.st_mode)) {
+    file_.reset(::fdopen(pipe_.fd, "rb"));
     if (!file_) throw Error(Exit::no_input, name_, ": cannot open: ", reason());
+    pipe_.fd = -1;  // the file's
     return;
   }
   while (head_.size() < kHeadBytes) {
     std::array<char, kHeadBytes> some;
-    const ssize_t n = read_stdin(some.data(), kHeadBytes - head_.size());
+    const ssize_t n = read_pipe(some.data(), kHeadBytes - head_.size());
     if (n < 0) throw Error(Exit::no_input, name_, ": cannot read: ", reason());
     if (n == 0) break;
     head_.append(some.data(), static_cast<size_t>(n));
@@ -99,7 +108,7 @@ void FilmInput::keep() {
       throw Error(Exit::io, name_, ": cannot write a temporary file: ", reason());
   };
   put(head_.data(), head_.size());
-  for (ssize_t n; (n = read_stdin(some.data(), some.size())) != 0;) {
+  for (ssize_t n; (n = read_pipe(some.data(), some.size())) != 0;) {
     if (n < 0) throw Error(Exit::no_input, name_, ": cannot read: ", reason());
     put(some.data(), static_cast<size_t>(n));
   }
@@ -121,7 +130,7 @@ int FilmInput::read(uint8_t* to, int bytes) {
     head_.erase(0, n);
     return static_cast<int>(n);
   }
-  const ssize_t n = read_stdin(to, wanted);
+  const ssize_t n = read_pipe(to, wanted);
   if (n > 0) return static_cast<int>(n);
   return n == 0 ? AVERROR_EOF : AVERROR(EIO);
 }

@@ -9,7 +9,9 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 
 namespace lact::media {
@@ -38,6 +40,19 @@ void make_folder(const fs::path& folder) {
 }
 
 }  // namespace
+
+void check_folder(fs::path folder, bool may_be_made) {
+  if (folder.empty()) folder = ".";
+  std::error_code error;
+  auto place = folder;
+  while (may_be_made && !fs::exists(place, error) && place != place.root_path())
+    place = place.has_parent_path() ? place.parent_path() : ".";
+  if (!fs::is_directory(place, error))
+    throw Error(Exit::cannot_create, folder.string(), ": ",
+                fs::exists(place, error) ? place.string() + " is no folder" : "no such folder");
+  if (::access(place.c_str(), W_OK | X_OK) != 0)
+    throw Error(Exit::cannot_create, place.string(), ": ", std::strerror(errno));
+}
 
 std::string numbered_name(const std::string& pattern, int64_t number) {
   std::string name;
@@ -80,7 +95,11 @@ FrameSink::Kind FrameSink::kind_of(const std::string& output) {
 }
 
 void FrameSink::check(const std::string& output) {
-  if (kind_of(output) == Kind::pattern) numbered_name(output, 0);
+  const auto kind = kind_of(output);
+  if (kind == Kind::folder) check_folder(output);
+  if (kind == Kind::pattern) check_folder(fs::path(numbered_name(output, 0)).parent_path());
+  if ((kind == Kind::film || kind == Kind::image) && output != "-")
+    check_folder(fs::path(output).parent_path(), /*may_be_made=*/false);
   if (output == "-" && ::isatty(STDOUT_FILENO) == 1)
     throw Error(Exit::usage, "stdout is a terminal, and raw frames are no text: pipe them");
 }
@@ -88,7 +107,6 @@ void FrameSink::check(const std::string& output) {
 FrameSink::FrameSink(const std::string& output, double rate, const FrameNumbers& numbers)
     : kind_(kind_of(output)), output_(output), rate_(rate), numbers_(numbers) {
   if (kind_ == Kind::folder) make_folder(output);
-  if (kind_ == Kind::pattern) make_folder(fs::path(output).parent_path());
 }
 
 FrameSink::~FrameSink() = default;
@@ -101,6 +119,7 @@ std::string FrameSink::name_of(int64_t number) const {
 void FrameSink::add(const Image& frame) {
   const int64_t number = numbers_.first++;
   if (kind_ == Kind::folder || kind_ == Kind::pattern) {
+    if (kind_ == Kind::pattern) make_folder(fs::path(name_of(number)).parent_path());
     write_image(name_of(number), frame);
   } else if (kind_ == Kind::image) {
     sheet_.push_back(frame);

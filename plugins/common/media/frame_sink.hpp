@@ -5,6 +5,7 @@
 #include "video.hpp"
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -25,7 +26,8 @@ class FrameSink {
   /// Errors   64 for another suffix, 73
   FrameSink(const std::string& output, double rate, const FrameNumbers& numbers = {});
   ~FrameSink();
-  /// Errors   64 if nothing can go there: by its name, or because stdout is a terminal
+  /// Errors   64 if nothing can go there: by its name, or because stdout is a terminal; 73 if its
+  ///          folder is missing (that of a film or a picture) or cannot be made or written
   static void check(const std::string& output);
   /// One picture of all frames, which are kept until the end.
   static bool is_sheet(const std::string& output) { return kind_of(output) == Kind::image; }
@@ -51,6 +53,10 @@ class FrameSink {
   std::unique_ptr<VideoWriter> film_;
   std::vector<Image> sheet_;
 };
+
+/// That files can be made in a folder, which is there or, unless told otherwise, can be made.
+/// Errors   73
+void check_folder(std::filesystem::path folder, bool may_be_made = true);
 
 /// "a-%03d.png" and 7 to "a-007.png"; "%%" is a percent sign. Errors: 64 unless there is exactly
 /// one number in it

@@ -5,6 +5,7 @@
 #include <opencv2/imgproc.hpp>
 
 #include <algorithm>
+#include <cstdint>
 
 namespace lact::media {
 namespace {
@@ -12,6 +13,63 @@ namespace {
 constexpr int kFont = cv::FONT_HERSHEY_SIMPLEX;
 constexpr int64_t kMargin = 16, kGap = 6;
 const cv::Scalar kInk(40, 40, 40);
+
+/// U+00C0 to U+017F without their marks; '*' stands for more than one letter.
+constexpr std::string_view kPlain =
+    "AAAAAA*CEEEEIIIIDNOOOOOxOUUUUY**aaaaaa*ceeeeiiiidnooooo/ouuuuy*y"
+    "AaAaAaCcCcCcCcDdDdEeEeEeEeEeGgGgGgGgHhHhIiIiIiIiIi**JjKkkLlLlLlLlLlNnNnNnnNnOoOoOo**"
+    "RrRrRrSsSsSs"
+    "SsTtTtTtUuUuUuUuUuUuWwYyYZzZzZzs";
+
+const char* letters_of(uint32_t point) {
+  switch (point) {
+    case 0xC6:
+      return "AE";
+    case 0xDE:
+      return "Th";
+    case 0xDF:
+      return "ss";
+    case 0xE6:
+      return "ae";
+    case 0xFE:
+      return "th";
+    case 0x132:
+      return "IJ";
+    case 0x133:
+      return "ij";
+    case 0x152:
+      return "OE";
+    case 0x153:
+      return "oe";
+    case 0x2018:
+    case 0x2019:
+      return "'";
+    case 0x201C:
+    case 0x201D:
+      return "\"";
+    case 0x2013:
+    case 0x2014:
+      return "-";
+    case 0x2026:
+      return "...";
+    default:
+      return "?";
+  }
+}
+
+/// The code point that begins at `at`, which moves behind it; U+FFFD for a byte that begins none.
+uint32_t next_point(std::string_view text, size_t& at) {
+  const auto first = static_cast<unsigned char>(text[at++]);
+  const int more = first >= 0xF0 ? 3 : first >= 0xE0 ? 2 : first >= 0xC0 ? 1 : 0;
+  if (first < 0x80) return first;
+  if (more == 0) return 0xFFFD;
+  uint32_t point = first & (0x3Fu >> more);
+  for (int i = 0; i < more; ++i) {
+    if (at == text.size() || (static_cast<unsigned char>(text[at]) & 0xC0) != 0x80) return 0xFFFD;
+    point = point << 6 | (static_cast<unsigned char>(text[at++]) & 0x3F);
+  }
+  return point;
+}
 
 /// One size of letters for a sheet, by the images it shows.
 struct Letters {
@@ -84,6 +142,22 @@ Layout layout_of(const std::vector<SheetRow>& rows, const std::vector<std::strin
 }
 
 }  // namespace
+
+std::string plain_letters(std::string_view text) {
+  std::string plain;
+  for (size_t at = 0; at < text.size();) {
+    const auto point = next_point(text, at);
+    if (point >= 0x300 && point < 0x370) continue;  // a mark on the letter before
+    const auto place = point - 0xC0;                // wraps below it
+    if (point >= ' ' && point <= '~')
+      plain += static_cast<char>(point);
+    else if (place < kPlain.size() && kPlain[place] != '*')
+      plain += kPlain[place];
+    else
+      plain += letters_of(point);
+  }
+  return plain;
+}
 
 Image contact_sheet(const std::vector<SheetRow>& rows, const std::vector<std::string>& titles) try {
   int64_t tallest = 0;

@@ -4,14 +4,19 @@
 #include "image.hpp"
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace lact::media {
 
 struct SheetRow {
-  std::string label;          ///< left of the row; ASCII
+  std::string label;          ///< left of the row; ASCII, as of plain_letters()
   std::vector<Image> images;  ///< left to right
 };
+
+/// UTF-8 in the letters of a sheet, which are ASCII's: without accents, and a question mark for
+/// each character of another script.
+std::string plain_letters(std::string_view text);
 
 /// Rows below each other, labels in a plain typeface; columns as wide as their widest image or
 /// title, images in the middle of their cells, alpha over white. `titles` stand above the columns

@@ -12,16 +12,22 @@
 
 namespace lact::media {
 
-/// Decodes the best video stream of a file, in RGB, turned as the file's rotation says. Matrix and
-/// range are the file's; if it names no matrix, BT.709 above 1279 x 576 pixels, else BT.601.
-/// Errors   66 if it cannot be opened; 65 if it is damaged, of a format that is not read, without
-///          video, or has frames of more than 2^25 pixels; both name it. Packets and frames that
-///          are damaged are passed over; damaged() counts them. A WebM file that is cut off
-///          between two packets is a shorter film. 74 if stdin cannot be kept.
+/// Two times that differ by less are the same: clocks of milliseconds round.
+inline constexpr double kClock = 1e-3;
+
+/// Decodes the best video stream of a file, in RGB, as it is shown: turned as the file's rotation
+/// says, with square pixels, what is transparent over white, of interlaced frames the first field.
+/// Matrix and range are the file's; if it names no matrix, BT.709 above 1279 x 576 pixels, else
+/// BT.601.
+/// Errors   66 if it cannot be opened; 65 if it is damaged, encrypted, of a format or codec that is
+///          not read, without video, or has frames of more than 2^25 pixels; both name it. Packets
+///          and frames that are damaged are passed over; damaged() counts them. A WebM file that is
+///          cut off between two packets is a shorter film. 74 if what comes through a pipe cannot
+///          be kept.
 class VideoReader {
  public:
-  /// "-": stdin, which may be a pipe. MP4 is then read to its end first. Where `stop` says true
-  /// while stdin is waited for, the film ends.
+  /// "-": stdin. It and a file may be a pipe; MP4 is then read to its end first. Where `stop` says
+  /// true while a pipe is waited for, the film ends.
   explicit VideoReader(const std::filesystem::path& file, bool (*stop)() = nullptr);
   ~VideoReader();
   VideoReader(const VideoReader&) = delete;
@@ -39,11 +45,16 @@ class VideoReader {
   std::vector<uint8_t> luma(int64_t side);
   /// Seconds since the start at which the frame at hand is shown.
   double time() const;
+  /// Seconds for which the file says that the frame at hand is shown; 0 if it says nothing.
+  double duration() const;
   /// Frames per second that the file claims; 0 if it claims nothing.
   double rate() const;
-  int64_t width() const;  ///< after rotation
+  int64_t width() const;  ///< as shown
   int64_t height() const;
   int64_t damaged() const;
+  /// What HDR film the frame at hand is of, "PQ" or "HLG", whose colours are given as stored and
+  /// look pale; else empty.
+  std::string high_dynamic_range() const;
 
  private:
   struct Impl;

@@ -1,6 +1,6 @@
 #include "ffmpeg.hpp"
 #include "film_input.hpp"
-#include "orient.hpp"
+#include "film_picture.hpp"
 #include "video.hpp"
 
 #include <lact/error.hpp>
@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <deque>
+#include <initializer_list>
 #include <tuple>
 
 namespace lact::media {
@@ -15,13 +17,18 @@ namespace {
 
 // No playlist, no concatenation, nothing that names other files or hosts.
 constexpr char kFormats[] =
-    "mov,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,gif,yuv4mpegpipe,h264,hevc,m4v,mpegvideo,ivf";
+    "mov,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,gif,yuv4mpegpipe,h264,hevc,m4v,mpegvideo,ivf,"
+    "mjpeg,"
+    "apng,webp,dv,mxf,nut,obu";
 // Decoders of pictures that cameras and programs make; none of sound or of rare games' films.
 constexpr char kDecoders[] =
     "h264,hevc,libdav1d,libaom-av1,av1,vp8,vp9,libvpx,libvpx-vp9,mpeg4,mpeg1video,mpeg2video,"
     "msmpeg4v1,msmpeg4v2,msmpeg4,h261,h263,flv,wmv1,wmv2,wmv3,vc1,theora,mjpeg,cinepak,svq1,svq3,"
-    "ffv1,huffyuv,ffvhuff,utvideo,qtrle,prores,dnxhd,dvvideo,rawvideo,gif,png";
+    "ffv1,huffyuv,ffvhuff,utvideo,qtrle,prores,dnxhd,dvvideo,rawvideo,gif,png,apng,webp";
 constexpr int kMaxReadErrors = 64;  // in a row; after them the film is over
+constexpr double kUsualRate = 25;   // of a film that tells neither times nor a rate
+constexpr double kSeam = 1;         // seconds between two packets that are of two films
+constexpr size_t kHeld = 3;         // parsers put marks of damage on a packet too early
 
 struct FreedFormat {
   void operator()(AVFormatContext* format) const { avformat_close_input(&format); }
@@ -64,32 +71,40 @@ Orientation orientation_of(const AVStream& stream) {
 #endif
 }
 
-/// The names of old that mean "0 to 255", as format and range.
-AVPixelFormat without_range(AVPixelFormat format, bool* full) {
-  const auto is = [&](AVPixelFormat plain) {
-    *full = true;
-    return plain;
-  };
-  switch (format) {
-    case AV_PIX_FMT_YUVJ411P:
-      return is(AV_PIX_FMT_YUV411P);
-    case AV_PIX_FMT_YUVJ420P:
-      return is(AV_PIX_FMT_YUV420P);
-    case AV_PIX_FMT_YUVJ422P:
-      return is(AV_PIX_FMT_YUV422P);
-    case AV_PIX_FMT_YUVJ440P:
-      return is(AV_PIX_FMT_YUV440P);
-    case AV_PIX_FMT_YUVJ444P:
-      return is(AV_PIX_FMT_YUV444P);
-    default:
-      return format;
-  }
+/// Seconds that the file says a frame is shown; 0: it says nothing.
+double duration_of(const AVFrame& frame, AVRational base) {
+#if LIBAVUTIL_VERSION_INT >= AV_VERSION_INT(57, 30, 100)
+  const int64_t ticks = frame.duration;
+#else
+  const int64_t ticks = frame.pkt_duration;
+#endif
+  return ticks > 0 ? static_cast<double>(ticks) * av_q2d(base) : 0;
 }
 
-/// A film that does not say is in BT.709 if it is large, else in BT.601, as players have it.
-int matrix_of(const AVFrame& frame) {
-  if (frame.colorspace != AVCOL_SPC_UNSPECIFIED) return frame.colorspace;
-  return frame.width >= 1280 || frame.height > 576 ? SWS_CS_ITU709 : SWS_CS_ITU601;
+bool has(const AVDictionary* words, std::initializer_list<const char*> keys) {
+  return std::any_of(keys.begin(), keys.end(), [&](const char* key) {
+    return av_dict_get(words, key, nullptr, 0) != nullptr;
+  });
+}
+
+bool is_encrypted(const AVPacket& packet) {
+  return av_packet_get_side_data(&packet, AV_PKT_DATA_ENCRYPTION_INFO, nullptr) != nullptr;
+}
+
+/// A name for people: FFmpeg's, or the four letters that the file has.
+std::string codec_name(const AVCodecParameters& codec) {
+  if (codec.codec_id != AV_CODEC_ID_NONE) return avcodec_get_name(codec.codec_id);
+  char letters[AV_FOURCC_MAX_STRING_SIZE] = "";
+  return concat("\"", av_fourcc_make_string(letters, codec.codec_tag), "\"");
+}
+
+/// A decoder that keeps what is transparent, where the film has that.
+const AVCodec* decoder_for(const AVStream& stream, const AVCodec* usual) {
+  const auto* alpha = av_dict_get(stream.metadata, "alpha_mode", nullptr, 0);
+  if (alpha == nullptr || std::string(alpha->value) != "1") return usual;
+  const bool vp8 = stream.codecpar->codec_id == AV_CODEC_ID_VP8;
+  const auto* other = avcodec_find_decoder_by_name(vp8 ? "libvpx" : "libvpx-vp9");
+  return other != nullptr ? other : usual;
 }
 
 }  // namespace
@@ -99,29 +114,51 @@ struct VideoReader::Impl {
   std::unique_ptr<FilmInput> input;
   Format format;
   Codec codec;
-  Scaler scaler, shrinker;
-  Frame frame, before, rgb;
+  FilmPicture picture;
+  Frame frame, before;
   Packet packet;
+  std::deque<Packet> ready;  // for the decoder
+  std::deque<Packet> held;   // from one that is said to be damaged on, until others tell
   int stream = -1;
-  Orientation orientation = Orientation::upright;
-  int64_t width = 0, height = 0;  // as stored
   double first = NAN, time = 0, rate = 0;
   int64_t damaged = 0;
   int read_errors = 0;
   bool drained = false;
 
   void open(const std::filesystem::path& path, bool (*stop)());
+  const AVInputFormat* find_format();
   void find_stream();
+  void open_decoder(const AVCodec* decoder);
+  void look_at_sizes();
   bool decode();
   void feed();
+  void take_packet();
+  bool begins_film(const AVPacket& next) const;
+  void release(bool sound);
   void advance_time();
-  Image image(const AVFrame& decoded);
+  [[noreturn]] void refuse_encrypted() const {
+    throw Error(Exit::data, name, ": is encrypted: its frames cannot be read without the key");
+  }
 };
+
+const AVInputFormat* VideoReader::Impl::find_format() {
+  const AVInputFormat* found = nullptr;
+  constexpr char kRead[] = "(MP4, WebM, AVI, MPEG, ...)";
+  const int error = av_probe_input_buffer2(input->io(), &found, "", nullptr, 0, 0);
+  if (error < 0 || found == nullptr)
+    throw Error(Exit::data, name, ": is damaged, or no film of a kind that is read ", kRead, ": ",
+                words_of(error));
+  if (av_match_list(found->name, kFormats, ',') <= 0)
+    throw Error(Exit::data, name, ": is no film of a kind that is read ", kRead, ", but ",
+                found->long_name != nullptr ? found->long_name : found->name);
+  return found;
+}
 
 void VideoReader::Impl::open(const std::filesystem::path& path, bool (*stop)()) {
   tame();
   input = std::make_unique<FilmInput>(path, stop);
   name = input->name();
+  const auto* kind = find_format();
   auto* context = allocated(avformat_alloc_context());
   context->pb = input->io();
   context->flags |= AVFMT_FLAG_CUSTOM_IO;
@@ -129,25 +166,39 @@ void VideoReader::Impl::open(const std::filesystem::path& path, bool (*stop)()) 
   av_opt_set(context, "format_whitelist", kFormats, 0);
   av_opt_set(context, "codec_whitelist", kDecoders, 0);
   av_opt_set(context, "protocol_whitelist", "none", 0);
-  const int error = avformat_open_input(&context, "", nullptr, nullptr);  // frees it if it fails
+  const int error = avformat_open_input(&context, "", kind, nullptr);  // frees it if it fails
   if (error < 0)  // memory, too: sizes that a file claims are not sound
-    throw Error(Exit::data, name,
-                ": is damaged, or no film of a kind that is read (MP4, WebM, AVI, MPEG, ...): ",
-                words_of(error));
+    throw Error(Exit::data, name, ": is damaged, or no sound ",
+                kind->long_name != nullptr ? kind->long_name : kind->name, ": ", words_of(error));
   format.reset(context);
 }
 
 void VideoReader::Impl::find_stream() {
   avformat_find_stream_info(format.get(), nullptr);  // what it does not find, frames will tell
+  if (has(format->metadata, {"ASF_Protection_Type", "ASF_Key_ID"})) refuse_encrypted();
   const AVCodec* decoder = nullptr;
   stream = av_find_best_stream(format.get(), AVMEDIA_TYPE_VIDEO, -1, -1, &decoder, 0);
+  for (unsigned i = 0; stream == AVERROR_DECODER_NOT_FOUND && i < format->nb_streams; ++i)
+    if (format->streams[i]->codecpar->codec_type == AVMEDIA_TYPE_VIDEO)
+      stream = static_cast<int>(i);
   const bool film =
       stream >= 0 && (format->streams[stream]->disposition & AV_DISPOSITION_ATTACHED_PIC) == 0;
   if (!film) throw Error(Exit::data, name, ": expected a film, found no video in it");
   const auto& one = *format->streams[stream];
   for (unsigned i = 0; i < format->nb_streams; ++i)
     if (static_cast<int>(i) != stream) format->streams[i]->discard = AVDISCARD_ALL;
+  if (has(one.metadata, {"enc_key_id"})) refuse_encrypted();
+  open_decoder(decoder != nullptr ? decoder_for(one, decoder) : nullptr);
+  look_at_sizes();
+  const auto guessed = av_guess_frame_rate(format.get(), format->streams[stream], nullptr);
+  rate = guessed.num > 0 && guessed.den > 0 ? av_q2d(guessed) : 0;
+}
 
+void VideoReader::Impl::open_decoder(const AVCodec* decoder) {
+  const auto& one = *format->streams[stream];
+  if (decoder == nullptr || av_match_list(decoder->name, kDecoders, ',') <= 0)
+    throw Error(Exit::data, name, ": its codec, ", codec_name(*one.codecpar),
+                ", is none that is read; convert the film, for example with ffmpeg, to H.264");
   codec.reset(allocated(avcodec_alloc_context3(decoder)));
   int error = avcodec_parameters_to_context(codec.get(), one.codecpar);
   av_opt_set(codec.get(), "codec_whitelist", kDecoders, 0);
@@ -156,36 +207,74 @@ void VideoReader::Impl::find_stream() {
   codec->thread_count = 1;  // what is made of damaged packets depends on threads
   if (error >= 0) error = avcodec_open2(codec.get(), decoder, nullptr);
   if (error < 0)
-    throw Error(Exit::data, name, ": cannot decode ", avcodec_get_name(one.codecpar->codec_id),
-                ": ", words_of(error));
-  width = one.codecpar->width;
-  height = one.codecpar->height;
+    throw Error(Exit::data, name, ": cannot decode ", codec_name(*one.codecpar), ": ",
+                words_of(error));
+}
+
+void VideoReader::Impl::look_at_sizes() {
+  auto* one = format->streams[stream];
+  const int64_t width = one->codecpar->width, height = one->codecpar->height;
   if (width < 1 || height < 1 || width > kMaxFilmPixels / height)
     throw Error(Exit::data, name, ": expected frames of at most ", kMaxFilmPixels,
                 " pixels, found ", width, " x ", height);
-  orientation = orientation_of(one);
-  const auto guessed = av_guess_frame_rate(format.get(), format->streams[stream], nullptr);
-  rate = guessed.num > 0 && guessed.den > 0 ? av_q2d(guessed) : 0;
+  const auto aspect = av_guess_sample_aspect_ratio(format.get(), one, nullptr);
+  picture = FilmPicture(name, width, height, aspect, orientation_of(*one));
+}
+
+/// Where films were put one behind the other, packets at the end of each are whole and said to be
+/// damaged: soon the next one begins, at another time.
+bool VideoReader::Impl::begins_film(const AVPacket& next) const {
+  const auto& torn = *held.front();
+  if (next.dts == AV_NOPTS_VALUE || torn.dts == AV_NOPTS_VALUE) return false;
+  const double apart =
+      static_cast<double>(next.dts - torn.dts) * av_q2d(format->streams[stream]->time_base);
+  return (next.flags & AV_PKT_FLAG_KEY) != 0 && (apart < 0 || apart > kSeam);
+}
+
+/// What is held goes on; those that are damaged, if they are, do not.
+void VideoReader::Impl::release(bool sound) {
+  for (auto& one : held)
+    if (sound || (one->flags & AV_PKT_FLAG_CORRUPT) == 0)
+      ready.push_back(std::move(one));
+    else
+      ++damaged;
+  held.clear();
+}
+
+void VideoReader::Impl::take_packet() {
+  const bool torn = (packet->flags & AV_PKT_FLAG_CORRUPT) != 0;
+  Packet one(allocated(av_packet_alloc()));
+  av_packet_move_ref(one.get(), packet.get());
+  if (held.empty() && !torn) return ready.push_back(std::move(one));
+  held.push_back(std::move(one));
+  const bool seam = begins_film(*held.back());
+  if (seam || held.size() > kHeld) release(seam);
 }
 
 /// Gives the decoder one more packet, or tells it that there are none.
 void VideoReader::Impl::feed() {
   for (;;) {
+    while (!ready.empty()) {
+      const bool sent = avcodec_send_packet(codec.get(), ready.front().get()) >= 0;
+      ready.pop_front();
+      if (sent) return;
+      ++damaged;
+    }
     const int error = av_read_frame(format.get(), packet.get());
     if (error >= 0) {
       read_errors = 0;
       const bool ours = packet->stream_index == stream;
-      const bool torn = (packet->flags & AV_PKT_FLAG_CORRUPT) != 0;
-      const bool sent = ours && !torn && avcodec_send_packet(codec.get(), packet.get()) >= 0;
-      if (ours && !sent) ++damaged;
+      if (ours && is_encrypted(*packet)) refuse_encrypted();
+      if (ours) take_packet();
       av_packet_unref(packet.get());
-      if (sent) return;
-    } else if (error == AVERROR_EOF || ++read_errors > kMaxReadErrors) {
+    } else if (error != AVERROR_EOF && ++read_errors <= kMaxReadErrors) {
+      ++damaged;
+    } else if (!held.empty()) {
+      release(/*sound=*/false);
+    } else {
       drained = true;
       avcodec_send_packet(codec.get(), nullptr);
       return;
-    } else {
-      ++damaged;
     }
   }
 }
@@ -211,7 +300,7 @@ bool VideoReader::Impl::decode() {
 
 void VideoReader::Impl::advance_time() {
   const auto stamp = frame->best_effort_timestamp;
-  const double after = rate > 0 ? time + 1 / rate : time;
+  const double after = time + 1 / (rate > 0 ? rate : kUsualRate);
   if (stamp == AV_NOPTS_VALUE) {
     time = std::isnan(first) ? 0 : after;
     if (std::isnan(first)) first = 0;
@@ -222,27 +311,6 @@ void VideoReader::Impl::advance_time() {
   time = now - first;
 }
 
-Image VideoReader::Impl::image(const AVFrame& decoded) {
-  const auto* frame = &decoded;
-  bool full = frame->color_range == AVCOL_RANGE_JPEG;
-  const auto from = without_range(static_cast<AVPixelFormat>(frame->format), &full);
-  const int w = static_cast<int>(width), h = static_cast<int>(height);
-  scaler.reset(sws_getCachedContext(scaler.release(), frame->width, frame->height, from, w, h,
-                                    AV_PIX_FMT_RGB24, kScaling, nullptr, nullptr, nullptr));
-  if (!scaler)
-    throw Error(Exit::data, name, ": frames of ", frame->width, " x ", frame->height,
-                " cannot be converted to RGB");
-  const int* table = sws_getCoefficients(matrix_of(*frame));
-  sws_setColorspaceDetails(scaler.get(), table, full, table, 1, 0, 1 << 16, 1 << 16);
-  const int rows = sws_scale(scaler.get(), frame->data, frame->linesize, 0, frame->height,
-                             rgb->data, rgb->linesize);
-  if (rows != h) throw Error(Exit::data, name, ": a frame cannot be converted to RGB");
-  Image out(width, height);
-  for (int64_t y = 0; y < height; ++y)
-    std::copy_n(rgb->data[0] + y * rgb->linesize[0], width * 3, out.at(0, y));
-  return turned(std::move(out), orientation);
-}
-
 VideoReader::VideoReader(const std::filesystem::path& file, bool (*stop)())
     : impl_(std::make_unique<Impl>()) {
   impl_->open(file, stop);
@@ -250,19 +318,13 @@ VideoReader::VideoReader(const std::filesystem::path& file, bool (*stop)())
   impl_->packet.reset(allocated(av_packet_alloc()));
   impl_->frame.reset(allocated(av_frame_alloc()));
   impl_->before.reset(allocated(av_frame_alloc()));
-  impl_->rgb.reset(allocated(av_frame_alloc()));
-  auto& rgb = *impl_->rgb;
-  rgb.format = AV_PIX_FMT_RGB24;
-  rgb.width = static_cast<int>(impl_->width);
-  rgb.height = static_cast<int>(impl_->height);
-  if (av_frame_get_buffer(&rgb, 0) < 0) throw std::bad_alloc();
 }
 
 VideoReader::~VideoReader() = default;
 
 std::optional<Image> VideoReader::next() {
   if (!advance()) return {};
-  return impl_->image(*impl_->frame);
+  return impl_->picture.image(*impl_->frame);
 }
 
 bool VideoReader::advance() {
@@ -275,31 +337,19 @@ bool VideoReader::advance() {
 Image VideoReader::image(bool before) {
   const auto& frame = before ? *impl_->before : *impl_->frame;
   if (frame.width < 1) throw Error(Exit::internal, impl_->name, ": there is no such frame");
-  return impl_->image(frame);
+  return impl_->picture.image(frame);
 }
 
 std::vector<uint8_t> VideoReader::luma(int64_t side) {
-  auto& at = *impl_;
-  bool full = false;
-  const auto from = without_range(static_cast<AVPixelFormat>(at.frame->format), &full);
-  const int to = static_cast<int>(side), stride = (to + 63) / 64 * 64;
-  at.shrinker.reset(sws_getCachedContext(at.shrinker.release(), at.frame->width, at.frame->height,
-                                         from, to, to, AV_PIX_FMT_GRAY8, SWS_AREA | SWS_BITEXACT,
-                                         nullptr, nullptr, nullptr));
-  std::vector<uint8_t> rows(static_cast<size_t>(stride * to)), small;
-  uint8_t* planes[4] = {rows.data()};
-  const int strides[4] = {stride};
-  if (!at.shrinker || sws_scale(at.shrinker.get(), at.frame->data, at.frame->linesize, 0,
-                                at.frame->height, planes, strides) != to)
-    throw Error(Exit::data, at.name, ": a frame cannot be converted to grey");
-  for (int y = 0; y < to; ++y)
-    small.insert(small.end(), &rows[static_cast<size_t>(y * stride)],
-                 &rows[static_cast<size_t>(y * stride)] + to);
-  return small;
+  return impl_->picture.luma(*impl_->frame, side);
 }
 
 double VideoReader::time() const {
   return impl_->time;
+}
+
+double VideoReader::duration() const {
+  return duration_of(*impl_->frame, impl_->format->streams[impl_->stream]->time_base);
 }
 
 double VideoReader::rate() const {
@@ -307,15 +357,19 @@ double VideoReader::rate() const {
 }
 
 int64_t VideoReader::width() const {
-  return swaps_sides(impl_->orientation) ? impl_->height : impl_->width;
+  return impl_->picture.width();
 }
 
 int64_t VideoReader::height() const {
-  return swaps_sides(impl_->orientation) ? impl_->width : impl_->height;
+  return impl_->picture.height();
 }
 
 int64_t VideoReader::damaged() const {
   return impl_->damaged;
+}
+
+std::string VideoReader::high_dynamic_range() const {
+  return media::high_dynamic_range(*impl_->frame);
 }
 
 }  // namespace lact::media

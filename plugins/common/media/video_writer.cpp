@@ -3,6 +3,7 @@
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
+#include <lact/log.hpp>
 
 #include <unistd.h>
 
@@ -156,6 +157,9 @@ void VideoWriter::Impl::open_encoder(const Kind& kind, AVRational rate) {
   if (encoder == nullptr)
     throw Error(Exit::usage, name, ": FFmpeg was built without an encoder for ", kind.muxer);
   codec.reset(allocated(avcodec_alloc_context3(encoder)));
+  if (width % 2 + height % 2 > 0)
+    log::warning(name, ": frames of ", width, " x ", height, " become ", width + width % 2, " x ",
+                 height + height % 2, ", the last column or row doubled: films have even sizes");
   codec->width = static_cast<int>(width + width % 2);
   codec->height = static_cast<int>(height + height % 2);
   codec->pix_fmt = AV_PIX_FMT_YUV420P;

@@ -2,8 +2,14 @@
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
+#include <lact/io/json.hpp>
+
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <cctype>
+#include <initializer_list>
+#include <sstream>
 #include <system_error>
 #include <utility>
 
@@ -75,22 +81,118 @@ std::string one_line(std::string_view text) {
   return line;
 }
 
+namespace {
+
+std::string lower(std::string text) {
+  for (auto& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return text;
+}
+
+/// Which field of a row is what; -1: none.
+struct Columns {
+  int file = 0, caption = 1, label = 2;
+  size_t fields = 0;  // of each row; 0: not known yet
+  bool named = false;
+};
+
+/// What tables of this kind call their columns: ours, Hugging Face's folders, DiffSynth-Studio,
+/// musubi-tuner, finetrainers.
+Columns columns_of(const std::vector<std::string>& heading) {
+  const auto find = [&](std::initializer_list<const char*> names) {
+    for (size_t i = 0; i < heading.size(); ++i)
+      for (const char* name : names)
+        if (lower(one_line(heading[i])) == name) return static_cast<int>(i);
+    return -1;
+  };
+  Columns columns{
+      find({"file", "file_name", "filename", "file_path", "filepath", "path", "video", "video_path",
+            "video_file", "film", "media"}),
+      find({"caption", "text", "prompt", "description", "captions", "texts", "prompts"}),
+      find({"label", "class", "category", "tag"}), heading.size(), true};
+  columns.named = columns.file >= 0 && columns.caption >= 0;
+  if (columns.named) return columns;
+  columns = Columns();
+  columns.named = lower(heading[0]) == "file";  // whatever the others are called
+  return columns;
+}
+
+/// An object of a table in JSON, as file, caption and label.
+std::vector<std::string> row_of(const nlohmann::json& object, const std::string& where) {
+  if (!object.is_object()) throw Error(Exit::data, where, ": expected a JSON object");
+  std::vector<std::string> heading, row;
+  for (const auto& [key, value] : object.items()) {
+    if (!value.is_string()) continue;
+    heading.push_back(key);
+    row.push_back(value.get<std::string>());
+  }
+  const auto columns = heading.empty() ? Columns() : columns_of(heading);
+  if (!columns.named)
+    throw Error(Exit::data, where,
+                ": expected the keys file (or file_name, video) and caption (or text, prompt)");
+  const auto at = [&](int i) { return i < 0 ? std::string() : row[static_cast<size_t>(i)]; };
+  return {at(columns.file), at(columns.caption), at(columns.label)};
+}
+
+/// A list of objects, or an object on each line.
+std::vector<std::vector<std::string>> parse_json_table(const std::string& text,
+                                                       const std::string& name) {
+  std::vector<std::vector<std::string>> rows;
+  if (text.starts_with('[')) {
+    for (const auto& object : io::parse_json(text, name))
+      rows.push_back(row_of(object, concat(name, ": row ", rows.size() + 1)));
+    return rows;
+  }
+  std::istringstream in(text);
+  size_t number = 0;
+  for (std::string line; std::getline(in, line);) {
+    const auto where = concat(name, ":", ++number);
+    if (!one_line(line).empty()) rows.push_back(row_of(io::parse_json(line, where), where));
+  }
+  return rows;
+}
+
+/// A comma in a caption that nobody quoted makes a field too many.
+void check_fields(const std::vector<std::string>& row, Columns& columns, const std::string& where) {
+  const bool sound =
+      columns.fields > 0 ? row.size() == columns.fields : row.size() == 2 || row.size() == 3;
+  const bool torn = !columns.named && row.size() == 3 && row[2].starts_with(' ');
+  if (!sound || torn)
+    throw Error(Exit::data, where, ": expected ",
+                columns.fields > 0 ? concat(columns.fields, " fields, as before")
+                                   : "file, caption and perhaps label",
+                ", found ", row.size(),
+                torn ? " fields, the last with a blank in front" : " fields",
+                "; a caption with commas stands in quotes");
+  columns.fields = row.size();
+}
+
+}  // namespace
+
 CaptionTable CaptionTable::read(const fs::path& file) {
   CaptionTable table;
-  auto rows = parse_csv(io::read_text(file, kMostTable), file.string());
-  if (!rows.empty() && rows[0][0] == "file") rows.erase(rows.begin());
-  for (size_t i = 0; i < rows.size(); ++i) {
+  const auto text = io::read_text(file, kMostTable);
+  const auto first = text.find_first_not_of(" \t\r\n\xef\xbb\xbf");
+  const bool json =
+      first != std::string::npos &&
+      (text[first] == '{' || (text[first] == '[' && lower(file.extension().string()) == ".json"));
+  auto rows =
+      json ? parse_json_table(text.substr(first), file.string()) : parse_csv(text, file.string());
+  auto columns = rows.empty() || json ? Columns() : columns_of(rows[0]);
+  for (size_t i = columns.named ? 1 : 0; i < rows.size(); ++i) {
     const auto& row = rows[i];
-    if (row.size() < 2 || row.size() > 3)
-      throw Error(Exit::data, file.string(), ": row ", i + 1, " (", io::printable(row[0]),
-                  "): expected file, caption and perhaps label, found ", row.size(), " fields");
-    const auto path = plain_path(file.parent_path() / row[0]);
+    const auto where = concat(file.string(), ": row ", i + 1, " (", io::printable(row[0]), ")");
+    check_fields(row, columns, where);
+    const auto at = [&](int k) {
+      return k < 0 || static_cast<size_t>(k) >= row.size() ? std::string()
+                                                           : row[static_cast<size_t>(k)];
+    };
+    const auto name = at(columns.file);
+    const auto path = plain_path(file.parent_path() / name);
     if (!table.by_path_.emplace(path, table.rows_.size()).second)
-      throw Error(Exit::data, file.string(), ": row ", i + 1, ": ", io::printable(row[0]),
-                  " comes twice");
-    table.by_name_[fs::path(row[0]).filename().string()].push_back(table.rows_.size());
+      throw Error(Exit::data, where, ": ", io::printable(name), " comes twice");
+    table.by_name_[fs::path(name).filename().string()].push_back(table.rows_.size());
     table.rows_.push_back(
-        {row[0], {one_line(row[1]), row.size() > 2 ? one_line(row[2]) : ""}, false});
+        {name, {one_line(at(columns.caption)), one_line(at(columns.label))}, false});
   }
   return table;
 }

@@ -22,11 +22,13 @@ struct Said {
   std::string caption, label;
 };
 
-/// A table of file, caption and, if it has a third column, label. A first row that begins with
-/// "file" is a heading.
+/// A table of file, caption and, if it has a third column, label. A first row that names such
+/// columns (file, file_name, video, ...; caption, text, prompt, ...; label, ...) is a heading, and
+/// says where they are. Or lines of JSON objects with these keys.
 class CaptionTable {
  public:
-  /// Errors   65 naming the line of a row of another length or a file that comes twice; 66
+  /// Errors   65 naming the row of another length, one whose caption has a comma without quotes, or
+  ///          a file that comes twice; 66
   static CaptionTable read(const std::filesystem::path& file);
   /// Of a film: by its path from the table's folder, else by its name alone if no other row has
   /// that.

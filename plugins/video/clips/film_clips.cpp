@@ -14,9 +14,7 @@
 namespace lact::video {
 namespace {
 
-constexpr double kLongestStill = 10;  // seconds that a frame is shown
-constexpr double kTie = 1e-6;         // seconds: half-way between two frames is the first one's
-constexpr double kShown = 0.9;        // of a frame's time: clocks of milliseconds do not add one
+constexpr double kLongestStill = 10;  // seconds that a frame is shown, at most
 constexpr size_t kPieceFrames = 16;   // of whole shots
 
 /// Frames at the clip's rate become clips.
@@ -101,10 +99,10 @@ class Picker {
     number_ = 0;
     clipper_.begin_shot(time);
   }
-  /// Times up to `until` are those of the frame before.
+  /// Times before `until` are those of the frame before.
   void pick(double until) {
     std::shared_ptr<const media::Image> image;
-    for (; start_ + static_cast<double>(number_) / how_.rate <= until + kTie; ++number_) {
+    for (; start_ + static_cast<double>(number_) / how_.rate < until - media::kClock; ++number_) {
       if (!image)
         image = std::make_shared<const media::Image>(
             media::cover(film_.image(/*before=*/true), how_.width, how_.height).image);
@@ -130,28 +128,33 @@ FilmSeen cut_film(const std::filesystem::path& file, const CutSettings& how,
   Clipper clipper(how, take, seen);
   Picker picker(film, how, clipper);
   ShotDetector detector(how.threshold);
-  double before = 0, shown = film.rate() > 0 ? 1 / film.rate() : 0;  // seconds of the last frame
-  while (film.advance()) {
+  double before = 0, usual = film.rate() > 0 ? 1 / film.rate() : 0;  // seconds of a frame
+  double own = 0;  // what the file says of the one before
+  const auto shown = [&] { return own > media::kClock ? own : usual; };
+  for (; film.advance(); ++seen.frames) {
     if (stop()) return seen;
     const double now = film.time(), gap = now - before;
-    const bool broken = gap > kLongestStill || gap < 0;
+    const bool back = gap<0, still = gap> kLongestStill;
     const bool cut = detector.cut(film.luma(kShotSide));
-    if (!broken && gap > 0) shown = gap;
-    if (seen.frames > 0)  // to the end of the shot, or half-way to the frame at hand
-      picker.pick(before + (cut || broken ? kShown * shown : gap / 2));
-    seen.seconds += seen.frames > 0 && !broken ? gap : 0;
+    if (seen.frames > 0) {
+      picker.pick(before + std::min(back ? shown() : gap, kLongestStill));
+      seen.seconds += back ? shown() : gap;
+    }
+    if (!back && !still && gap > 0) usual = gap;
     if (cut) ++seen.cuts;
-    if (seen.frames == 0 || cut || broken) picker.begin(now);
+    if (seen.frames == 0 || cut || back || still) picker.begin(now);
     before = now;
-    ++seen.frames;
+    own = film.duration();
+    if (seen.range.empty()) seen.range = film.high_dynamic_range();
   }
   seen.damaged = film.damaged();
   if (seen.frames == 0)
     throw Error(Exit::data, file == "-" ? "stdin" : file.string(),
                 ": expected a film, found no frame that can be decoded");
-  picker.pick(before + kShown * shown);  // the last one, as long as others
+  // However short its time, the last one is shown.
+  picker.pick(before + std::clamp(shown(), 2 * media::kClock, kLongestStill));
   clipper.end_shot();
-  seen.seconds += shown;
+  seen.seconds += shown();
   return seen;
 }
 

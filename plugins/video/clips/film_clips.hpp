@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <string>
 
 namespace lact::video {
 
@@ -32,13 +33,15 @@ struct FilmSeen {
   int64_t frames = 0;  ///< decoded
   int64_t damaged = 0, cuts = 0, clips = 0;
   double seconds = 0;  ///< until its last frame is over
+  std::string range;   ///< media::VideoReader::high_dynamic_range()
 };
 
-/// Reads a film and hands over its clips in order. Frame k of a shot is the one whose time is
-/// nearest to k / rate after that of its first, scaled until it covers the size and cut to its
-/// middle. Where no frame comes for ten seconds, or time runs backwards, a shot ends.
-/// `stop` is asked before each frame; where it says true, all ends.
-/// Errors   as media::VideoReader; 65 if no frame can be decoded
+/// Reads a film and hands over its clips in order. Frame k of a shot is the one that is shown at
+/// k / rate after its first, scaled until it covers the size and cut to its middle. A frame is
+/// shown until the next one begins, the last one as long as the file says, and none for more than
+/// ten seconds: where it would be, or where time runs backwards, a shot ends. `stop` is asked
+/// before each frame; where it says true, all ends. Errors   as media::VideoReader; 65 if no frame
+/// can be decoded
 FilmSeen cut_film(const std::filesystem::path& file, const CutSettings& settings,
                   const std::function<void(ClipPiece&&)>& take, bool (*wait_stop)(),
                   const std::function<bool()>& stop);

@@ -16,6 +16,7 @@
 #include <array>
 #include <cctype>
 #include <cmath>
+#include <map>
 #include <optional>
 #include <set>
 #include <string_view>
@@ -27,15 +28,58 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array<std::string_view, 30> kSuffixes{
-    ".mp4", ".m4v", ".mov", ".3gp", ".webm", ".mkv",  ".avi", ".mpg",  ".mpeg",  ".m1v",
-    ".m2v", ".vob", ".ts",  ".mts", ".m2ts", ".flv",  ".ogv", ".ogg",  ".wmv",   ".asf",
-    ".gif", ".y4m", ".264", ".265", ".h264", ".hevc", ".ivf", ".mjpg", ".mjpeg", ".divx"};
+constexpr std::array<std::string_view, 56> kSuffixes{
+    ".mp4",   ".m4v",  ".mp4v", ".mov",  ".qt",   ".3gp",  ".3g2",  ".f4v",  ".webm", ".mkv",
+    ".mk3d",  ".avi",  ".divx", ".xvid", ".mpg",  ".mpeg", ".mpe",  ".mpv",  ".m1v",  ".m2v",
+    ".m2p",   ".mp2v", ".vob",  ".evo",  ".dat",  ".ts",   ".mts",  ".m2ts", ".m2t",  ".tp",
+    ".trp",   ".mod",  ".tod",  ".flv",  ".ogv",  ".ogg",  ".ogm",  ".wmv",  ".asf",  ".gif",
+    ".y4m",   ".264",  ".265",  ".h264", ".h265", ".avc",  ".hevc", ".ivf",  ".obu",  ".mjpg",
+    ".mjpeg", ".apng", ".dv",   ".dif",  ".mxf",  ".nut"};
+// Beside films: what is said of them.
+constexpr std::array<std::string_view, 7> kBeside{"",       ".txt", ".csv", ".json",
+                                                  ".jsonl", ".tsv", ".md"};
 
-bool is_film(const fs::path& file) {
+std::string lower_suffix(const fs::path& file) {
   auto suffix = file.extension().string();
   for (auto& c : suffix) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return std::find(kSuffixes.begin(), kSuffixes.end(), suffix) != kSuffixes.end();
+  return suffix;
+}
+
+template <size_t kCount>
+bool is_one_of(const std::array<std::string_view, kCount>& all, const std::string& suffix) {
+  return std::find(all.begin(), all.end(), suffix) != all.end();
+}
+
+/// What is found below a folder.
+struct Found {
+  std::vector<fs::path> films;
+  std::map<std::string, int64_t> others;  // by suffix
+
+  void take(const fs::path& file) {
+    const auto suffix = lower_suffix(file);
+    if (is_one_of(kSuffixes, suffix))
+      films.push_back(file);
+    else if (!is_one_of(kBeside, suffix))
+      ++others[suffix];
+  }
+  /// ".rm, .webp", at most a handful.
+  std::string other_suffixes() const {
+    std::string text;
+    size_t named = 0;
+    for (const auto& [suffix, count] : others) {
+      if (named++ == 8) return text + ", ...";
+      text += (text.empty() ? "" : ", ") + io::printable(suffix);
+    }
+    return text;
+  }
+};
+
+void tell_others(const std::string& folder, const Found& found) {
+  int64_t count = 0;
+  for (const auto& [suffix, files] : found.others) count += files;
+  if (count > 0)
+    log::info(folder, ": ", count, count == 1 ? " other file is" : " other files are",
+              " passed over, no films by name: ", found.other_suffixes());
 }
 
 bool is_hidden(const fs::path& path) {
@@ -44,7 +88,7 @@ bool is_hidden(const fs::path& path) {
 
 /// Links to folders are followed, each folder once: links may lead back.
 void look_below(const fs::path& folder, bool given, const Skip& skip, std::set<fs::path>& seen,
-                std::vector<fs::path>& found) {
+                Found& found) {
   if (cli::stop_requested()) throw cli::Interrupted();
   std::error_code error;
   const auto real = fs::canonical(folder, error);
@@ -63,8 +107,8 @@ void look_below(const fs::path& folder, bool given, const Skip& skip, std::set<f
     std::error_code ignored;
     if (fs::is_directory(entry, ignored))
       look_below(entry, /*given=*/false, skip, seen, found);
-    else if (is_film(entry))
-      found.push_back(entry);
+    else
+      found.take(entry);
   }
 }
 
@@ -95,11 +139,12 @@ std::vector<FilmFile> find_films(const std::vector<std::string>& inputs, const S
       add(input, fs::path(input).filename().string());
     } else {
       std::set<fs::path> folders;
-      std::vector<fs::path> below;
+      Found below;
       look_below(input, /*given=*/true, skip, folders, below);
-      std::sort(below.begin(), below.end());
-      if (below.empty()) throw Error(Exit::no_input, input, ": no film in this folder");
-      for (const auto& file : below) add(file, file.lexically_relative(input).string());
+      std::sort(below.films.begin(), below.films.end());
+      tell_others(input, below);
+      if (below.films.empty()) throw Error(Exit::no_input, input, ": no film in this folder");
+      for (const auto& file : below.films) add(file, file.lexically_relative(input).string());
     }
   }
   return films;
@@ -148,6 +193,11 @@ void describe(std::vector<FilmFile>& films, const fs::path& table, const std::st
   }
   films = std::move(usable);
   if (!captions) return;
+  const auto silent = std::count_if(films.begin(), films.end(),
+                                    [](const FilmFile& film) { return film.caption.empty(); });
+  if (silent > 0)
+    log::warning(table.string(), ": ", silent, " of ", films.size(),
+                 films.size() == 1 ? " film is" : " films are", " left without a caption");
   if (const auto unused = captions->unused(); !unused.empty())
     log::warning(table.string(), ": ", unused.size(), " of its rows name no film that is packed (",
                  io::printable(unused[0]), unused.size() > 1 ? ", ...)" : ")");

@@ -3,6 +3,7 @@
 #include "films.hpp"
 #include "shots.hpp"
 
+#include <plugins/common/media/frame_sink.hpp>
 #include <plugins/common/media/sheet.hpp>
 #include <plugins/common/media/video.hpp>
 #include <plugins/common/packed/packed_set.hpp>
@@ -22,6 +23,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <set>
 
 namespace lact::video {
@@ -84,11 +86,9 @@ media::Image enlarged(const media::Image& image) {
   return large;
 }
 
-std::string ascii(const std::string& text) {
-  std::string plain;
-  for (const char c : text)
-    if (plain.size() < 40) plain += c >= ' ' && c <= '~' ? c : '?';
-  return plain;
+/// For the margin of a sheet.
+std::string label_of(const std::string& text) {
+  return media::plain_letters(text).substr(0, 40);
 }
 
 class Info final : public plugin::Command {
@@ -107,12 +107,21 @@ class Info final : public plugin::Command {
 
   void run(cli::Context& context) override {
     std::vector<ClipSummary> all;
-    for (const auto& input : inputs_) look(input, all);
+    if (!sheet_.empty()) media::check_folder(fs::path(sheet_).parent_path(), /*may_be_made=*/false);
+    std::optional<Error> first;  // of what was named and cannot be read
+    for (const auto& input : inputs_) try {
+        look(input, all);
+      } catch (const Error& error) {
+        if (inputs_.size() == 1 || error.code() == Exit::internal) throw;
+        if (first) log::warning(first->what());
+        first = error;
+      }
     if (!sheet_.empty()) {
       if (rows_.empty()) throw Error(Exit::usage, "--sheet: latents are no pictures");
       media::write_image(sheet_, media::contact_sheet(rows_));
     }
     print(all, context.json);
+    if (first) throw Error(*first);
   }
 
  private:
@@ -189,7 +198,7 @@ class Info final : public plugin::Command {
       const auto clip = k * clips.size() / count;
       const auto& info = clips.info(clip);
       const auto& words = info.caption.empty() ? info.label : info.caption;
-      media::SheetRow row{ascii(concat(clip, " ", words.empty() ? info.source : words)), {}};
+      media::SheetRow row{label_of(concat(clip, " ", words.empty() ? info.source : words)), {}};
       const auto frames = clips.frames(clip), columns = std::min<int64_t>(frames, kSheetColumns);
       for (int64_t c = 0; c < columns; ++c)
         row.images.push_back(enlarged(image_of(clips.read(clip, c * frames / columns, 1)[0])));
@@ -206,11 +215,12 @@ class Info final : public plugin::Command {
     seen.captions = !file.caption.empty();
     ShotDetector detector;
     std::vector<media::Image> pictures;
-    double before = 0, next = 0;
+    double before = 0, next = 0, last = 0;  // last: seconds of that frame
     for (; film.advance(); ++seen.frames) {
       if (cli::stop_requested()) throw cli::Interrupted();
       seen.clips += detector.cut(film.luma(kShotSide)) || seen.frames == 0;
       before = std::max(before, film.time());
+      last = film.duration();
       if (film.time() < next) continue;
       next = std::floor(film.time()) + 1;  // a picture a second
       const auto image = film.image();
@@ -225,9 +235,10 @@ class Info final : public plugin::Command {
       throw Error(Exit::data, seen.name, ": expected a film, found no frame that can be decoded");
     seen.damaged = film.damaged();
     seen.rate = film.rate() > 0 ? film.rate() : 0;
-    seen.seconds = before + (seen.rate > 0 ? 1 / seen.rate : 0);
+    const double usual = seen.rate > 0 ? 1 / seen.rate : 0;
+    seen.seconds = before + (last > 0 ? last : usual);
     if (!pictures.empty()) {
-      media::SheetRow row{ascii(file.name), {}};
+      media::SheetRow row{label_of(file.name), {}};
       const auto columns = std::min(pictures.size(), kSheetColumns);
       for (size_t c = 0; c < columns; ++c)
         row.images.push_back(pictures[c * pictures.size() / columns]);

@@ -5,6 +5,7 @@
 #include "films.hpp"
 #include "make_set.hpp"
 
+#include <plugins/common/media/frame_sink.hpp>
 #include <plugins/common/media/size.hpp>
 #include <plugins/common/packed/packed_set.hpp>
 #include <plugins/video/commands.hpp>
@@ -30,6 +31,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 constexpr char kNoClip[] = "no clip for training can be made of these films";
+constexpr int64_t kFrames = 24, kWanFrames = 25;  // of a clip; Wan's VAE takes 1 + 4 k
 
 /// Of one split.
 struct Counts {
@@ -89,8 +91,10 @@ class Pack final : public plugin::Command {
 
   void run(cli::Context& context) override {
     std::tie(how_.width, how_.height) = media::parse_size(size_, "--size");
+    how_.frames = frames_.value_or(encode_.type == "wan" ? kWanFrames : kFrames);
     const auto shard_bytes = parse_shard_size(shard_size_);
-    cli::stop_requested();  // from here on a signal leaves no half file
+    media::check_folder(output_);  // before hours of work
+    cli::stop_requested();         // from here on a signal leaves no half file
     const Skip skip = [this](const FilmFile* film, const Error& error) { pass_over(film, error); };
     films_ = find_films(inputs_, skip);
     choose_validation(films_, validation_share_, globs_, context.seed.value_or(kDefaultSeed));
@@ -115,10 +119,14 @@ class Pack final : public plugin::Command {
         .add("--size", size_,
              "size of the frames in pixels; films are scaled to cover it and cropped")
         .value("WxH|N");
-    options.add("--fps", how_.rate, "frames per second; the nearest frames in time are taken")
+    options
+        .add("--fps", how_.rate,
+             "frames per second; those that the film shows at these times are taken")
         .range(0.01, 1000.0)
         .value("FPS");
-    options.add("--frames", how_.frames, "frames per clip; 0: each shot is one clip")
+    options
+        .add("--frames", frames_,
+             "frames per clip; 0: each shot is one clip (default: 24; 25 with --codec wan)")
         .range(0, 1 << 20)
         .value("N");
     options
@@ -141,8 +149,8 @@ class Pack final : public plugin::Command {
   void declare_captions(cli::Options options) {
     options
         .add("--captions", captions_,
-             "CSV table with the columns file, caption and, optionally, label; films that it does "
-             "not name take a text file beside them (FILM.txt)")
+             "table with the columns file, caption and, optionally, label, as CSV or JSON lines; "
+             "films that it does not name take a text file beside them (FILM.txt)")
         .value("FILE");
     options
         .add("--label-from", label_from_,
@@ -225,6 +233,9 @@ class Pack final : public plugin::Command {
                   " frames at ", how_.rate, " a second, found ", seen.cuts + 1,
                   seen.cuts == 0 ? " shot of " : " shots in ",
                   cli::number_text(seen.seconds, "%.3g"), " s");
+    if (!seen.range.empty())
+      log::warning(name, ": is an HDR film (", seen.range,
+                   "), whose colours are packed as they are stored, pale; convert it to BT.709");
     if (seen.damaged == 0) return;
     const auto words = concat(name, ": ", seen.damaged, " damaged packets or frames");
     if (strict_) throw Error(Exit::data, words);
@@ -233,8 +244,10 @@ class Pack final : public plugin::Command {
 
   /// Principal components of the clips that are trained on.
   std::unique_ptr<Codec> fit(const cli::Context& context) {
-    if (std::any_of(films_.begin(), films_.end(), [](const auto& one) { return one.path == "-"; }))
-      throw Error(Exit::usage, "--codec pca reads films twice, which stdin does not allow");
+    for (const auto& film : films_)
+      if (std::error_code error; film.path == "-" || !fs::is_regular_file(film.path, error))
+        throw Error(Exit::usage, film.name,
+                    ": --codec pca reads films twice, which a pipe does not allow");
     if (how_.width % encode_.factor != 0 || how_.height % encode_.factor != 0)
       throw Error(Exit::usage, "--size ", size_, ": expected multiples of --codec-factor ",
                   encode_.factor);
@@ -303,6 +316,7 @@ class Pack final : public plugin::Command {
   std::string output_, size_ = "64", captions_, label_from_ = "none", shard_size_ = "4G";
   double validation_share_ = 0;
   bool strict_ = false;
+  std::optional<int64_t> frames_;
   CutSettings how_;
   EncodeOptions encode_;
 

@@ -72,7 +72,7 @@ void refuse(const FilmFile*, const Error& error) {
 
 }  // namespace
 
-TEST_CASE("the frame taken is the one whose time is nearest", "[clips]") {
+TEST_CASE("the frame taken is the one that is shown at that time", "[clips]") {
   const TemporaryFolder folder;
   write_numbers(folder / "a.mp4", 10, 10);  // times 0, 0.1, ..., 0.9
   const auto numbers = [&](double rate) {
@@ -83,15 +83,15 @@ TEST_CASE("the frame taken is the one whose time is nearest", "[clips]") {
   CHECK(numbers(10) == std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9});
   CHECK(numbers(5) == std::vector<int>{0, 2, 4, 6, 8});
   // 0, 0.1429, 0.2857, 0.4286, 0.5714, 0.7143, 0.8571
-  CHECK(numbers(7) == std::vector<int>{0, 1, 3, 4, 6, 7, 9});
-  // 0, 0.05 (half-way: the first), 0.1, 0.15, ...
+  CHECK(numbers(7) == std::vector<int>{0, 1, 2, 4, 5, 7, 8});
+  // 0, 0.05, 0.1, 0.15, ...
   CHECK(numbers(20) ==
         std::vector<int>{0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 9});
   CHECK(numbers(1) == std::vector<int>{0});
 }
 
 TEST_CASE("frames of a variable rate are taken by their times", "[clips]") {
-  // Three frames, at 0, 0.1 and 0.4 s; the last is shown for 0.3.
+  // Three frames, at 0, 0.1 and 0.4 s; the last is shown for 0.1, as the file says.
   const auto film = source_root() / "tests/golden/films/uneven.mp4";
   int64_t frames = 0;
   std::vector<double> shades;
@@ -104,14 +104,27 @@ TEST_CASE("frames of a variable rate are taken by their times", "[clips]") {
       },
       nullptr, [] { return false; });
   CHECK(seen.frames == 3);
-  CHECK(seen.seconds == Approx(0.7).epsilon(1e-3));
-  // 0, 0.05 | 0.1 ... 0.25 | 0.3 ... 0.65
-  REQUIRE(frames == 14);
+  CHECK(seen.seconds == Approx(0.5).epsilon(1e-3));
+  // 0, 0.05 | 0.1 ... 0.35 | 0.4, 0.45
+  REQUIRE(frames == 10);
   const auto first_of_each = [&](size_t i) { return i == 0 || shades[i] != shades[i - 1]; };
   for (size_t i = 0; i < shades.size(); ++i) {
     CAPTURE(i);
-    if (first_of_each(i)) CHECK((i == 0 || i == 2 || i == 6));
+    if (first_of_each(i)) CHECK((i == 0 || i == 2 || i == 8));
   }
+}
+
+TEST_CASE("a still is shown as long as the film says, and no more than ten seconds", "[clips]") {
+  const auto films = source_root() / "tests/golden/films";
+  const auto blue = cut(films / "delays.gif", settings(10, 0));  // 0.1 s, 0.1 s, 2 s
+  REQUIRE(blue.numbers.size() == 1);
+  CHECK(blue.numbers[0].size() == 22);
+  CHECK(blue.seen.seconds == Approx(2.2));
+  const auto hours = cut(films / "hours.mp4", settings(2, 0));  // four frames, an hour each
+  REQUIRE(hours.numbers.size() == 4);
+  for (const auto& shot : hours.numbers) CHECK(shot == std::vector<int>(20, shot[0]));
+  CHECK(hours.starts == std::vector<double>{0, 3600, 7200, 10800});
+  CHECK(hours.seen.seconds == Approx(4 * 3600));
 }
 
 TEST_CASE("clips follow each other at their stride, and what is left over is left out", "[clips]") {
@@ -310,6 +323,33 @@ TEST_CASE("folders are looked through once, wherever links lead", "[clips]") {
   std::string names;
   for (const auto& film : find_films({(folder / "in").string()}, refuse)) names += film.name + " ";
   CHECK(names == "deep/y.mp4 linked/z.mp4 x.mp4 ");
+}
+
+TEST_CASE("tables of captions have the headings of others, or are JSON", "[clips]") {
+  const TemporaryFolder folder;
+  const auto said = [&](const char* name, const std::string& text) {
+    io::write_text(folder / name, text);
+    auto table = CaptionTable::read(folder / name);
+    const auto* row = table.find(folder / "a.mp4");
+    return row == nullptr ? std::string("none") : row->caption + "/" + row->label;
+  };
+  CHECK(said("t.csv", "file_name,text\na.mp4,hello\n") == "hello/");
+  CHECK(said("t.csv", "File,Caption,Label\na.mp4,hello,cat\n") == "hello/cat");
+  CHECK(said("t.csv", "id,prompt,video\n7,hello,a.mp4\n") == "hello/");
+  CHECK(said("t.csv", "a.mp4,hello,cat\n") == "hello/cat");
+  CHECK(said("t.jsonl", "{\"file_name\": \"a.mp4\", \"text\": \"hello\"}\n") == "hello/");
+  CHECK(said("t.jsonl", "{\"video_path\":\"a.mp4\",\"caption\":\"hello\",\"n\":3}\n") == "hello/");
+  CHECK(said("t.json", "[{\"video\": \"a.mp4\", \"prompt\": \"hello\"}]") == "hello/");
+  CHECK_THROWS_WITH(said("t.jsonl", "{\"a\": \"b\"}\n"), Contains("t.jsonl:1: expected the keys"));
+}
+
+TEST_CASE("a comma that nobody quoted is refused, and makes no label", "[clips]") {
+  const TemporaryFolder folder;
+  for (const char* text : {"a.mp4,A cat, asleep\n", "file,caption\na.mp4,A cat,asleep\n",
+                           "b.mp4,A dog\na.mp4,A cat,asleep\n"}) {
+    io::write_text(folder / "t.csv", text);
+    CHECK_THROWS_WITH(CaptionTable::read(folder / "t.csv"), Contains("stands in quotes"));
+  }
 }
 
 TEST_CASE("films for validation are chosen by share and by name", "[clips]") {

@@ -82,9 +82,12 @@ TEST_CASE("a pack holds the clips of all films in order, and no film on both sid
   REQUIRE(result.exit == 0);
   CHECK(io::read_text(folder / "out/train.safetensors") == bytes);
   CHECK(result.err ==
-        "lact-tokenize: train: 6 clips, 24 frames of 16 x 16, from 3 films with 0 cuts, 0 skipped\n"
-        "lact-tokenize: validation: 1 clip, 4 frames of 16 x 16, from 1 film with 0 cuts, "
-        "0 skipped\n");
+        "lact-tokenize: warning: " + (folder / "table.csv").string() +
+            ": 2 of 4 films are left without a caption\n"
+            "lact-tokenize: train: 6 clips, 24 frames of 16 x 16, from 3 films with 0 cuts, 0 "
+            "skipped\n"
+            "lact-tokenize: validation: 1 clip, 4 frames of 16 x 16, from 1 film with 0 cuts, "
+            "0 skipped\n");
   const auto json = Json::parse(result.out);
   CHECK(json["train"]["clips"] == 6);
   CHECK(json["films"][0]["seconds"].get<double>() == Approx(1.1).epsilon(1e-3));
@@ -146,6 +149,35 @@ TEST_CASE("films that cannot be used are skipped with a line each, or end a stri
   CHECK(pack(folder, {(in / "sound.avi").string()}).exit == 65);  // none is left
   CHECK(listing(folder / "out") == std::set<std::string>{"train.safetensors"});
   CHECK(io::read_text(folder / "out/train.safetensors") == before);
+}
+
+TEST_CASE("what is passed over is told: other files, HDR, a missing place", "[clips]") {
+  const TemporaryFolder folder;
+  const auto in = folder / "in";
+  fs::create_directories(in);
+  write_numbers(in / "a.mp4", 9, 10);
+  fs::copy_file(in / "a.mp4", in / "b.F4V");
+  for (const char* name : {"c.rm", "d.rm", "e.webp"}) io::write_text(in / name, "");
+  const auto all = pack(folder, {in.string(), "--frames", "4"});
+  CAPTURE(all.err);
+  REQUIRE(all.exit == 0);
+  CHECK_THAT(all.err, Contains("3 other files are passed over") && Contains(".rm, .webp"));
+  CHECK(PackedClips::open(folder / "out").size() == 4);  // of two films
+  const auto films = source_root() / "tests/golden/films";
+  const auto some = run({"lact-tokenize", "video", "info", (in / "a.mp4").string(),
+                         (in / "c.rm").string(), (films / "pq.mp4").string()});
+  CHECK(some.exit == 65);  // after the others are shown
+  CHECK_THAT(some.out, Contains("a.mp4") && Contains("pq.mp4"));
+  CHECK_THAT(some.err, Contains("c.rm"));
+  const auto hdr = pack(folder, {(films / "pq.mp4").string(), "--frames", "2"});
+  CHECK_THAT(hdr.err, Contains("HDR film (PQ)"));
+  const auto locked = pack(folder, {(films / "encrypted.mp4").string()});
+  CHECK(locked.exit == 65);
+  CHECK_THAT(locked.err, Contains("is encrypted"));
+  io::write_text(folder / "file", "");
+  const auto nowhere = run({"lact-tokenize", "video", "pack", (in / "none.mp4").string(), "-o",
+                            (folder / "file/out").string()});
+  CHECK(nowhere.exit == 73);  // before films are looked for
 }
 
 TEST_CASE("a text beside a film that cannot be read costs that film alone", "[clips]") {
