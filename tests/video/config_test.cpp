@@ -3,6 +3,7 @@
 #include <plugins/video/codec/codec.hpp>
 #include <plugins/video/model/config.hpp>
 #include <plugins/video/model/model.hpp>
+#include <plugins/video/model/model_place.hpp>
 #include <plugins/video/model/names.hpp>
 
 #include <lact/error.hpp>
@@ -261,7 +262,7 @@ TEST_CASE("bare files tell their configuration by names and shapes", "[config]")
   auto shapes = shapes_of(mixed);
   shapes["img_emb.proj.0.weight"] = {1280};
   CHECK_THAT(refusal([&] { found(shapes); }),
-             Catch::Contains("tensor img_emb.proj.0.weight: not one of a Wan or LaCT video model"));
+             Catch::Contains("tensor img_emb.proj.0.weight: of a model from images to video"));
   shapes = shapes_of(mixed);
   shapes.erase("blocks.7.norm3.bias");
   CHECK_THAT(refusal([&] { found(shapes); }),
@@ -275,6 +276,73 @@ TEST_CASE("bare files tell their configuration by names and shapes", "[config]")
              Catch::Contains("tensor patch_embedding.weight is missing: not a Wan or LaCT video"));
   shapes = {{"patch_embedding.weight", {0, 16, 1, 2, 2}}};
   CHECK_THAT(refusal([&] { found(shapes); }), Catch::Contains("patch_embedding.weight: is empty"));
+}
+
+TEST_CASE("what others put before Wan's names is undone", "[config]") {
+  test::TemporaryFolder folder;
+  const auto file = folder / "bare.safetensors";
+  const auto config = Config::preset("wan_t2v_1.3b");
+  const auto plain = shapes_of(config);
+  const auto found = [&](const std::vector<std::string>& starts) {
+    Shapes shapes;
+    for (const auto& start : starts)
+      for (const auto& [name, shape] : plain) shapes[start + name] = shape;
+    write_hollow(file, shapes);
+    return shapes_of(Config::of(io::Checkpoint::open(file)));
+  };
+  for (const char* start : {"model.diffusion_model.", "diffusion_model.", "transformer.",
+                            "pipe.dit.", "net.", "dit.", "module.model.", "generator."}) {
+    CAPTURE(start);
+    CHECK(found({start}) == plain);
+  }
+  // A distilled model's averages, beside what they are of, and its critic.
+  CHECK(found({"generator_ema._fsdp_wrapped_module.", "generator.model.", "critic.model."}) ==
+        plain);
+}
+
+TEST_CASE("other kinds of files for Wan are refused as what they are", "[config]") {
+  test::TemporaryFolder folder;
+  const auto file = folder / "bare.safetensors";
+  const auto plain = shapes_of(Config::preset("wan_t2v_1.3b"));
+  const auto refused = [&](const char* name, int64_t channels) {
+    auto shapes = plain;
+    if (channels != 16) shapes["patch_embedding.weight"][1] = channels;
+    if (*name != '\0') shapes[name] = {2};
+    write_hollow(file, shapes);
+    const auto line = refusal([&] { Config::of(io::Checkpoint::open(file)); });
+    CHECK_THAT(line, Catch::Contains("bare.safetensors: tensor "));
+    return line;
+  };
+  using Catch::Contains;
+  CHECK_THAT(refused("blocks.0.self_attn.q.lora_A.weight", 16), Contains("a LoRA"));
+  CHECK_THAT(refused("blocks.0.ffn.0.scale_weight", 16), Contains("scaled fp8"));
+  CHECK_THAT(refused("vace_blocks.0.before_proj.bias", 16), Contains("VACE"));
+  CHECK_THAT(refused("blocks.0.cross_attn.k_img.weight", 36), Contains("images to video"));
+  CHECK_THAT(refused("", 36), Contains("36 channels"));
+  auto shapes = plain;  // TI2V-5B
+  shapes["patch_embedding.weight"][1] = 48;
+  shapes["head.head.weight"][0] = shapes["head.head.bias"][0] = 48 * 4;
+  write_hollow(file, shapes);
+  CHECK_THAT(refusal([&] { Config::of(io::Checkpoint::open(file)); }), Contains("VAE of Wan 2.2"));
+}
+
+TEST_CASE("a diffusers pipeline is its transformer, and what lies with it is found", "[model]") {
+  test::TemporaryFolder folder;
+  const auto pipeline = folder / "pipeline";
+  std::filesystem::create_directories(pipeline / "transformer");
+  std::filesystem::create_directories(pipeline / "vae");
+  io::write_text(pipeline / "model_index.json", "{}");
+  write_hollow(pipeline / "transformer/diffusion_pytorch_model.safetensors",
+               shapes_of(Config::preset("wan_t2v_1.3b")));
+  CHECK(Config::of(open_model(pipeline)).dim == 1536);
+  CHECK(vae_of({}, pipeline) == pipeline);
+  CHECK(std::filesystem::equivalent(vae_of({}, pipeline / "transformer"), pipeline));
+  CHECK(vae_of("other", pipeline) == "other");
+  CHECK(text_encoder_of({}, pipeline).empty());
+  std::filesystem::create_directories(pipeline / "text_encoder");
+  CHECK(text_encoder_of({}, pipeline) == pipeline);
+  std::filesystem::create_directories(pipeline / "transformer_2");
+  CHECK_THAT(refusal([&] { open_model(pipeline); }), Catch::Contains("two experts"));
 }
 
 TEST_CASE("files with a configuration of their own need no other", "[config]") {

@@ -379,6 +379,32 @@ TEST_CASE("whatever a state says of its film, it is taken or refused") {
   CHECK(taken < test::trials(300) / 2);
 }
 
+TEST_CASE("frames of a film are those it shows at the rate that is asked for") {
+  const test::TemporaryFolder folder;
+  media::VideoWriter film(folder / "a.mp4", 32, 32, 40);
+  for (int i = 0; i < 24; ++i) {
+    media::Image image(32, 32);
+    std::fill(image.pixels.begin(), image.pixels.end(), static_cast<uint8_t>(20 + 6 * i));
+    film.add(image);
+  }
+  film.finish();
+  const auto numbers = [&](double rate) {
+    std::vector<int> all;
+    const auto frames = FrameSource(folder / "a.mp4", 16, 16, rate).next(100);
+    for (int64_t i = 0; i < frames.size(0); ++i)
+      all.push_back(
+          static_cast<int>(std::lround((frames[i].to(at::kFloat).mean().item<double>() - 20) / 6)));
+    return all;
+  };
+  CHECK(numbers(10) == std::vector<int>{0, 4, 8, 12, 16, 20});
+  CHECK(numbers(16) == std::vector<int>{0, 2, 5, 7, 10, 12, 15, 17, 20, 22});
+  CHECK(numbers(40).size() == 24);
+  CHECK(numbers(80).size() == 48);
+  CHECK(FrameSource(test::source_root() / "tests/golden/films/delays.gif", 16, 16, 10)
+            .next(100)
+            .size(0) == 22);
+}
+
 TEST_CASE("sizes without whole patches are refused with what fits") {
   for (const auto& [width, height] : {std::pair{18, 16}, {16, 2}, {0, 16}, {1 << 20, 16}})
     CHECK_THROWS_WITH(Film(small().model, *small().codec, quick(), text(""), {}, width, height),
@@ -392,19 +418,21 @@ TEST_CASE("frames come from films, pictures and numbered folders, in the order o
     std::fill(image.pixels.begin(), image.pixels.end(), static_cast<uint8_t>(i));
     media::write_image(folder / concat("f", i, ".png"), image);
   }
-  FrameSource source(folder.path(), 16, 16);
+  FrameSource source(folder.path(), 16, 16, 10);
   const auto two = source.next(2), one = source.next(2);
   CHECK(two.sizes() == at::IntArrayRef({2, 16, 16, 3}));
   CHECK(two.select(0, 1).max().item<int>() == 9);
   CHECK(one.size(0) == 1);
   CHECK(one.min().item<int>() == 10);
   CHECK(source.next(2).size(0) == 0);
-  CHECK(FrameSource(folder / "f9.png", 16, 16).next(5).size(0) == 1);
+  FrameSource still(folder / "f9.png", 16, 16, 10);
+  CHECK(still.is_still());
+  CHECK(still.next(5).size(0) == 5);  // held
   media::VideoWriter film(folder / "a.mp4", 32, 32, 10);
   for (int i = 0; i < 5; ++i) film.add(media::Image(32, 32));
   film.finish();
-  CHECK(FrameSource(folder / "a.mp4", 16, 16).next(9).size(0) == 5);
-  CHECK_THROWS_WITH(FrameSource(folder / "none.mp4", 16, 16), Catch::Contains("none.mp4"));
+  CHECK(FrameSource(folder / "a.mp4", 16, 16, 10).next(9).size(0) == 5);
+  CHECK_THROWS_WITH(FrameSource(folder / "none.mp4", 16, 16, 10), Catch::Contains("none.mp4"));
   CHECK(natural_less("a9", "a10"));
   CHECK(natural_less("a009", "a10"));
   CHECK_FALSE(natural_less("b1", "a2"));
@@ -416,7 +444,7 @@ TEST_CASE("whole chunks of frames are read, and what is left over is counted") {
   for (int i = 0; i < 5; ++i) media::write_image(folder / concat(i, ".png"), media::Image(16, 16));
   const auto read = [&](int64_t limit) {
     auto film = begin(quick());
-    FrameSource source(folder.path(), 16, 16);
+    FrameSource source(folder.path(), 16, 16, 10);
     int64_t shown = 0;
     Reading reading;
     const int64_t left = give_frames(
@@ -444,7 +472,7 @@ TEST_CASE("a film that was saved while frames were read goes on behind those it 
   struct Enough {};
   // Reads on until `most` frames are learned.
   const auto read = [&](Film& film, Reading& reading, int64_t most, int64_t limit = 14) {
-    FrameSource source(folder.path(), 16, 16);
+    FrameSource source(folder.path(), 16, 16, 10);
     return give_frames(
         film, *loaded.codec, 2, at::kCPU, source, limit, reading, [](const Tensor&) {},
         [&] {

@@ -156,7 +156,57 @@ TEST_CASE("a film goes on from first frames, whole chunks of them") {
   CHECK((later.out == all.substr(4 * kFrame)));
   const auto few = m.make({"--frames", m.path("first"), "--max-frames", "1", "-o", m.path("no")});
   CHECK(few.exit == 65);
-  CHECK_THAT(few.err, Catch::Contains("1 frames do not fill a chunk of 2"));
+  CHECK_THAT(few.err, Catch::Contains("1 frame does not fill a chunk of 2"));
+}
+
+TEST_CASE("one image is held for the first chunk, and the film goes on from it") {
+  const auto& m = made();
+  REQUIRE(m.make({"-n", "2", "-o", m.path("two")}).exit == 0);
+  const auto film = [&](const char* image) {
+    const auto made = m.make({"--frames", m.path("two/") + image, "-n", "2", "-o", "-"});
+    CAPTURE(made.err);
+    REQUIRE(made.exit == 0);
+    CHECK_THAT(made.err, Catch::Contains("read 2 frames: one image, held"));
+    return made.out;
+  };
+  CHECK((film("00000.png") != film("00001.png")));
+}
+
+TEST_CASE("a number may stand in the folder of a pattern") {
+  const auto& m = made();
+  REQUIRE(m.make({"-n", "2", "-o", m.path("shot%d/frame.png")}).exit == 0);
+  CHECK(fs::exists(m.folder / "shot0/frame.png"));
+  CHECK(fs::exists(m.folder / "shot1/frame.png"));
+  CHECK_FALSE(fs::exists(m.folder / "shot%d"));
+}
+
+TEST_CASE("a model without fast weights continues nothing, and says so") {
+  const auto& m = made();
+  auto config = test::small_film_config();
+  config.fast.reset();
+  test::write_small_film_model(test::small_film_model(config), m.path("plain"));
+  REQUIRE(m.make({"-n", "2", "-o", m.path("given")}).exit == 0);
+  const auto given = m.make({"--frames", m.path("given"), "-o", m.path("no")}, "plain");
+  CHECK(given.exit == 64);
+  CHECK_THAT(given.err, Catch::Contains("no fast weights"));
+  const auto longer = m.make({"-n", "4", "-o", "-"}, "plain");
+  CHECK(longer.exit == 0);
+  CHECK_THAT(longer.err, Catch::Contains("after every 2 frames another begins"));
+  CHECK(m.make({"-n", "2", "-o", "-"}, "plain").err.find("warning") == std::string::npos);
+}
+
+TEST_CASE("frames of odd sizes become even in films, which is told") {
+  const auto& m = made();
+  auto config = test::small_film_config();
+  config.codec = {"unshuffle", 3};
+  config.in_dim = config.out_dim = 27;
+  config.patch_size = {1, 1, 1};
+  config.width = config.height = 15;
+  test::write_small_film_model(test::small_film_model(config), m.path("odd-model"));
+  const auto odd = m.make({"-n", "2", "-o", m.path("odd.mp4")}, "odd-model");
+  CAPTURE(odd.err);
+  REQUIRE(odd.exit == 0);
+  CHECK_THAT(odd.err, Catch::Contains("frames of 15 x 15 become 16 x 16"));
 }
 
 TEST_CASE("a signal in mid-film leaves whole pictures, a whole film and a state that goes on") {
@@ -276,11 +326,15 @@ TEST_CASE("an output that fails ends the film after the others and the state hav
   CHECK_THAT(result.err, Catch::Contains("00003.png"));
   CHECK(m.frames("beside").size() == 4 * kFrame);
   CHECK(io::load_state(m.folder / "blocked.state").value("frames") == "4");
+  // What cannot be made at all is told before anything is.
   io::write_text(m.folder / "file", "");
-  const auto unopened = m.make({"--frames", m.path("beside"), "-n", "2", "-o", m.path("file/film"),
-                                "--save-state", m.path("unopened.state")});
-  CHECK(unopened.exit == 73);
-  CHECK(io::load_state(m.folder / "unopened.state").value("frames") == "4");
+  for (const char* output : {"file/film", "no/film.mp4", "no/sheet.png"}) {
+    const auto unopened = m.make({"--frames", m.path("beside"), "-n", "2", "-o", m.path(output),
+                                  "--save-state", m.path("unopened.state")});
+    CAPTURE(output);
+    CHECK(unopened.exit == 73);
+    CHECK_FALSE(fs::exists(m.folder / "unopened.state"));
+  }
 }
 
 TEST_CASE("raw frames are not written to a terminal") {

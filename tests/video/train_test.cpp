@@ -1,4 +1,5 @@
 // lact-train video in this process, on clips that are made here.
+#include "support/process.hpp"
 #include "support/test.hpp"
 
 #include <plugins/video/clips/encode_clips.hpp>
@@ -291,6 +292,35 @@ TEST_CASE("principal components that clips were packed with go with the model", 
   fs::remove(data / kCodecFile);
   CHECK_THAT(refusal(words, folder / "without"),
              Catch::Contains("codec.safetensors: missing") && Catch::Contains("pack them again"));
+}
+
+TEST_CASE("a model of prompts whose clips say nothing is told so", "[train]") {
+  const TemporaryFolder folder;
+  const auto warnings = [&](const std::string& caption) {
+    ClipFormat format;
+    format.width = format.height = 8;
+    format.rate = 10;
+    ClipWriter train(folder / "silent", "train", format);
+    for (int64_t i = 0; i < 4; ++i) {
+      train.begin({"made", 0, i == 0 ? caption : "", ""});
+      train.add(clip_frames(i, 6));
+    }
+    train.seal();
+    commit(folder / "silent", train, nullptr);
+    Words words{"lact-train", "video"};
+    words = words + small() + Words{"--data",       (folder / "silent").string(),
+                                    "-o",           (folder / ("run" + caption)).string(),
+                                    "--steps",      "1",
+                                    "--eval-every", "0",
+                                    "--condition",  "bytes"};
+    const auto result = run(words);
+    CHECK(result.exit == 0);
+    return result.err;
+  };
+  CHECK_THAT(warnings(""), Catch::Contains("warning") && Catch::Contains("0 of 4 clips"));
+  const auto some = warnings("words");
+  CHECK_THAT(some, Catch::Contains("1 of 4 clips have a caption"));
+  CHECK(some.find("warning") == std::string::npos);
 }
 
 TEST_CASE("what is saved opens as a model that says what it was trained on", "[train]") {

@@ -6,6 +6,7 @@
 #include <plugins/video/film/sampling_options.hpp>
 #include <plugins/video/model/cost.hpp>
 #include <plugins/video/model/model_options.hpp>
+#include <plugins/video/model/model_place.hpp>
 #include <plugins/video/train/flow.hpp>
 
 #include <lact/cli/bench.hpp>
@@ -134,7 +135,7 @@ class BenchVideo final : public plugin::Command {
     }
     if (options_.given())
       throw Error(Exit::usage, "--model excludes --preset and the other options of the model");
-    const auto checkpoint = io::Checkpoint::open(model_);
+    const auto checkpoint = open_model(model_);
     const auto config = Config::of(checkpoint);
     return VideoModel::load(config, checkpoint, context_->device, resolve(config));
   }

@@ -1,10 +1,12 @@
 // lact-bench quality video: how far continuations of real clips stay like them.
 
+#include <plugins/common/media/frame_sink.hpp>
 #include <plugins/common/media/sheet.hpp>
 #include <plugins/video/commands.hpp>
 #include <plugins/video/film/continuation.hpp>
 #include <plugins/video/film/frame_source.hpp>
 #include <plugins/video/film/sampling_options.hpp>
+#include <plugins/video/model/model_place.hpp>
 #include <plugins/video/train/flow.hpp>
 
 #include <lact/cli/bench.hpp>
@@ -99,6 +101,7 @@ class QualityVideo final : public plugin::Command {
 
   void run(cli::Context& context) override {
     if (models_.empty()) throw Error(Exit::usage, "--model is required");
+    if (!sheet_.empty()) media::check_folder(fs::path(sheet_).parent_path(), /*may_be_made=*/false);
     const auto data = PackedClips::open(data_, split_);
     clips_.resize(static_cast<size_t>(most_ > 0 ? std::min(most_, data.size()) : data.size()));
     std::iota(clips_.begin(), clips_.end(), int64_t{0});
@@ -158,13 +161,15 @@ class QualityVideo final : public plugin::Command {
 
   void measure(const std::string& place, const std::string& name, const PackedClips& data,
                const cli::Context& context, cli::Table& table) {
-    const auto checkpoint = io::Checkpoint::open(place);
+    const auto checkpoint = open_model(place);
     auto config = Config::of(checkpoint);
     Measured model{name, config.fast ? config.fast->learn : "", {}};
     model.learn = model.trained;
     if (!learn_.empty() && config.fast) model.learn = config.fast->learn = learn_;
     const auto dtype = ops::resolve_dtype(usual_dtype(context.dtype, config), context.device);
-    const auto loaded = extras_.load(checkpoint, config, context.device, dtype);
+    auto extras = extras_;
+    extras.look_beside(place);
+    const auto loaded = extras.load(checkpoint, config, context.device, dtype);
     const int64_t tokens = chunk_tokens(loaded, data.width(), data.height());
     ContinuationOptions options;
     options.film = sampling_.over(SamplingOptions::usual(config, tokens), config, tokens);
@@ -173,9 +178,9 @@ class QualityVideo final : public plugin::Command {
     options.seeds.clear();
     for (int64_t i = 0; i < seeds_; ++i)
       options.seeds.push_back(context.seed.value_or(kDefaultSeed) + static_cast<uint64_t>(i));
-    auto prompts = extras_.prompts(config, context.device);
+    auto prompts = extras.prompts(config, context.device);
     prompts.prepare(data);
-    const auto negative = extras_.embed(config, &loaded.model, {negative_}, context.device);
+    const auto negative = extras.embed(config, &loaded.model, {negative_}, context.device);
     const auto all = groups(data, loaded);
     double steps = 0, done = 0;
     for (const auto& group : all)

@@ -21,6 +21,8 @@ bool is_image(const fs::path& file) {
   return suffix == ".png" || suffix == ".jpg" || suffix == ".jpeg" || suffix == ".webp";
 }
 
+constexpr double kLongestStill = 10;  // seconds that a frame is shown, as in packs
+
 bool is_digit(char c) {
   return std::isdigit(static_cast<unsigned char>(c)) != 0;
 }
@@ -53,8 +55,8 @@ bool natural_less(const std::string& a, const std::string& b) {
   return a < b;  // zeros in front
 }
 
-FrameSource::FrameSource(const fs::path& place, int64_t width, int64_t height)
-    : width_(width), height_(height) {
+FrameSource::FrameSource(const fs::path& place, int64_t width, int64_t height, double rate)
+    : width_(width), height_(height), rate_(rate) {
   std::error_code error;
   if (fs::is_directory(place, error)) {
     for (const auto& entry : fs::directory_iterator(place, error))
@@ -71,8 +73,32 @@ FrameSource::FrameSource(const fs::path& place, int64_t width, int64_t height)
   }
 }
 
+/// To the next frame of the film. Its clock may jump; here no frame is shown too long, and time
+/// goes on where it runs backwards.
+bool FrameSource::advance() {
+  const double before = film_->time();
+  own_ = begun_ ? film_->duration() : 0;
+  if (own_ <= media::kClock) own_ = film_->rate() > 0 ? 1 / film_->rate() : 1 / rate_;
+  own_ = std::min(own_, kLongestStill);
+  over_ = !film_->advance();
+  last_ = ahead_;
+  if (over_ || !begun_) return !over_;
+  const double gap = film_->time() - before;
+  ahead_ += gap < 0 ? own_ : std::min(gap, kLongestStill);
+  return true;
+}
+
+std::optional<media::Image> FrameSource::film_frame() {
+  if (!begun_ && advance()) begun_ = true;
+  const double time = static_cast<double>(number_++) / rate_;
+  while (!over_ && ahead_ <= time + media::kClock) advance();
+  if (!begun_ || (over_ && time >= last_ + own_ - media::kClock)) return {};
+  return film_->image(/*before=*/true);
+}
+
 std::optional<media::Image> FrameSource::image() {
-  if (film_) return film_->next();
+  if (film_) return film_frame();
+  if (is_still()) file_ = 0;
   if (file_ == files_.size()) return {};
   return media::read_image(files_[file_++]);
 }

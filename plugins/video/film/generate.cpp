@@ -10,6 +10,7 @@
 #include <plugins/common/media/frame_sink.hpp>
 #include <plugins/common/media/size.hpp>
 #include <plugins/video/commands.hpp>
+#include <plugins/video/model/model_place.hpp>
 
 #include <lact/error.hpp>
 #include <lact/io/closed_pipe.hpp>
@@ -22,6 +23,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <exception>
 #include <filesystem>
@@ -134,9 +136,11 @@ class Generate final : public plugin::Command {
     check_options(context);
     if (state_options_.loads()) read_state();
     if (!size_text_.empty()) size_ = media::parse_size(size_text_, "--size");
-    const auto checkpoint = io::Checkpoint::open(model_);
+    const auto checkpoint = open_model(model_);
     auto config = Config::of(checkpoint);
     check_prompts(config);
+    extras_.look_beside(model_);
+    resolve_plain(config);
     if (size_) std::tie(config.width, config.height) = *size_;
     const auto dtype = commands::product_type(context, usual_dtype(context.dtype, config), state_);
     Texts texts;
@@ -160,9 +164,8 @@ class Generate final : public plugin::Command {
         .value("TEXT");
     options
         .add("--frames", frames_,
-             "frames to continue: a film, an image, or a folder of numbered images; whole chunks "
-             "are "
-             "read")
+             "frames to continue: a film, at the model's frames per second, an image, held for the "
+             "first chunk, or a folder of numbered images; whole chunks are read")
         .value("PATH");
     options.add("--max-frames", max_frames_, "read at most N of --frames").at_least(1).value("N");
   }
@@ -221,6 +224,27 @@ class Generate final : public plugin::Command {
     if ((prompt_ || negative_) && condition == "none")
       throw Error(Exit::usage, prompt_ ? "--prompt" : "--negative", ": this model takes no prompt");
     if (!state_) check_negative(negative_.has_value(), sampling_.guidance(config));
+  }
+
+  /// Of a model without fast weights no chunk sees another. A released one, which says nothing of
+  /// films, makes all frames at once, as it was trained.
+  void resolve_plain(Config& config) const {
+    if (config.width == 0 && config.codec.type == "wan") {  // as published
+      config.width = 832;
+      config.height = 480;
+      if (!config.fast && !state_ && !state_options_.saves() && wanted_ > 0) {
+        config.chunk_frames = 1;
+        while (config.codec.frames(config.chunk_frames) < wanted_) ++config.chunk_frames;
+      }
+    }
+    if (config.fast) return;
+    const char* why = ": this model has no fast weights: no chunk of a film sees another";
+    if (!frames_.empty())
+      throw Error(Exit::usage, "--frames", why, ", and it cannot continue anything");
+    const int64_t shown = config.codec.frames(config.chunk_frames);
+    if (wanted_ < 0 || wanted_ > shown)
+      log::warning("-n ", wanted_, why, ", and after every ", shown,
+                   " frames another begins that has nothing to do with it");
   }
 
   // --- making ready ------------------------------------------------------------------------------
@@ -299,13 +323,16 @@ class Generate final : public plugin::Command {
 
   /// Reads what exists, in whole chunks.
   void give(const LoadedVideo& loaded, Film& film, Outputs& outputs, Report& report) {
-    FrameSource source(frames_, film.width(), film.height());
+    const auto& config = loaded.model.config();
+    FrameSource source(frames_, film.width(), film.height(), config.rate);
+    const int64_t chunk = config.codec.frames(config.chunk_frames);
+    const int64_t most = max_frames_.value_or(std::numeric_limits<int64_t>::max());
     int64_t left = 0;
     {
       cli::Progress progress("reading", 0, "frames");
       left = give_frames(
-          film, *loaded.codec, loaded.model.config().chunk_frames, loaded.model.device(), source,
-          max_frames_.value_or(std::numeric_limits<int64_t>::max()), *reading_,
+          film, *loaded.codec, config.chunk_frames, loaded.model.device(), source,
+          source.is_still() ? std::min(most, chunk) : most, *reading_,
           [&](const Tensor& frames) {
             report.context += frames.size(0);
             outputs.show(frames);
@@ -316,10 +343,19 @@ class Generate final : public plugin::Command {
     if (source.damaged() > 0)
       log::warning(frames_, ": ", source.damaged(), " damaged frames were passed over");
     if (reading_->frames == 0)
-      throw Error(Exit::data, frames_, ": ", left, " frames do not fill a chunk of ",
-                  film.frames_of(1));
+      throw Error(Exit::data, frames_, ": ", left, left == 1 ? " frame does" : " frames do",
+                  " not fill a chunk of ", chunk, ", at ", config.rate,
+                  " a second: give more, or one image alone, which is held");
     reading_.reset();
-    log::info("read ", report.context, " frames",
+    tell_read(source, config.rate, report.context, left);
+  }
+
+  void tell_read(const FrameSource& source, double rate, int64_t read, int64_t left) const {
+    const double film = source.film_rate();
+    const bool other = film > 0 && std::abs(film / rate - 1) > 1e-3;
+    log::info("read ", read, " frames",
+              other ? concat(", ", rate, " a second of the film's ", film) : "",
+              source.is_still() ? ": one image, held for the first chunk" : "",
               left > 0 ? concat("; the last ", left, " fill no chunk and are left") : "");
   }
 

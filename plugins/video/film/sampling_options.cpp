@@ -1,5 +1,6 @@
 #include "sampling_options.hpp"
 
+#include <plugins/video/model/model_place.hpp>
 #include <plugins/video/train/flow.hpp>
 
 #include <lact/error.hpp>
@@ -7,13 +8,23 @@
 namespace lact::video {
 
 void ModelExtras::declare(cli::Options options) {
-  options.add("--vae", vae_, "Wan's VAE, for a model with its latents").value("DIR|FILE");
-  options.add("--text-encoder", text_encoder_, "UMT5, for a model with its prompts")
+  options
+      .add("--vae", vae_,
+           "Wan's VAE, for a model with its latents (default: the one in the model's directory)")
+      .value("DIR|FILE");
+  options
+      .add("--text-encoder", text_encoder_,
+           "UMT5, for a model with its prompts (default: the one in the model's directory)")
       .value("DIR|FILE");
   options
       .add("--tokenizer", tokenizer_,
            "SentencePiece model of the text encoder (default: the one beside it)")
       .value("FILE");
+}
+
+void ModelExtras::look_beside(const std::string& model) {
+  vae_ = vae_of(vae_, model).string();
+  text_encoder_ = text_encoder_of(text_encoder_, model).string();
 }
 
 LoadedVideo ModelExtras::load(const io::Checkpoint& checkpoint, const Config& config,

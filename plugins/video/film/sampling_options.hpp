@@ -29,6 +29,8 @@ struct LoadedVideo {
 class ModelExtras {
  public:
   void declare(cli::Options options);
+  /// What is not given and lies with a released model is that.
+  void look_beside(const std::string& model);
   /// Errors   as Config::of, VideoModel::load, open_codec
   LoadedVideo load(const io::Checkpoint& checkpoint, const Config& config, at::Device device,
                    at::ScalarType products) const;

@@ -1,11 +1,14 @@
 // What the names and shapes of a bare file tell of its model.
 #include "config.hpp"
+#include "model_place.hpp"
 #include "names.hpp"
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
 
 #include <algorithm>
+#include <utility>
+#include <vector>
 
 namespace lact::video {
 namespace {
@@ -34,13 +37,33 @@ class Shapes {
   }
   template <class... Parts>
   [[noreturn]] void refuse(const Parts&... parts) const {
-    throw Error(Exit::data, file_.folder().string(), ": ", parts...);
+    throw Error(Exit::data, file_name(file_), ": ", parts...);
   }
 
  private:
   const io::Checkpoint& file_;
   StoredNames names_;
 };
+
+/// Kinds of files for Wan that are no model from text to video, by what their names hold.
+void refuse_other_kinds(const Shapes& file) {
+  static const std::vector<std::pair<const char*, const char*>> kinds = {
+      {".lora_", "a LoRA: merge it into its model"},
+      {"lora_unet_", "a LoRA: merge it into its model"},
+      {".scale_weight", "scaled fp8 weights: give the model in bfloat16 or float16"},
+      {"scaled_fp8", "scaled fp8 weights: give the model in bfloat16 or float16"},
+      {".comfy_quant", "quantized weights: give the model in bfloat16 or float16"},
+      {"vace_", "a VACE model: only those from text to video are known"},
+      {"img_emb.", "a model from images to video: only those from text to video are known"},
+      {"k_img.", "a model from images to video: only those from text to video are known"},
+      {"image_embedder.", "a model from images to video: only those from text to video are known"},
+      {"control_adapter.", "a model with controls: only those from text to video are known"},
+      {"ref_conv.", "a model with controls: only those from text to video are known"}};
+  for (const auto& [official, stored] : file.names().all())
+    for (const auto& [word, kind] : kinds)
+      if (stored.find(word) != std::string::npos)
+        file.refuse("tensor ", io::printable(stored), ": of ", kind);
+}
 
 FastOptions layer_of(const Shapes& file, int64_t block) {
   const auto name = concat("blocks.", block, ".self_attn.");
@@ -71,9 +94,15 @@ Config inferred(const Shapes& file) {
   const auto modulation = [](int64_t i) { return concat("blocks.", i, ".modulation"); };
   for (c.num_layers = 0; c.num_layers < kMostLayers && file.has(modulation(c.num_layers));)
     ++c.num_layers;
-  if (c.in_dim == 16 && c.text_dim == 4096) {
+  const bool released = c.text_dim == 4096;
+  if (released && c.in_dim == 16 && c.out_dim == 16) {
     c.codec = {"wan", 8};
     c.condition = "umt5";
+  } else if (released && (c.in_dim > 16 || c.out_dim != c.in_dim)) {
+    file.refuse(
+        "tensor patch_embedding.weight: has ", c.in_dim, " channels, as Wan's models ",
+        c.in_dim == 48 && c.out_dim == 48 ? "with the VAE of Wan 2.2" : "of images or controls",
+        ": only Wan 2.1's from text to video, of 16, is known");
   }
   if (!file.names().has_fast()) return c;
   c.fast = layer_of(file, 0);
@@ -99,9 +128,10 @@ void compare(const Shapes& file, const Config& config) {
 
 Config Config::of(const io::Checkpoint& checkpoint) {
   const auto folder = checkpoint.folder();
+  const Shapes file(checkpoint);
+  refuse_other_kinds(file);
   if (!checkpoint.side_file("config.json").empty())
     return from_json(checkpoint.config(), (folder / "config.json").string());
-  const Shapes file(checkpoint);
   for (const auto& [key, value] : checkpoint.metadata())
     if (key == "config") {
       const auto what = folder.string() + ": metadata: config";

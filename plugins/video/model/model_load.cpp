@@ -1,5 +1,6 @@
 // Parameters of a model: drawn, or read from a file.
 #include "model.hpp"
+#include "model_place.hpp"
 #include "names.hpp"
 
 #include <lact/error.hpp>
@@ -83,7 +84,7 @@ void refuse_others(const io::Checkpoint& checkpoint, const StoredNames& names,
   for (const auto& [name, shape] : parameter_shapes(config)) known.insert(name);
   for (const auto& [name, stored] : names.all())
     if (known.count(name) == 0 && !name.starts_with("codec."))
-      throw Error(Exit::data, checkpoint.folder().string(), ": tensor ", io::printable(stored),
+      throw Error(Exit::data, file_name(checkpoint), ": tensor ", io::printable(stored),
                   ": not one of the model that config.json describes");
 }
 

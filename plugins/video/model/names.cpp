@@ -55,6 +55,16 @@ const std::vector<std::string>& additions() {
   return names;
 }
 
+/// Of a file that holds several networks, what the names of the one to use begin with: distilled
+/// models come with their averages and with a critic.
+std::string trained_part(const std::vector<std::string>& names) {
+  for (const std::string part : {"generator_ema.", "generator.", "ema."})
+    if (std::any_of(names.begin(), names.end(),
+                    [&](const std::string& name) { return name.starts_with(part); }))
+      return part;
+  return {};
+}
+
 }  // namespace
 
 std::string diffusers_name(const std::string& official) {
@@ -68,8 +78,15 @@ std::string official_name(const std::string& stored) {
   for (const auto* wrapper : {"_checkpoint_wrapped_module.", "_orig_mod.", "_fsdp_wrapped_module."})
     while (replace(name, wrapper, "")) {
     }
-  for (const auto* start : {"module.", "model."})
-    while (name.starts_with(start)) name.erase(0, std::string(start).size());
+  for (bool again = true; again;) {
+    again = false;
+    for (const std::string start :
+         {"module.", "model.", "diffusion_model.", "transformer.", "pipe.dit.", "net.", "dit."})
+      if (name.starts_with(start)) {
+        name.erase(0, start.size());
+        again = true;
+      }
+  }
   for (const auto& [to, from] : patterns()) {
     const bool whole = from == "scale_shift_table" || from == "proj_out.";
     if (!whole || name.starts_with(from)) replace(name, from, to);
@@ -87,8 +104,11 @@ bool is_addition(const std::string& official) {
 }
 
 StoredNames::StoredNames(const io::Checkpoint& checkpoint) {
-  for (const auto& name : checkpoint.names()) {
-    const auto [at, fresh] = stored_.emplace(official_name(name), name);
+  const auto names = checkpoint.names();
+  const auto part = trained_part(names);
+  for (const auto& name : names) {
+    if (!name.starts_with(part)) continue;
+    const auto [at, fresh] = stored_.emplace(official_name(name.substr(part.size())), name);
     if (!fresh)
       throw Error(Exit::data, checkpoint.folder().string(), ": tensors ", at->second, " and ", name,
                   " are the same parameter, ", at->first);

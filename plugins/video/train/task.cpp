@@ -11,6 +11,7 @@
 #include <plugins/video/model/cost.hpp>
 #include <plugins/video/model/model.hpp>
 #include <plugins/video/model/model_options.hpp>
+#include <plugins/video/model/model_place.hpp>
 #include <plugins/video/model/names.hpp>
 
 #include <lact/error.hpp>
@@ -22,6 +23,7 @@
 #include <ATen/ops/full.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <optional>
 
 namespace lact::video {
@@ -49,7 +51,7 @@ class VideoTask final : public train::Task {
 
   void configure() override {
     std::optional<Config> base;
-    if (!options_.init_from.empty()) base = Config::of(io::Checkpoint::open(options_.init_from));
+    if (!options_.init_from.empty()) base = Config::of(open_model(options_.init_from));
     config_ = model_options_.resolve(base ? &*base : nullptr);
     if (!options_.data.empty())
       set_ =
@@ -109,10 +111,14 @@ class VideoTask final : public train::Task {
     set_.clips(Split::train);  // or there is nothing to train on
     setup_ = setup;
     std::optional<io::Checkpoint> start;
-    if (!options_.init_from.empty()) start = io::Checkpoint::open(options_.init_from);
+    if (!options_.init_from.empty()) start = open_model(options_.init_from);
     build_model(start ? &*start : nullptr);
     build_codec(start ? &*start : nullptr);
-    prompts_.emplace(config_, options_.text_encoder, options_.tokenizer, setup.device);
+    warn_of_silence();
+    const auto encoder = options_.init_from.empty()
+                             ? std::filesystem::path(options_.text_encoder)
+                             : text_encoder_of(options_.text_encoder, options_.init_from);
+    prompts_.emplace(config_, encoder, options_.tokenizer, setup.device);
     for (const auto split : {Split::train, Split::validation})
       if (set_.has(split)) prompts_->prepare(set_.clips(split));
   }
@@ -198,6 +204,21 @@ class VideoTask final : public train::Task {
 
   // --- model -------------------------------------------------------------------------------------
 
+  /// A model of prompts that trains on clips of which nothing is said learns to listen to none.
+  void warn_of_silence() const {
+    if (config_.condition != "bytes" && config_.condition != "umt5") return;
+    const auto& clips = set_.clips(Split::train);
+    int64_t captions = 0;
+    for (int64_t i = 0; i < clips.size(); ++i) captions += !clips.info(i).caption.empty();
+    const auto words =
+        concat(options_.data, ": ", captions, " of ", clips.size(),
+               " clips have a caption, which condition ", config_.condition, " reads");
+    if (captions == 0)
+      log::warning(words, "; pack with captions, or --condition none");
+    else if (captions < clips.size())
+      log::info(words);
+  }
+
   void build_model(const io::Checkpoint* start) {
     if (start == nullptr) {
       model_.emplace(VideoModel::fresh(config_, setup_.seed, setup_.device));
@@ -217,7 +238,9 @@ class VideoTask final : public train::Task {
 
   void build_codec(const io::Checkpoint* start) {
     if (config_.codec.type != "pca") {
-      if (!set_.latents()) codec_ = open_codec(config_.codec, nullptr, options_.vae, setup_.device);
+      const auto vae = options_.init_from.empty() ? std::filesystem::path(options_.vae)
+                                                  : vae_of(options_.vae, options_.init_from);
+      if (!set_.latents()) codec_ = open_codec(config_.codec, nullptr, vae, setup_.device);
     } else if (start != nullptr && start->contains("codec.mean")) {
       take_codec(*start, options_.init_from);
     } else {

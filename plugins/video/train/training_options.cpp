@@ -84,11 +84,13 @@ void TrainingOptions::declare_data(cli::Options options) {
   options.add("--grad-accum", micro_batches, "micro-batches per step").range(1, 1 << 20);
   options
       .add("--vae", vae,
-           "Wan's VAE, a directory or file, where clips are pixels and the codec is wan")
+           "Wan's VAE, a directory or file, where clips are pixels and the codec is wan (default: "
+           "the one in the directory of --init-from)")
       .value("PATH");
   options
       .add("--text-encoder", text_encoder,
-           "UMT5, a directory or file, or encoded prompts, where the condition is umt5")
+           "UMT5, a directory or file, or encoded prompts, where the condition is umt5 (default: "
+           "the one in the directory of --init-from)")
       .value("PATH");
   options
       .add("--tokenizer", tokenizer,
