@@ -76,21 +76,34 @@ void path(const std::string& bytes) {
     if (!fault_of_pose(camera.c2w).empty()) throw std::logic_error("a camera without a pose");
 }
 
+std::vector<std::string> dataparser_seeds() {
+  return {R"({"transform": [[0, 0, 1, -2], [1, 0, 0, 3], [0, 1, 0, 0.5]], "scale": 0.25})"};
+}
+
+void dataparser(const std::string& bytes) {
+  const auto pose = placed(parse_dataparser_world(bytes, "d.json"), Matrix{});
+  for (int c = 0; c < 3; ++c)
+    if (!(std::abs(dot(pose.column(c), pose.column(c)) - 1) < 1e-2))
+      throw std::logic_error("a world that bends");
+}
+
 }  // namespace
 
 std::vector<Target> model_targets() {
-  return {{"obj",
-           model_seeds,
-           model,
-           {Exit::data},
-           {"mtllib ", "usemtl ", "newmtl ", "\nf ", "\nv ", "\nvt ", "\nvn ", "map_Kd ", "map_d ",
-            "//", "#mtl\n", "1e38", "nan"}},
-          {"furniture-catalog", catalog_seeds, catalog, {}, {"#1=", "\\u00", "modelRotation#"}},
-          {"camera-path",
-           path_seeds,
-           path,
-           {Exit::data},
-           {"\"camera_to_world\"", "\"fov\"", "\"fps\"", "\"seconds\"", "1e400", "null"}}};
+  return {
+      {"obj",
+       model_seeds,
+       model,
+       {Exit::data},
+       {"mtllib ", "usemtl ", "newmtl ", "\nf ", "\nv ", "\nvt ", "\nvn ", "map_Kd ", "map_d ",
+        "//", "#mtl\n", "1e38", "nan"}},
+      {"furniture-catalog", catalog_seeds, catalog, {}, {"#1=", "\\u00", "modelRotation#"}},
+      {"dataparser", dataparser_seeds, dataparser, {Exit::data}, {"transform", "scale", "1e308"}},
+      {"camera-path",
+       path_seeds,
+       path,
+       {Exit::data},
+       {"\"camera_to_world\"", "\"fov\"", "\"fps\"", "\"seconds\"", "1e400", "null"}}};
 }
 
 }  // namespace lact::fuzz

@@ -130,6 +130,19 @@ TEST_CASE("recomputing blocks gives the same losses and gradients") {
   }
 }
 
+TEST_CASE("a checkpoint is trained on in every type of products, and its parameters are float32") {
+  const auto& m = made();
+  for (const char* dtype : {"float32", "bfloat16"}) {
+    CAPTURE(dtype);
+    const auto tuned = m.train(concat("tuned-", dtype), {"--steps", "1", "--init-from", m.model,
+                                                         "--dtype", dtype, "--eval-every", "1"});
+    INFO(tuned.err);
+    REQUIRE(tuned.exit == 0);
+    const auto checkpoint = io::Checkpoint::open(m.folder / concat("tuned-", dtype));
+    for (const auto& name : checkpoint.names()) CHECK(checkpoint.entry(name).dtype == "F32");
+  }
+}
+
 TEST_CASE("training says what it evaluates, and that there are no weights for LPIPS") {
   const auto& m = made();
   const auto result = m.train("told", {"--steps", "3"});

@@ -75,7 +75,10 @@ Trajectory parse_camera_path(std::string_view text, const std::string& name, con
     if (!(fov > 0 && fov < 180))
       throw Error(Exit::data, where, ": fov: expected degrees between 0 and 180, found ", fov);
     const double f = h / 2 / std::tan(fov * std::numbers::pi / 360);
-    out.cameras.push_back({f, f, w / 2, h / 2, placed(world, pose_of(frame, where))});
+    const auto pose = placed(world, pose_of(frame, where));
+    if (const auto fault = fault_of_pose(pose); !fault.empty())
+      throw Error(Exit::data, where, ": camera_to_world: in the world of the photographs: ", fault);
+    out.cameras.push_back({f, f, w / 2, h / 2, pose});
   }
   const double seconds = number(file, "seconds", name, 0);
   const double rate = static_cast<double>(out.cameras.size()) / seconds;

@@ -141,6 +141,8 @@ void read_lens(const Keys& keys, Lens& lens) {
 void read_nerfstudio(const Json& frame, const Json& all, const Matrix& world, Shot& shot) {
   read_lens(Keys(frame, &all), shot.lens);
   shot.c2w = placed(world, opencv_axes(matrix(frame, "transform_matrix")));
+  if (const auto why = fault_of_pose(shot.c2w); !why.empty())
+    fault("transform_matrix is no pose without the applied_transform: ", why);
 }
 
 /// Which list of nerfstudio's a photograph is in; what is for tests is, whatever else it is.

@@ -63,6 +63,8 @@ class Info final : public plugin::Command {
   }
 
   void run(cli::Context& context) override {
+    if (const auto suffix = fs::path(plot_).extension(); !suffix.empty() && suffix != ".svg")
+      throw Error(Exit::usage, "--plot ", plot_, ": draws an SVG: expected a name in .svg");
     std::vector<SceneSummary> scenes;
     for (const auto& input : inputs_)
       look(input, [&](SceneSummary&& scene) {

@@ -18,18 +18,25 @@ namespace fs = std::filesystem;
 
 /// Below it the brightest pixel of a mask is a label, not a shade.
 constexpr int kLabels = 16;
+/// Beyond it the channels of a pixel differ by more than what JPEG makes of grey.
+constexpr int kColour = 32;
 
-/// Masks of segmentation programs are 0 and 1, or numbers of objects: all but 0 is kept, as COLMAP
-/// and nerfstudio do.
+/// Masks of segmentation programs are 0 and 1, numbers of objects, or a colour for each: all but
+/// black is kept, as COLMAP and nerfstudio do. Shades of grey are shares, and stay.
 void spread_labels(media::Image& mask) {
-  const int most = *std::max_element(mask.pixels.begin(), mask.pixels.end());
-  if (most >= kLabels) return;
   const auto channels = static_cast<size_t>(mask.channels);
+  int brightest = 0, colour = 0;
   for (size_t i = 0; i < mask.pixels.size(); i += channels) {
-    const auto pixel = mask.pixels.begin() + static_cast<int64_t>(i);
-    const auto end = pixel + static_cast<int64_t>(channels);
-    const bool kept = std::any_of(pixel, end, [](uint8_t one) { return one > 0; });
-    std::fill(pixel, end, static_cast<uint8_t>(kept ? 255 : 0));
+    const auto [low, high] = std::minmax({mask.pixels[i], mask.pixels[i + 1], mask.pixels[i + 2]});
+    brightest = std::max<int>(brightest, high);
+    colour = std::max(colour, high - low);
+  }
+  if (brightest >= kLabels && colour <= kColour) return;
+  const int black = brightest < kLabels ? 0 : kLabels - 1;
+  for (size_t i = 0; i < mask.pixels.size(); i += channels) {
+    const int high = std::max({mask.pixels[i], mask.pixels[i + 1], mask.pixels[i + 2]});
+    std::fill_n(mask.pixels.begin() + static_cast<int64_t>(i), 3,
+                static_cast<uint8_t>(high > black ? 255 : 0));
   }
 }
 

@@ -16,13 +16,15 @@ using Json = nlohmann::json;
 
 namespace fs = std::filesystem;
 
-TEST_CASE("a mask of labels keeps all but 0, and the image's own transparency stays", "[views]") {
+TEST_CASE("a mask of labels or colours keeps all but black, and the image's own transparency stays",
+          "[views]") {
   Place place;
-  const int label = GENERATE(1, 7, 255);
+  const auto label = GENERATE(as<media::Colour>(), media::Colour{1, 1, 1}, media::Colour{7, 7, 7},
+                              media::Colour{128, 0, 0}, media::Colour{255, 255, 255});
   media::Image mask(kRigWidth, kRigHeight), image(kRigWidth, kRigHeight, 4);
   for (int64_t y = 0; y < kRigHeight; ++y)
     for (int64_t x = 0; x < kRigWidth; ++x) {
-      for (int c = 0; c < 3; ++c) mask.at(x, y)[c] = static_cast<uint8_t>(x < 5 ? label : 0);
+      for (int c = 0; c < 3; ++c) mask.at(x, y)[c] = x < 5 ? label[static_cast<size_t>(c)] : 0;
       std::copy_n(rig_image(0).at(x, y), 3, image.at(x, y));
       image.at(x, y)[3] = y < 3 ? 0 : 255;
     }

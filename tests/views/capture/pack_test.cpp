@@ -291,6 +291,10 @@ TEST_CASE("info knows a ring of cameras by its measures, packed or not", "[views
   CHECK_THAT(table.out, Contains("53.1") && Contains("4 x 4 x 0") && Contains("1 scene, 8 views"));
   CHECK(run({"lact-tokenize", "views", "info", (folder / where).string(), "--scene", "x"}).exit ==
         64);
+  const auto png = run({"lact-tokenize", "views", "info", (folder / where).string(), "--plot",
+                        (folder / "rig.png").string()});
+  CHECK(png.exit == 64);
+  CHECK_THAT(png.err, Contains("rig.png: draws an SVG"));
 }
 
 TEST_CASE("rigs whose axes do not meet, and single cameras, are drawn too", "[views]") {
