@@ -80,7 +80,8 @@ struct Letters {
 
   int64_t width(const std::string& text) const {
     int below = 0;
-    return text.empty() ? 0 : cv::getTextSize(text, kFont, scale, thickness, &below).width;
+    const auto plain = plain_letters(text);
+    return plain.empty() ? 0 : cv::getTextSize(plain, kFont, scale, thickness, &below).width;
   }
   /// With room for what hangs below the line.
   int64_t line() const { return height + height / 2; }
@@ -89,8 +90,8 @@ struct Letters {
   void put(Image& image, const std::string& text, int64_t x, int64_t y) const {
     cv::Mat view(static_cast<int>(image.height), static_cast<int>(image.width), CV_8UC3,
                  image.pixels.data());
-    cv::putText(view, text, {static_cast<int>(x), static_cast<int>(y)}, kFont, scale, kInk,
-                thickness, cv::LINE_AA);
+    cv::putText(view, plain_letters(text), {static_cast<int>(x), static_cast<int>(y)}, kFont, scale,
+                kInk, thickness, cv::LINE_AA);
   }
 
   int height, thickness;

@@ -10,7 +10,7 @@
 namespace lact::media {
 
 struct SheetRow {
-  std::string label;          ///< left of the row; ASCII, as of plain_letters()
+  std::string label;          ///< left of the row
   std::vector<Image> images;  ///< left to right
 };
 
@@ -18,9 +18,9 @@ struct SheetRow {
 /// each character of another script.
 std::string plain_letters(std::string_view text);
 
-/// Rows below each other, labels in a plain typeface; columns as wide as their widest image or
-/// title, images in the middle of their cells, alpha over white. `titles` stand above the columns
-/// (may be empty).
+/// Rows below each other, labels in a plain typeface and plain_letters(); columns as wide as their
+/// widest image or title, images in the middle of their cells, alpha over white. `titles` stand
+/// above the columns (may be empty).
 Image contact_sheet(const std::vector<SheetRow>& rows, const std::vector<std::string>& titles = {});
 
 }  // namespace lact::media

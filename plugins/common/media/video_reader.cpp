@@ -94,6 +94,7 @@ bool is_encrypted(const AVPacket& packet) {
 /// A name for people: FFmpeg's, or the four letters that the file has.
 std::string codec_name(const AVCodecParameters& codec) {
   if (codec.codec_id != AV_CODEC_ID_NONE) return avcodec_get_name(codec.codec_id);
+  if (codec.codec_tag == 0) return "of an unknown name";
   char letters[AV_FOURCC_MAX_STRING_SIZE] = "";
   return concat("\"", av_fourcc_make_string(letters, codec.codec_tag), "\"");
 }

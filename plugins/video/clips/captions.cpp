@@ -107,7 +107,7 @@ Columns columns_of(const std::vector<std::string>& heading) {
   Columns columns{
       find({"file", "file_name", "filename", "file_path", "filepath", "path", "video", "video_path",
             "video_file", "film", "media"}),
-      find({"caption", "text", "prompt", "description", "captions", "texts", "prompts"}),
+      find({"caption", "text", "prompt", "description", "cap", "captions", "texts", "prompts"}),
       find({"label", "class", "category", "tag"}), heading.size(), true};
   columns.named = columns.file >= 0 && columns.caption >= 0;
   if (columns.named) return columns;
@@ -121,9 +121,10 @@ std::vector<std::string> row_of(const nlohmann::json& object, const std::string&
   if (!object.is_object()) throw Error(Exit::data, where, ": expected a JSON object");
   std::vector<std::string> heading, row;
   for (const auto& [key, value] : object.items()) {
-    if (!value.is_string()) continue;
+    const auto& one = value.is_array() && !value.empty() ? value.front() : value;
+    if (!one.is_string()) continue;
     heading.push_back(key);
-    row.push_back(value.get<std::string>());
+    row.push_back(one.get<std::string>());
   }
   const auto columns = heading.empty() ? Columns() : columns_of(heading);
   if (!columns.named)

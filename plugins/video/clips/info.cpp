@@ -112,6 +112,7 @@ class Info final : public plugin::Command {
     for (const auto& input : inputs_) try {
         look(input, all);
       } catch (const Error& error) {
+        if (cli::stop_requested()) throw cli::Interrupted();
         if (inputs_.size() == 1 || error.code() == Exit::internal) throw;
         if (first) log::warning(first->what());
         first = error;
@@ -216,11 +217,13 @@ class Info final : public plugin::Command {
     ShotDetector detector;
     std::vector<media::Image> pictures;
     double before = 0, next = 0, last = 0;  // last: seconds of that frame
+    std::string range;
     for (; film.advance(); ++seen.frames) {
       if (cli::stop_requested()) throw cli::Interrupted();
       seen.clips += detector.cut(film.luma(kShotSide)) || seen.frames == 0;
       before = std::max(before, film.time());
       last = film.duration();
+      range = film.high_dynamic_range();
       if (film.time() < next) continue;
       next = std::floor(film.time()) + 1;  // a picture a second
       const auto image = film.image();
@@ -233,6 +236,7 @@ class Info final : public plugin::Command {
     }
     if (seen.frames == 0)
       throw Error(Exit::data, seen.name, ": expected a film, found no frame that can be decoded");
+    if (!range.empty()) log::info(seen.name, ": is an HDR film (", range, ")");
     seen.damaged = film.damaged();
     seen.rate = film.rate() > 0 ? film.rate() : 0;
     const double usual = seen.rate > 0 ? 1 / seen.rate : 0;

@@ -1,5 +1,6 @@
 #include "frame_source.hpp"
 
+#include <lact/cli/run.hpp>
 #include <lact/error.hpp>
 
 #include <ATen/TensorOperators.h>
@@ -69,7 +70,7 @@ FrameSource::FrameSource(const fs::path& place, int64_t width, int64_t height, d
   } else if (is_image(place)) {
     files_.push_back(place);
   } else {
-    film_ = std::make_unique<media::VideoReader>(place);
+    film_ = std::make_unique<media::VideoReader>(place, cli::stop_requested);
   }
 }
 
@@ -82,6 +83,7 @@ bool FrameSource::advance() {
   own_ = std::min(own_, kLongestStill);
   over_ = !film_->advance();
   last_ = ahead_;
+  if (!over_) range_ = film_->high_dynamic_range();
   if (over_ || !begun_) return !over_;
   const double gap = film_->time() - before;
   ahead_ += gap < 0 ? own_ : std::min(gap, kLongestStill);

@@ -27,6 +27,8 @@ class FrameSource {
   at::Tensor next(int64_t count);
   /// Frames that were damaged and passed over.
   int64_t damaged() const { return film_ ? film_->damaged() : 0; }
+  /// As of the film's last frame: media::VideoReader::high_dynamic_range().
+  const std::string& range() const { return range_; }
   /// One image alone, which comes again and again.
   bool is_still() const { return !film_ && files_.size() == 1; }
   /// Frames per second of a film, as it says; 0 if it says nothing, or there is none.
@@ -45,7 +47,8 @@ class FrameSource {
   int64_t number_ = 0;                 // of the next frame that is taken from the film
   bool begun_ = false, over_ = false;  // the film has no frame behind the last one
   double ahead_ = 0, last_ = 0;        // seconds: of the frame at hand, of the one before
-  double own_ = 0;                     // seconds that the one before is shown
+  std::string range_;
+  double own_ = 0;  // seconds that the one before is shown
 };
 
 /// "a9" before "a10": runs of digits compare as numbers.

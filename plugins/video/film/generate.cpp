@@ -324,7 +324,7 @@ class Generate final : public plugin::Command {
   /// Reads what exists, in whole chunks.
   void give(const LoadedVideo& loaded, Film& film, Outputs& outputs, Report& report) {
     const auto& config = loaded.model.config();
-    FrameSource source(frames_, film.width(), film.height(), config.rate);
+    auto source = open_frames(film, config.rate);
     const int64_t chunk = config.codec.frames(config.chunk_frames);
     const int64_t most = max_frames_.value_or(std::numeric_limits<int64_t>::max());
     int64_t left = 0;
@@ -340,6 +340,9 @@ class Generate final : public plugin::Command {
           },
           poll);
     }
+    if (!source.range().empty())
+      log::warning(frames_, ": is an HDR film (", source.range(),
+                   "), whose colours are taken as they are stored, pale; convert it to BT.709");
     if (source.damaged() > 0)
       log::warning(frames_, ": ", source.damaged(), " damaged frames were passed over");
     if (reading_->frames == 0)
@@ -348,6 +351,14 @@ class Generate final : public plugin::Command {
                   " a second: give more, or one image alone, which is held");
     reading_.reset();
     tell_read(source, config.rate, report.context, left);
+  }
+
+  /// A pipe may be waited for, and a signal end that.
+  FrameSource open_frames(const Film& film, double rate) const try {
+    return {frames_, film.width(), film.height(), rate};
+  } catch (const Error&) {
+    poll();
+    throw;
   }
 
   void tell_read(const FrameSource& source, double rate, int64_t read, int64_t left) const {
