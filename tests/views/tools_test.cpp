@@ -253,6 +253,21 @@ TEST_CASE("photographs are read at the size that the model was trained on, or a 
   CHECK_THAT(unknown.err, Catch::Contains("256 x 256 (--size)"));
 }
 
+TEST_CASE("render finds photographs where --photographs says, and says so itself") {
+  const auto& m = made();
+  const auto moved = m.folder / "moved";
+  std::filesystem::create_directories(moved);
+  std::filesystem::copy(m.photos, moved, std::filesystem::copy_options::recursive);
+  std::filesystem::rename(moved / "images", moved / "elsewhere");
+  std::vector<std::string> line = {"--images", moved.string(), "--max-views",
+                                   "3",        "--save-state", (m.folder / "moved.state").string()};
+  const auto lost = m.render(line);
+  CHECK(lost.exit == 65);
+  CHECK_THAT(lost.err, Catch::Contains("name its folder by --photographs"));
+  line.insert(line.end(), {"--photographs", "elsewhere"});
+  CHECK_THAT(m.render(line).err, Catch::Contains("read 3 views"));
+}
+
 TEST_CASE("a bare scene model normalises poses by its published name, or says that it does not") {
   const auto& m = made();
   const auto bare = m.folder / "published";
@@ -358,6 +373,13 @@ TEST_CASE("a path that cannot be rendered is refused before anything is read") {
   };
   const auto out = (m.folder / "never").string();
   CHECK_THAT(refused({"--path", "nonsense", "-o", out}), Catch::Contains("--path nonsense"));
+  for (const char* option : {"-o", "--sheet"}) {
+    const auto lost = m.render({"--images", m.photos, "--target-every", "3", "--path", "dataset",
+                                option, out + "/sheet.png"});
+    CHECK(lost.exit == 73);
+    CHECK_THAT(lost.err, Catch::Contains("never: no such folder"));
+    CHECK(lost.err.find("read 6 views") == std::string::npos);
+  }
   CHECK_THAT(refused({"--path", "turntable:0", "-o", out}), Catch::Contains("1 or more"));
   CHECK_THAT(refused({"--path", "spiral", "-o", out + ".avi"}), Catch::Contains(".webm"));
   CHECK_THAT(refused({"--path", "spiral", "-o", out, "--render-size", "18"}),

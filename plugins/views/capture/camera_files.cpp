@@ -234,7 +234,7 @@ CameraFile parse_camera_file(std::string_view text, const std::string& what) {
   const Split split(json);
   file.shots = read_frames(*frames, [&](const Json& frame, Shot& shot) {
     shot.part = split.of(shot.file);
-    if (frame.contains("w2c"))
+    if (frame.contains("w2c") && !frame.contains("transform_matrix"))
       read_opencv(frame, &json, shot);
     else
       read_nerfstudio(frame, json, file.world, shot);

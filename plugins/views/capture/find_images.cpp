@@ -133,7 +133,9 @@ class Masks {
     for (; item != end; item.increment(error)) {
       if (error) throw Error(Exit::no_input, folder.string(), ": cannot read: ", error.message());
       const auto name = item->path().lexically_relative(folder);
-      if (item->is_regular_file(error)) files_.emplace(fs::path(name).replace_extension(), name);
+      if (!item->is_regular_file(error)) continue;
+      const auto [same, fresh] = files_.emplace(fs::path(name).replace_extension(), name);
+      if (!fresh && name < same->second) same->second = name;  // not as the folder happens to list
     }
   }
 
@@ -143,7 +145,7 @@ class Masks {
     for (const auto& end : ends)
       for (const fs::path& name : {end, fs::path(end).replace_extension()})
         if (const auto found = files_.find(name); found != files_.end())
-          return {folder_ / found->second, end == ends.front()};
+          return {folder_ / found->second, name == ends.front()};
     return {};
   }
 

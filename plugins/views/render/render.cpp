@@ -134,6 +134,8 @@ class Render final : public plugin::Command {
       throw Error(Exit::usage, "--output, --save-state, --metrics, --sheet: only one of them has ",
                   "stdout");
     state_options_.check_folder();
+    if (!sheet_.empty() && sheet_ != "-")
+      media::check_folder(std::filesystem::path(sheet_).parent_path(), /*may_be_made=*/false);
   }
 
   /// What can be wrong with a path is said before anything is read.

@@ -192,6 +192,29 @@ TEST_CASE("two cameras do not get one photograph, nor one mask, by the end of it
   CHECK_THAT(refusal(other.path()), Contains("no such image"));
 }
 
+TEST_CASE("photographs that differ by their suffix alone do not share a mask", "[views]") {
+  Place place;
+  for (size_t i : {0, 1}) {
+    const auto file = concat("images/same.", i == 0 ? "png" : "webp");
+    media::write_image(place.folder / file, rig_image(static_cast<int>(i)));
+    place.json["frames"][i]["file_path"] = file;
+  }
+  fs::create_directories(place.folder / "masks");
+  const media::Image mask(kRigWidth, kRigHeight);
+  for (const char* name : {"same.png", "a 2.png", "a 3.png"})
+    media::write_image(place.folder / "masks" / name, mask);
+  auto how = as_it_is();
+  how.masks = "masks";
+  Skipped skipped;
+  CHECK(read(place.write(), &skipped, how).images.size() == 2);
+  REQUIRE(skipped.lines.size() == 2);
+  CHECK_THAT(skipped.lines[0], Contains("would be the mask of frame 1 (images/same.webp), too"));
+  // As COLMAP calls them they have one each.
+  for (const char* name : {"same.png.png", "same.webp.png"})
+    media::write_image(place.folder / "masks" / name, mask);
+  CHECK(read(place.write(), nullptr, how).images.size() == 4);
+}
+
 TEST_CASE("masks lie in folders of cameras as photographs do", "[views]") {
   Place place;
   for (size_t i = 0; i < 4; ++i) {
