@@ -8,7 +8,7 @@
 #include <plugins/common/spm/tokenizer.hpp>
 #include <plugins/text/model/config.hpp>
 #include <plugins/text/packed/packed_tokens.hpp>
-#include <plugins/text/tokenize/documents.hpp>
+#include <plugins/text/input/documents.hpp>
 
 #include <ATen/ops/arange.h>
 #include <zlib.h>

@@ -27,12 +27,13 @@ ROOMS = {
 # The rooms inside each plugin, lowest first, and what each may include besides itself, the plugin's top and plugins/common.
 PLUGIN_ROOMS = {
     "text": {
+        "input": set(),
         "packed": set(),
-        "tokenize": {"packed"},
+        "tokenize": {"input", "packed"},
         "model": set(),
         "train": {"packed", "model"},
-        "session": {"model"},
-        "evaluate": {"packed", "session"},
+        "session": {"input", "model"},
+        "evaluate": {"input", "packed", "session"},
         "generate": {"session", "evaluate"},
         "bench": {"packed", "tokenize", "model", "train", "session", "evaluate"},
         "verify": {"model"},

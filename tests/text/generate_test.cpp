@@ -244,6 +244,58 @@ TEST_CASE("a batch of JSON has names and seeds, and a line that is none fails al
   for (const size_t i : {2, 3, 4}) CHECK(all[i].at("error").is_string());
 }
 
+TEST_CASE("--json gives the text with its counts and the seed that makes it again") {
+  const auto plain = text_of({"-p", "ba ke", "-n", "4", "--seed", "7"});
+  const auto json =
+      nlohmann::json::parse(text_of({"-p", "ba ke", "-n", "4", "--seed", "7", "--json"}));
+  using Json = nlohmann::json;  // bytes that are no UTF-8 cannot be in JSON
+  const auto shown = Json(plain).dump(-1, ' ', false, Json::error_handler_t::replace);
+  CHECK(json.at("text") == Json::parse(shown));
+  CHECK(json.at("tokens") == 4);
+  CHECK(json.at("seed") == 7);
+  CHECK(json.at("finish_reason") == "length");
+  CHECK(json.at("prompt_tokens").get<int>() > 1);
+}
+
+TEST_CASE("a byte order mark before JSON lines is none of the prompt") {
+  const std::string lines = R"({"prompt": "ba ke"})"
+                            "\n";
+  const auto plain = text_of({"--batch", "-", "-n", "3", "--temp", "0"}, lines);
+  CHECK(text_of({"--batch", "-", "-n", "3", "--temp", "0"}, "\xef\xbb\xbf" + lines) == plain);
+}
+
+TEST_CASE(
+    "a prompt of a batch has its own length, temperature and end, and is refused what is not") {
+  const auto lines = [](const std::string& line, std::vector<std::string> more = {}) {
+    more.insert(more.begin(), {"--batch", "-", "-s", "3", "--ignore-eos"});
+    const auto result = generate(more, line + "\n");
+    CAPTURE(result.err);
+    return nlohmann::json::parse(result.out);
+  };
+  const auto whole = lines(R"({"prompt": "ba ke"})", {"-n", "12", "--temp", "0"});
+  const auto own = lines(R"({"prompt": "ba ke", "max_tokens": 5, "temperature": 0})", {"-n", "12"});
+  CHECK(own.at("tokens") == 5);
+  const std::string text = whole.at("text"), half = own.at("text");
+  CHECK(text.substr(0, half.size()) == half);
+  REQUIRE(text.size() > 6);
+  const auto word = text.substr(text.size() / 2, 2);
+  const auto line = nlohmann::json{{"prompt", "ba ke"}, {"stop", {"never so", word}}}.dump();
+  const auto cut = lines(line, {"-n", "12", "--temp", "0"});
+  CHECK(cut.at("text") == text.substr(0, text.find(word)));
+  CHECK(cut.at("finish_reason") == "stop");
+  CHECK_THAT(lines(R"({"prompt": "ba", "top_p": 0.5})").at("error").get<std::string>(),
+             Catch::Contains("\"top_p\": not taken with a prompt"));
+  CHECK(lines(R"({"prompt": "ba", "stop": ""})").contains("error"));
+}
+
+TEST_CASE("a state keeps how tokens are chosen, unless it is said again") {
+  const auto file = path("greedy.state");
+  text_of({"-p", "ba ke", "-n", "0", "--temp", "0", "--save-state", file});
+  const auto greedy = text_of({"-p", "ba ke", "-n", "9", "--temp", "0", "--ignore-eos"});
+  CHECK(text_of({"--state", file, "-n", "9", "--ignore-eos"}) == greedy);
+  CHECK(text_of({"--state", file, "-n", "9", "--ignore-eos", "--temp", "5", "-s", "3"}) != greedy);
+}
+
 TEST_CASE("a batch of any length is done to its end, whatever fails or says nothing") {
   std::string lines;
   for (int i = 0; i < 100; ++i) lines += "karo\n";

@@ -198,6 +198,45 @@ TEST_CASE("a pair that is none is refused with its file and line") {
   }
 }
 
+TEST_CASE("a continuation that joins the context's last token is scored all the same") {
+  // Joined, "ab a" + "b" has no more tokens than "ab a" alone.
+  const auto& tokenizer = place().loaded.tokenizer;
+  std::string context, rest;
+  for (int id = 0; id < tokenizer.vocab_size() && rest.empty(); ++id) {
+    const auto text = tokenizer.decode({id});
+    for (size_t cut = 1; cut < text.size() && rest.empty(); ++cut)
+      if (tokenizer.encode(text.substr(0, cut)).size() == tokenizer.encode(text).size()) {
+        context = text.substr(0, cut);
+        rest = text.substr(cut);
+      }
+  }
+  REQUIRE_FALSE(rest.empty());
+  const auto line = nlohmann::json{{"context", context}, {"continuation", rest}}.dump() + "\n";
+  const auto json = nlohmann::json::parse(score({"-", "--pairs"}, line).out);
+  CHECK(json.at("tokens") >= 1);
+  CHECK(json.at("logprob") < 0);
+  const auto empty = score({"-", "--pairs"}, R"({"context": "ba", "continuation": ""})");
+  CHECK(empty.exit == 65);
+  CHECK_THAT(empty.err, Catch::Contains("stdin:1: \"continuation\" is empty"));
+}
+
+TEST_CASE("JSON lines of texts are scored text by text, like files of their own") {
+  io::write_text(place().folder / "texts.jsonl", R"({"text": "ba ke li mo"}
+{"text": "nu ra ba"}
+)");
+  io::write_text(place().folder / "1.txt", "ba ke li mo");
+  io::write_text(place().folder / "2.txt", "nu ra ba");
+  const auto json = score_json({place().path("texts.jsonl")});
+  const auto apart = score_json({place().path("1.txt"), place().path("2.txt")});
+  CHECK(json.at("tokens") == apart.at("total").at("tokens"));
+  CHECK(json.at("loss").get<double>() == Approx(apart.at("total").at("loss").get<double>()));
+  CHECK(json.at("bits_per_byte").get<double>() ==
+        Approx(apart.at("total").at("bits_per_byte").get<double>()));
+  REQUIRE(json.at("documents").size() == 2);
+  const auto other = score({place().path("texts.jsonl"), "--text-key", "body"});
+  CHECK(other.exit == 65);
+}
+
 TEST_CASE("packed data is scored document by document, each from the beginning") {
   const auto& loaded = place().loaded;
   const auto file = place().folder / "data.safetensors";

@@ -27,15 +27,19 @@ TEST_CASE("a run directory is held by one at a time", "[train]") {
   first->write_config("a = 1\n");
   first.reset();
   const train::RunDirectory third(folder / "deep/run");
+  CHECK_FALSE(third.holds_run());  // a start that failed
+  std::ofstream(folder / "deep/run/metrics.jsonl") << "{}\n";
   CHECK(third.holds_run());
+  CHECK_FALSE(third.holds_checkpoint());
   CHECK(third.config() == "a = 1\n");
 }
 
 TEST_CASE("checkpoints without run.toml are not a free place", "[train]") {
   const TemporaryFolder folder;
-  std::filesystem::create_directories(folder / "run/checkpoints");
+  std::filesystem::create_directories(folder / "run/checkpoints/step-3");
   const train::RunDirectory run(folder / "run");
   CHECK(run.holds_run());
+  CHECK(run.holds_checkpoint());
   try {
     run.config();
     FAIL("found");

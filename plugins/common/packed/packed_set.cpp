@@ -83,4 +83,15 @@ void verify(const io::Checkpoint& files) {
   for (const auto& name : files.names()) files.file_of(name).verify(name);
 }
 
+std::string identity(const std::filesystem::path& where, const std::string& split) {
+  const auto files = io::Checkpoint::open(find_split(where, split, ""));
+  std::string all;
+  for (const auto& name : files.names()) {  // in order
+    const auto& entry = files.entry(name);
+    if (entry.xxh3.empty()) return {};
+    all += concat(name, ' ', entry.xxh3, '\n');
+  }
+  return io::xxh3(all.data(), all.size());
+}
+
 }  // namespace lact::packed

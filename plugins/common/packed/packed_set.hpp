@@ -43,6 +43,10 @@ std::string list_text(const nlohmann::json& list);
 /// Errors   65 naming file and tensor
 nlohmann::json read_list(const io::SafeTensors& file, const std::string& tensor);
 
+/// A hash of what a split holds, of the checksums that its files have: the same wherever it lies
+/// and however it is sharded. "" if they have none.
+std::string identity(const std::filesystem::path& where, const std::string& split);
+
 /// Compares every tensor of all files with its checksum, where there is one; reads all.
 /// Errors   65 naming the tensor that is damaged
 void verify(const io::Checkpoint& files);

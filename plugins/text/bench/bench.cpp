@@ -253,8 +253,7 @@ class BenchText final : public plugin::Command {
       if (config_.given(key))
         throw Error(Exit::usage, "--model has a configuration of its own: ", key,
                     " is for models with fresh parameters");
-    const auto checkpoint = io::Checkpoint::open(model_);
-    return Config::from_json(checkpoint.config(), (checkpoint.folder() / "config.json").string());
+    return Config::of(io::Checkpoint::open(model_));
   }
 
   /// Large matrices in the dtype of the products.

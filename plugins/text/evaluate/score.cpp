@@ -2,6 +2,7 @@
 
 #include "score_report.hpp"
 
+#include <plugins/text/input/documents.hpp>
 #include <plugins/text/packed/packed_tokens.hpp>
 #include <plugins/text/session/lines.hpp>
 #include <plugins/text/session/text_reader.hpp>
@@ -30,34 +31,69 @@ bool ends_with(const std::string& name, std::string_view end) {
   return name.size() > end.size() && name.ends_with(end);
 }
 
-bool is_pairs(const ScoreOptions& options, const std::string& file) {
-  return options.pairs || ends_with(file, ".jsonl");
+enum class Kind { text, packed, pairs, records };
+
+/// JSON lines may be pairs or texts.
+Kind kind_of_lines(const ScoreOptions& options, const std::string& file) {
+  try {
+    std::string line;
+    if (!Lines(file).next(line)) return Kind::pairs;
+    const auto first = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    const bool text = first.is_object() && first.contains(options.text_key);
+    return text && !first.contains("context") ? Kind::records : Kind::pairs;
+  } catch (const Error&) {
+    return Kind::pairs;  // who reads it says what is wrong
+  }
+}
+
+Kind kind_of(const ScoreOptions& options, const std::string& file) {
+  if (options.pairs) return Kind::pairs;
+  const auto name = without_compression(file);
+  if (ends_with(name, ".jsonl") || ends_with(name, ".ndjson")) return kind_of_lines(options, file);
+  return ends_with(file, ".safetensors") ? Kind::packed : Kind::text;
+}
+
+bool has_documents(Kind kind) {
+  return kind == Kind::packed || kind == Kind::records;
 }
 
 /// Nothing but the sums is printed.
-bool is_summary(const ScoreOptions& options) {
-  return !options.per_token && !options.by_position && !is_pairs(options, options.files[0]);
+bool is_summary(const ScoreOptions& options, Kind kind) {
+  return !options.per_token && !options.by_position && kind != Kind::pairs;
 }
 
 /// One file being scored.
 class Scorer {
  public:
-  Scorer(const LoadedModel& loaded, const ScoreOptions& options, const std::string& file,
+  Scorer(const LoadedModel& loaded, const ScoreOptions& options, const std::string& file, Kind kind,
          const std::function<Session()>& begin)
-      : loaded_(loaded), options_(options), file_(file), begin_(begin), score_(options.bucket) {
+      : loaded_(loaded),
+        options_(options),
+        file_(file),
+        kind_(kind),
+        begin_(begin),
+        score_(options.bucket) {
     const int64_t row = 4 * loaded.model.config().vocab_size;
     group_ = std::max<int64_t>(1, std::min(options.group, kLogitBytes / row));
   }
 
   FileScore run() {
     score_.file = file_;
-    if (is_pairs(options_, file_))
-      score_pairs();
-    else if (ends_with(file_, ".safetensors"))
-      score_packed();
-    else
-      score_text();
-    if (score_.totals.tokens == 0 && is_summary(options_))
+    switch (kind_) {
+      case Kind::pairs:
+        score_pairs();
+        break;
+      case Kind::packed:
+        score_packed();
+        break;
+      case Kind::records:
+        score_records();
+        break;
+      case Kind::text:
+        score_text();
+        break;
+    }
+    if (score_.totals.tokens == 0 && is_summary(options_, kind_))
       throw Error(Exit::data, file_, ": has no token to score");
     return std::move(score_);
   }
@@ -113,7 +149,8 @@ class Scorer {
       stop_if_asked();
       if (ids.empty()) break;
       take(session, ids, {});
-      progress.set(static_cast<double>(reader.bytes()) / 1e6, concat(session.tokens(), " tokens"));
+      progress.set(static_cast<double>(reader.bytes_read()) / 1e6,
+                   concat(session.tokens(), " tokens"));
     }
     score_.bytes = reader.bytes();
   }
@@ -145,6 +182,31 @@ class Scorer {
     }
   }
 
+  /// Each text of JSON lines is a document of its own.
+  void score_records() {
+    DocumentOptions input;
+    input.inputs = {file_};
+    input.format = "jsonl";
+    input.text_key = options_.text_key;
+    Documents documents(input);
+    cli::Progress progress("scoring", static_cast<double>(documents.total_bytes()) / 1e6, "MB");
+    Documents::Part part;
+    for (int64_t d = 0; documents.next(part); ++d) {
+      auto session = begin_();
+      score_.documents.emplace_back();
+      auto reader = TextReader::from_text(loaded_.tokenizer, part.bytes, session.tokens() > 0);
+      begin_text(session);
+      for (;;) {
+        stop_if_asked();
+        const auto ids = reader.next(static_cast<size_t>(room(session)));
+        if (ids.empty()) break;
+        take(session, ids, d);
+      }
+      score_.bytes += part.bytes.size();
+      progress.set(static_cast<double>(documents.bytes_read()) / 1e6);
+    }
+  }
+
   // --- pairs -----------------------------------------------------------------------------------
 
   void score_pairs() {
@@ -165,9 +227,11 @@ class Scorer {
   void score_pair(const std::string& text, const std::string& where) const {
     const auto pair = io::parse_json(text, where);
     if (!pair.is_object())
-      throw Error(Exit::data, where, R"(: expected {"context": ..., "continuation": ...})");
+      throw Error(Exit::data, where, R"(: expected {"context": ..., "continuation": ...} or {")",
+                  options_.text_key, R"(": ...})");
     auto context = field(pair, "context", where);
     auto continuation = field(pair, "continuation", where);
+    if (continuation.empty()) throw Error(Exit::data, where, R"(: "continuation" is empty)");
     // As evaluation harnesses do: a space between the two belongs to the word after it, and the
     // continuation's tokens are what the whole has more than the context.
     const size_t end = context.find_last_not_of(" \t\r\n\f\v");
@@ -181,6 +245,8 @@ class Scorer {
     auto after = loaded_.tokenizer.encode(context + continuation, continued);
     after.erase(after.begin(),
                 after.begin() + static_cast<ptrdiff_t>(std::min(before.size(), after.size())));
+    // Joined with the context's last token it would count nothing, which nothing beats.
+    if (after.empty()) after = loaded_.tokenizer.encode(continuation, /*continued=*/true);
     begin_text(session);
     each_group(session, before, [&](const auto& ids) { session.read(ids); });
     Totals totals;
@@ -188,6 +254,10 @@ class Scorer {
       for (const auto& one : session.score(ids))
         if (one) totals.add(*one);
     });
+    if (totals.tokens == 0)
+      throw Error(Exit::data, where,
+                  ": the continuation is one token with nothing before it, not even a BOS: it has "
+                  "no probability; give a context");
     Json line;
     if (many()) line["file"] = file_;
     line["logprob"] = totals.logprob;
@@ -210,30 +280,30 @@ class Scorer {
   const LoadedModel& loaded_;
   const ScoreOptions& options_;
   const std::string& file_;
+  Kind kind_;
   const std::function<Session()>& begin_;
   int64_t group_;
   FileScore score_;
 };
 
-void check(const ScoreOptions& options) {
-  const auto pairs = std::count_if(options.files.begin(), options.files.end(),
-                                   [&](const auto& file) { return is_pairs(options, file); });
+std::vector<Kind> kinds_of(const ScoreOptions& options) {
+  std::vector<Kind> kinds;
+  for (const auto& file : options.files) kinds.push_back(kind_of(options, file));
+  const auto many = static_cast<ptrdiff_t>(kinds.size());
+  const auto pairs = std::count(kinds.begin(), kinds.end(), Kind::pairs);
   if (pairs > 0 && (options.per_token || options.by_position))
     throw Error(Exit::usage, "--per-token and --by-position are for texts, not for pairs");
-  if (pairs > 0 && pairs < static_cast<ptrdiff_t>(options.files.size()))
-    throw Error(Exit::usage, "pairs and texts are scored apart");
+  if (pairs > 0 && pairs < many) throw Error(Exit::usage, "pairs and texts are scored apart");
+  const auto columns = std::count_if(kinds.begin(), kinds.end(), has_documents);
+  if (options.per_token && columns > 0 && columns < many)
+    throw Error(Exit::usage, "--per-token: texts and files of documents have different columns");
+  return kinds;
 }
 
-void print_header(const ScoreOptions& options) {
-  const bool many = options.files.size() > 1;
-  const auto packed =
-      std::count_if(options.files.begin(), options.files.end(),
-                    [](const auto& file) { return ends_with(file, ".safetensors"); });
-  if (options.per_token && packed > 0 && packed < static_cast<ptrdiff_t>(options.files.size()))
-    throw Error(Exit::usage, "--per-token: texts and packed data have different columns");
+void print_header(const ScoreOptions& options, Kind kind) {
   if (options.per_token)
-    cli::out(
-        concat(many ? "file," : "", packed > 0 ? "document," : "", "position,id,piece,logprob\n"));
+    cli::out(concat(options.files.size() > 1 ? "file," : "", has_documents(kind) ? "document," : "",
+                    "position,id,piece,logprob\n"));
 }
 
 /// What can be wrong with one file and leaves the others as good as they were.
@@ -242,14 +312,15 @@ bool is_of_file(Exit code) {
 }
 
 void score_many(const LoadedModel& loaded, const ScoreOptions& options,
-                const std::function<Session()>& begin) {
-  const bool summary = is_summary(options);
+                const std::vector<Kind>& kinds, const std::function<Session()>& begin) {
+  const bool summary = is_summary(options, kinds[0]);
   ScoreTable table(options.bucket);
   if (summary && !options.json) cli::out(ScoreTable::header());
   std::optional<Exit> failure;
-  for (const auto& file : options.files) {
+  for (size_t i = 0; i < options.files.size(); ++i) {
+    const auto& file = options.files[i];
     try {
-      table.add(Scorer(loaded, options, file, begin).run());
+      table.add(Scorer(loaded, options, file, kinds[i], begin).run());
     } catch (const Error& error) {
       if (!is_of_file(error.code())) throw;
       log::write(log::Level::error, concat("error: ", error.what()));
@@ -267,18 +338,19 @@ void score_many(const LoadedModel& loaded, const ScoreOptions& options,
 
 FileScore score_file(const LoadedModel& loaded, const ScoreOptions& options,
                      const std::function<Session()>& begin) {
-  return Scorer(loaded, options, options.files.at(0), begin).run();
+  const auto& file = options.files.at(0);
+  return Scorer(loaded, options, file, kind_of(options, file), begin).run();
 }
 
 void score(const LoadedModel& loaded, const ScoreOptions& options,
            const std::function<Session()>& begin) {
-  check(options);
-  print_header(options);
-  if (options.files.size() > 1) return score_many(loaded, options, begin);
-  const auto one = score_file(loaded, options, begin);
+  const auto kinds = kinds_of(options);
+  print_header(options, kinds[0]);
+  if (kinds.size() > 1) return score_many(loaded, options, kinds, begin);
+  const auto one = Scorer(loaded, options, options.files[0], kinds[0], begin).run();
   if (options.by_position)
     cli::out(positions_csv(one.positions));
-  else if (is_summary(options))
+  else if (is_summary(options, kinds[0]))
     cli::out(options.json ? json_text(to_json(one), 2) : to_text(one));
 }
 

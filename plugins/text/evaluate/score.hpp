@@ -13,9 +13,11 @@
 namespace lact::text {
 
 struct ScoreOptions {
-  /// Each a text, packed data (*.safetensors) or pairs (*.jsonl); "-": stdin.
+  /// Each a text, packed data (*.safetensors), pairs or texts in JSON lines (*.jsonl, by what the
+  /// first line holds); compressed or not; "-": stdin.
   std::vector<std::string> files;
-  bool pairs = false;        ///< JSONL of {"context", "continuation"}, whatever the name
+  bool pairs = false;  ///< JSONL of {"context", "continuation"}, whatever the name
+  std::string text_key = "text";
   bool per_token = false;    ///< CSV of all tokens instead of a summary
   bool by_position = false;  ///< CSV of the loss by position instead of a summary
   int64_t bucket = 0;        ///< positions that are averaged; 0: doubling, 1, 2-3, 4-7, ...

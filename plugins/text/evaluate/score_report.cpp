@@ -90,7 +90,7 @@ std::string to_text(const FileScore& score) {
   score.positions.each([&](int64_t from, int64_t to, const Totals& totals) {
     text += short_row(concat(from, "-", to), totals);
   });
-  if (score.packed) text += "\n      document     tokens       loss\n";
+  if (!score.documents.empty()) text += "\n      document     tokens       loss\n";
   for (size_t d = 0; d < score.documents.size(); ++d)
     text += short_row(std::to_string(d), score.documents[d]);
   return text;
@@ -99,7 +99,7 @@ std::string to_text(const FileScore& score) {
 Json to_json(const FileScore& score) {
   Json all{{"file", score.file}};
   put_summary(all, score);
-  if (score.packed) all["documents"] = documents_json(score.documents);
+  if (!score.documents.empty()) all["documents"] = documents_json(score.documents);
   return all;
 }
 

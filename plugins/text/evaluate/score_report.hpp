@@ -68,7 +68,7 @@ struct FileScore {
   std::string file;
   Totals totals;
   Positions positions;
-  std::vector<Totals> documents;  ///< of packed data
+  std::vector<Totals> documents;  ///< of packed data and texts in JSON lines
   bool packed = false;
   uint64_t bytes = 0;  ///< of the text; packed data does not say
 

@@ -11,6 +11,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+#include <array>
 #include <cstdio>
 #include <list>
 #include <map>
@@ -28,7 +30,30 @@ struct Prompt {
   Json id;  ///< of the file's line; null: none
   std::string text, error;
   std::optional<uint64_t> seed;
+  std::optional<int64_t> max_tokens;  ///< in place of --predict
+  std::optional<double> temperature;  ///< in place of --temp
+  std::vector<std::string> stop;      ///< none of them is in the text
 };
+
+/// What servers take with a prompt and we do not: it would be ignored.
+constexpr std::array kNotTaken = {"top_p",
+                                  "top_k",
+                                  "min_p",
+                                  "n",
+                                  "echo",
+                                  "stream",
+                                  "best_of",
+                                  "suffix",
+                                  "logprobs",
+                                  "messages",
+                                  "logit_bias",
+                                  "min_tokens",
+                                  "ignore_eos",
+                                  "max_new_tokens",
+                                  "presence_penalty",
+                                  "frequency_penalty",
+                                  "repetition_penalty",
+                                  "max_completion_tokens"};
 
 /// The prompts of a file, one after another.
 class Prompts {
@@ -67,11 +92,34 @@ class Prompts {
     if (text == value.end() || !text->is_string())
       throw Error(Exit::data, where, R"(: expected a string "prompt")");
     prompt.text = text->get<std::string>();
-    const auto seed = value.find("seed");
-    if (seed == value.end()) return;
-    if (!seed->is_number_unsigned())
-      throw Error(Exit::data, where, R"(: "seed": expected a whole number from 0 to 2^64 - 1)");
-    prompt.seed = seed->get<uint64_t>();
+    for (const char* key : kNotTaken)
+      if (value.contains(key))
+        throw Error(Exit::data, where, ": \"", key, "\": not taken with a prompt; see the options");
+    const auto refuse = [&](const char* key, const char* expected) {
+      throw Error(Exit::data, where, ": \"", key, "\": expected ", expected);
+    };
+    if (const auto seed = value.find("seed"); seed != value.end()) {
+      if (!seed->is_number_unsigned()) refuse("seed", "a whole number from 0 to 2^64 - 1");
+      prompt.seed = seed->get<uint64_t>();
+    }
+    if (const auto most = value.find("max_tokens"); most != value.end()) {
+      if (!most->is_number_unsigned() || *most > uint64_t{1} << 40)
+        refuse("max_tokens", "a whole number");
+      prompt.max_tokens = most->get<int64_t>();
+    }
+    if (const auto temp = value.find("temperature"); temp != value.end()) {
+      if (!temp->is_number() || !(*temp >= 0.0) || !(*temp <= 1e6))
+        refuse("temperature", "a number, 0 or above");
+      prompt.temperature = temp->get<double>();
+    }
+    if (const auto stop = value.find("stop"); stop != value.end()) {
+      const auto all = stop->is_array() ? *stop : nlohmann::json::array({*stop});
+      for (const auto& one : all) {
+        if (!one.is_string() || one.get_ref<const std::string&>().empty())
+          refuse("stop", "a text, or a list of texts");
+        prompt.stop.push_back(one.get<std::string>());
+      }
+    }
   }
 
   const BatchOptions& options_;
@@ -85,8 +133,11 @@ struct Row {
   int64_t index;
   Json id;
   Session session;
+  int64_t predict = -1;
+  std::vector<std::string> stop;
   int64_t prompt_tokens = 0, written = 0;
   std::string text;
+  size_t begin = 0;                ///< of what was written, in text
   const char* finished = nullptr;  ///< why nothing more comes
 };
 
@@ -139,6 +190,9 @@ class Batch {
     decoding_.reset();
     rows_.push_back({prompt.index, prompt.id, begin_(prompt.seed, prompt.index)});
     auto& row = rows_.back();
+    row.predict = prompt.max_tokens.value_or(options_.predict);
+    row.stop = prompt.stop;
+    if (prompt.temperature) row.session.set_temperature(*prompt.temperature);
     try {
       read(prompt, row);
     } catch (const Error& error) {
@@ -146,7 +200,7 @@ class Batch {
       rows_.pop_back();
       return fail(prompt, error.what());
     }
-    if (options_.predict == 0) {
+    if (row.predict == 0) {
       row.finished = "length";
       retire();
     } else if (!row.session.ready()) {
@@ -162,6 +216,7 @@ class Batch {
     if (options_.echo) row.text += prompt.text;
     if (!read_prompt(loaded_, row.session, reader, options_.read)) stop_if_asked();
     row.prompt_tokens = row.session.tokens() - before;
+    row.begin = row.text.size();
   }
 
   void fail(const Prompt& prompt, const std::string& why) {
@@ -187,9 +242,15 @@ class Batch {
         row.finished = "stop";
         continue;
       }
-      row.text += row.session.say(id);
+      const auto said = row.session.say(id);
+      row.text += said;
       ++tokens_;
-      if (++row.written == options_.predict) {
+      ++row.written;
+      if (stops(row, said.size())) {
+        row.finished = "stop";
+        continue;
+      }
+      if (row.written == row.predict) {
         row.finished = "length";
         continue;
       }
@@ -197,6 +258,19 @@ class Batch {
       ids.push_back(id);
     }
     if (!going.empty()) Session::read_together(going, ids);
+  }
+
+  /// Cuts the text where a word begins that ends it, which the last `said` bytes completed.
+  static bool stops(Row& row, size_t said) {
+    for (const auto& word : row.stop) {
+      const size_t back = std::min(row.text.size() - row.begin, said + word.size() - 1);
+      const size_t at = row.text.find(word, row.text.size() - back);
+      if (at == std::string::npos) continue;
+      (void)row.session.held_back();  // it came after
+      row.text.resize(at);
+      return true;
+    }
+    return false;
   }
 
   // --- out -------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@
 #include <plugins/text/evaluate/score.hpp>
 #include <plugins/text/session/decoding_threads.hpp>
 #include <plugins/text/session/prompt.hpp>
+#include <plugins/text/session/sampler_arguments.hpp>
 #include <plugins/text/session/session.hpp>
 
 #include <lact/error.hpp>
@@ -14,6 +15,8 @@
 #include <lact/ops/ceiling.hpp>
 #include <lact/random.hpp>
 #include <lact/stopwatch.hpp>
+
+#include <nlohmann/json.hpp>
 
 #include <unistd.h>
 
@@ -60,7 +63,9 @@ class Generate final : public plugin::Command {
     }
     if (!prompts_.file.empty()) return write_batch(loaded, context);
     auto session = begin();
+    if (context.json) return write_json(loaded, session, context);
     write_on(loaded, session);
+    if (::isatty(STDOUT_FILENO) == 1 && predict_ != 0) cli::out("\n");
   }
 
  private:
@@ -82,7 +87,9 @@ class Generate final : public plugin::Command {
     options
         .add("--batch", prompts_.file,
              "continue many prompts independently: lines of text, or JSONL of {\"prompt\": TEXT} "
-             "with optional \"id\" and \"seed\"; -: stdin. Prints one line of JSON per prompt")
+             "with optional \"id\", \"seed\", \"max_tokens\", \"temperature\" and \"stop\"; -: "
+             "stdin. "
+             "Prints one line of JSON per prompt")
         .value("FILE");
     options.add("--parallel", prompts_.parallel, "prompts of --batch that are continued at a time")
         .range(1, 1 << 16);
@@ -100,54 +107,24 @@ class Generate final : public plugin::Command {
   }
 
   void declare_sampling(cli::Options options) {
-    options
-        .add("-l,--logit-bias", biases_,
-             "add to a token's logit: ID+BIAS or ID-BIAS; ID-inf rules it out")
-        .value("ID(+|-)BIAS");
     options.flag("--ignore-eos", ignore_eos_, "continue after the end-of-text token");
-    options
-        .add("--repeat-penalty", sampler_.repeat_penalty,
-             "divide the logits of the last tokens; 1: off")
-        .range(1e-3, 1e3);
-    options
-        .add("--repeat-last-n", sampler_.repeat_last_n,
-             "number of last tokens that the penalty applies to; 0: off, -1: all")
-        .range(-1, 1 << 20);
-    options.add("--top-k", sampler_.top_k, "keep the K most likely tokens; 0: all")
-        .range(int64_t{0}, int64_t{1} << 31)
-        .value("K");
-    options
-        .add("--typical", sampler_.typical,
-             "keep tokens of typical surprise with total probability P; 1: all")
-        .range(0.0, 1.0)
-        .value("P");
-    options
-        .add("--top-p", sampler_.top_p,
-             "keep the most likely tokens with total probability P; 1: all")
-        .range(0.0, 1.0)
-        .value("P");
-    options
-        .add("--min-p", sampler_.min_p,
-             "keep tokens with at least P times the probability of the most likely one; 0: all")
-        .range(0.0, 1.0)
-        .value("P");
-    options.add("--temp", sampler_.temp, "temperature; 0: always the most likely token")
-        .range(0.0, 1e6)
-        .value("T");
+    sampling_.declare(options);
   }
 
   void declare_scoring(cli::Options all) {
     all.add("FILE", more_files_, "further files to score, as --score *.txt passes them");
     auto options = all.group("Scoring");
     options
-        .add(
-            "--score", score_.files,
-            "measure how likely a text is: loss, perplexity, loss by position; -: stdin. Packed "
-            "data (*.safetensors) by document, pairs (*.jsonl) with one line of JSON each, several "
-            "files in a table")
+        .add("--score", score_.files,
+             "measure how likely a text is: loss, perplexity, loss by position; -: stdin. Packed "
+             "data (*.safetensors) and JSON lines of texts (*.jsonl) by document, pairs (*.jsonl) "
+             "with one line of JSON each, several files in a table")
         .value("FILE");
     options.flag("--pairs", score_.pairs,
                  "read the file to score as JSONL of {\"context\": TEXT, \"continuation\": TEXT}");
+    options
+        .add("--text-key", score_.text_key, "key of the text in each JSON line of a file to score")
+        .value("KEY");
     options.flag("--per-token", score_.per_token,
                  "print CSV of every token: position, id, piece, log-probability");
     options.flag("--by-position", score_.by_position, "print CSV of the loss by position");
@@ -194,7 +171,7 @@ class Generate final : public plugin::Command {
   }
 
   void complete_sampler(const LoadedModel& loaded) {
-    for (const auto& text : biases_) sampler_.logit_bias.push_back(parse_logit_bias(text));
+    asked_ = sampler_ = sampling_.resolve(state_ ? &*state_ : nullptr);
     if (const auto eos = loaded.eos(); eos && ignore_eos_)
       sampler_.logit_bias.emplace_back(*eos, -std::numeric_limits<double>::infinity());
   }
@@ -221,14 +198,38 @@ class Generate final : public plugin::Command {
     });
   }
 
+  /// The text as one object, with what it takes to have it again.
+  void write_json(const LoadedModel& loaded, Session& session, const cli::Context& context) {
+    Answer answer;
+    out_ = [&](std::string_view text) { answer.text += text; };
+    answer_ = &answer;
+    const auto print = [&] {
+      nlohmann::ordered_json line{{"text", answer.text},
+                                  {"prompt_tokens", answer.prompt_tokens},
+                                  {"tokens", answer.tokens},
+                                  {"finish_reason", answer.finished}};
+      if (context.seed || !state_) line["seed"] = context.seed.value_or(kDefaultSeed);
+      cli::out(line.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+    };
+    try {
+      write_on(loaded, session);
+    } catch (const cli::Interrupted&) {
+      print();
+      throw;
+    }
+    print();
+  }
+
   void write_on(const LoadedModel& loaded, Session& session) const {
     const bool finished = read_prompt(loaded, session) && write(loaded, session);
-    if (state_options_.saves())
-      state_options_.save(session.save());  // what waits goes into it
-    else
-      cli::out(session.held_back());
+    if (state_options_.saves()) {
+      auto state = session.save();  // what waits goes into it
+      SamplerArguments::save(asked_, state);
+      state_options_.save(state);
+    } else {
+      out_(session.held_back());
+    }
     if (!finished) throw cli::Interrupted();
-    if (::isatty(STDOUT_FILENO) == 1 && predict_ != 0) cli::out("\n");
   }
 
   std::optional<TextReader> prompt(const LoadedModel& loaded, bool continued) const {
@@ -247,12 +248,13 @@ class Generate final : public plugin::Command {
     const int64_t before = session.tokens();
     auto reader = prompt(loaded, before > 0);
     if (!reader) return !cli::stop_requested();
-    if (before > 0) cli::out(session.held_back());  // it stands before the prompt
-    if (echo_) reader->set_tee([](std::string_view text) { cli::out(text); });
+    if (before > 0) out_(session.held_back());  // it stands before the prompt
+    if (echo_) reader->set_tee(out_);
     cli::Progress progress("reading", static_cast<double>(reader->total_bytes()) / 1e6, "MB");
     const auto after = [&] { report(progress, *reader, session.tokens() - before, watch); };
     if (!text::read_prompt(loaded, session, *reader, read_options(), after)) return false;
     log::debug(rate("read", session.tokens() - before, watch.seconds()));
+    if (answer_ != nullptr) answer_->prompt_tokens = session.tokens() - before;
     return true;
   }
 
@@ -261,7 +263,7 @@ class Generate final : public plugin::Command {
     char note[64];
     std::snprintf(note, sizeof note, "%lld tokens, %.0f tokens/s", static_cast<long long>(tokens),
                   static_cast<double>(tokens) / watch.seconds());
-    progress.set(static_cast<double>(reader.bytes()) / 1e6, note);
+    progress.set(static_cast<double>(reader.bytes_read()) / 1e6, note);
   }
 
   /// False if a signal asked to stop.
@@ -272,31 +274,45 @@ class Generate final : public plugin::Command {
     const Stopwatch watch;
     const auto eos = loaded.eos();
     int64_t written = 0;
-    bool stopped = false;
+    bool stopped = false, ended = false;
     while (predict_ < 0 || written < predict_) {
       stopped = cli::stop_requested();
       if (stopped) break;
       const int32_t id = session.choose();
       if (eos && id == *eos && !ignore_eos_) {
         session.unchoose();  // who goes on meets the end again, unless --ignore-eos
+        ended = true;
         break;
       }
-      cli::out(session.say(id));
+      out_(session.say(id));
       ++written;
       // What nobody goes on from need not be read.
       if (written == predict_ && !state_options_.saves()) break;
       session.read({id});
     }
     if (predict_ != 0) log::debug(rate("wrote", written, watch.seconds()));
+    if (answer_ != nullptr) {
+      answer_->tokens = written;
+      answer_->finished = ended ? "stop" : stopped ? "interrupted" : "length";
+    }
     return !stopped;
   }
 
+  /// What --json tells beside the text, in the words of --batch.
+  struct Answer {
+    std::string text;
+    int64_t prompt_tokens = 0, tokens = 0;
+    const char* finished = "interrupted";
+  };
+
+  std::function<void(std::string_view)> out_ = [](std::string_view text) { cli::out(text); };
+  Answer* answer_ = nullptr;
   std::string model_, tokenizer_, prompt_file_;
   std::optional<std::string> prompt_;
   bool escape_ = false, no_bos_ = false, echo_ = false, ignore_eos_ = false;
   int64_t batch_ = 2048, predict_ = -1;
-  SamplerOptions sampler_;
-  std::vector<std::string> biases_;
+  SamplerArguments sampling_;
+  SamplerOptions asked_, sampler_;  ///< sampler_: with what --ignore-eos rules out
   ScoreOptions score_;
   std::vector<std::string> more_files_;
   BatchOptions prompts_;

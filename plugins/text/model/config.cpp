@@ -1,10 +1,14 @@
 #include "config.hpp"
 
 #include <lact/error.hpp>
+#include <lact/io/checkpoint.hpp>
+#include <lact/io/files.hpp>
 #include <lact/io/json.hpp>
+#include <lact/log.hpp>
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <utility>
 #include <variant>
 
@@ -65,6 +69,76 @@ const std::vector<std::pair<std::string, Member>>& fields() {
   };
   return table;
 }
+
+/// Keys that the published configuration and transformers have beside those, and that change
+/// nothing of what a model computes, or are checked.
+const std::set<std::string> kOfOthers = {
+    "_attn_implementation_autoset",
+    "_name_or_path",
+    "add_cross_attention",
+    "architectures",
+    "attention_bias",
+    "auto_map",
+    "bad_words_ids",
+    "begin_suppress_tokens",
+    "chunk_size_feed_forward",
+    "cross_attention_hidden_size",
+    "decoder_start_token_id",
+    "diversity_penalty",
+    "do_sample",
+    "dtype",
+    "early_stopping",
+    "elementwise_affine",
+    "encoder_no_repeat_ngram_size",
+    "exponential_decay_length_penalty",
+    "finetuning_task",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "fuse_cross_entropy",
+    "fuse_norm",
+    "fuse_swiglu",
+    "hidden_act",
+    "id2label",
+    "is_decoder",
+    "is_encoder_decoder",
+    "label2id",
+    "last_layer_fuse_norm",
+    "length_penalty",
+    "lr_parameterization",
+    "max_length",
+    "min_length",
+    "model_type",
+    "no_repeat_ngram_size",
+    "num_beam_groups",
+    "num_beams",
+    "num_return_sequences",
+    "output_attentions",
+    "output_hidden_states",
+    "output_scores",
+    "prefix",
+    "problem_type",
+    "pruned_heads",
+    "remove_invalid_values",
+    "repetition_penalty",
+    "return_dict",
+    "return_dict_in_generate",
+    "sep_token_id",
+    "suppress_tokens",
+    "task_specific_params",
+    "temperature",
+    "tf_legacy_loss",
+    "tie_encoder_decoder",
+    "tokenizer_class",
+    "top_k",
+    "top_p",
+    "torch_dtype",
+    "torchscript",
+    "transformers_version",
+    "ttt_loss_type",
+    "typical_p",
+    "use_bfloat16",
+    "use_cache",
+};
 
 /// Where ours begin: published readers need not see them while they say nothing.
 constexpr const char* kFirstOfOurs = "use_fast_weights";
@@ -140,6 +214,16 @@ Config Config::from_json(const json& values, const std::string& what) {
     config.other.erase(key);
   }
   config.check(what);
+  return config;
+}
+
+Config Config::of(const io::Checkpoint& checkpoint) {
+  const auto file = (checkpoint.folder() / "config.json").string();
+  auto config = from_json(checkpoint.config(), file);
+  std::string unknown;
+  for (const auto& [key, value] : config.other.items())
+    if (kOfOthers.count(key) == 0) unknown += (unknown.empty() ? "" : ", ") + io::printable(key);
+  if (!unknown.empty()) log::warning(file, ": not known and without effect: ", unknown);
   return config;
 }
 

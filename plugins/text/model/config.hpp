@@ -9,6 +9,10 @@
 #include <utility>
 #include <vector>
 
+namespace lact::io {
+class Checkpoint;
+}
+
 namespace lact::text {
 
 /// The keys that change the mathematics, with the published defaults. `other` keeps the rest of a
@@ -72,6 +76,8 @@ struct Config {
 
   /// Errors   65 naming `what` and the key: a wrong type, a value that cannot work
   static Config from_json(const nlohmann::json& values, const std::string& what);
+  /// That of a model's config.json, with a warning that names keys which nobody knows.
+  static Config of(const io::Checkpoint& checkpoint);
   /// Everything, with model_type and architectures.
   nlohmann::json to_json() const;
   /// Errors   78 naming the keys: heads that do not divide, an odd head width, lr_dim that fits

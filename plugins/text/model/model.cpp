@@ -1,6 +1,8 @@
 #include "model.hpp"
 
 #include <lact/error.hpp>
+#include <lact/io/files.hpp>
+#include <lact/log.hpp>
 #include <lact/nn/functional.hpp>
 #include <lact/nn/recompute.hpp>
 
@@ -16,6 +18,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <cmath>
+#include <set>
 
 namespace lact::text {
 namespace {
@@ -71,6 +74,22 @@ nn::StoredName stored_name(const io::Checkpoint& checkpoint) {
                       checkpoint.contains(name.substr(prefix.size()));
     return bare ? name.substr(prefix.size()) : name;
   };
+}
+
+/// Says which tensors no parameter takes: the model is another than the configuration says, of
+/// fewer layers, or without a part. "": none. Published files may hold tables of the rotation, and
+/// the head of a model that ties it to the embeddings.
+std::string not_taken(const Config& config, const io::Checkpoint& checkpoint) {
+  const auto stored = stored_name(checkpoint);
+  std::set<std::string> taken = {"lm_head.weight"};
+  for (const auto& [name, shape] : parameter_shapes(config)) taken.insert(stored(name));
+  std::vector<std::string> left;
+  for (const auto& name : checkpoint.names())
+    if (taken.count(name) == 0 && !name.ends_with(".rotary.inv_freq")) left.push_back(name);
+  if (left.empty()) return {};
+  return concat(checkpoint.folder().string(), ": the configuration has no place for ",
+                left.size() == 1 ? "tensor " : concat(left.size(), " tensors, the first "),
+                io::printable(left[0]));
 }
 
 std::string layer_name(size_t layer) {
@@ -158,8 +177,10 @@ LanguageModel LanguageModel::fresh(const Config& config, uint64_t seed, at::Devi
 
 LanguageModel LanguageModel::load(const io::Checkpoint& checkpoint, at::Device device,
                                   at::ScalarType products) {
-  const auto config =
-      Config::from_json(checkpoint.config(), (checkpoint.folder() / "config.json").string());
+  const auto config = Config::of(checkpoint);
+  if (const auto left = not_taken(config, checkpoint); !left.empty())
+    throw Error(Exit::data, left, ": is it of ", config.num_hidden_layers,
+                " layers, and is config.json of this model?");
   LanguageModel model(config, nn::load(parameter_shapes(config), checkpoint, device, products,
                                        only_multiplied, stored_name(checkpoint)));
   model.set_compute_dtype(products);
@@ -167,6 +188,8 @@ LanguageModel LanguageModel::load(const io::Checkpoint& checkpoint, at::Device d
 }
 
 void LanguageModel::assign(const io::Checkpoint& checkpoint) {
+  if (const auto left = not_taken(config_, checkpoint); !left.empty())
+    log::warning(left, ", which this model begins without");
   nn::assign(parameters_, checkpoint, stored_name(checkpoint));
 }
 

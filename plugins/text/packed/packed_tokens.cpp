@@ -84,11 +84,11 @@ const std::string& PackedTokens::tokenizer() const {
   return packed::metadata_text(file_, "tokenizer");
 }
 
-void PackedTokens::require_tokenizer(const std::string& hash,
-                                     const std::filesystem::path& file) const {
+void PackedTokens::require_tokenizer(const std::string& hash, const std::filesystem::path& file,
+                                     const std::string& whose) const {
   if (tokenizer() != hash)
     throw Error(Exit::data, file.string(), ": packed with tokenizer ", tokenizer().substr(0, 12),
-                ", the model's is ", hash.substr(0, 12));
+                ", ", whose, " ", hash.substr(0, 12));
 }
 
 namespace {

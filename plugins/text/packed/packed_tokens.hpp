@@ -35,8 +35,9 @@ class PackedTokens {
   int64_t vocab_size() const;
   /// XXH3 of the tokenizer.model that made it.
   const std::string& tokenizer() const;
-  /// Errors   65 naming `file` if it was made with another one
-  void require_tokenizer(const std::string& hash, const std::filesystem::path& file) const;
+  /// Errors   65 naming `file` if it was made with another one than `whose` has
+  void require_tokenizer(const std::string& hash, const std::filesystem::path& file,
+                         const std::string& whose = "the model's is") const;
   /// Bytes of text that the tokens were made from.
   uint64_t text_bytes() const;
   /// Ids [begin, end) as int64. Errors: 65 naming the place if one is not below vocab_size.

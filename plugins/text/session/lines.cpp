@@ -3,30 +3,19 @@
 #include <lact/cli/run.hpp>
 #include <lact/error.hpp>
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
+#include <string_view>
 
 namespace lact::text {
 namespace {
 
 constexpr size_t kBlockBytes = size_t{256} << 10;
+constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 constexpr size_t kLimit = size_t{32} << 20;  // JSON is held several times over while it is read
 
 }  // namespace
 
-Lines::Lines(const std::string& file)
-    : name_(file == "-" ? "stdin" : file),
-      descriptor_(file == "-" ? STDIN_FILENO : ::open(file.c_str(), O_RDONLY | O_CLOEXEC)) {
-  if (descriptor_ < 0) throw Error(Exit::no_input, name_, ": ", std::strerror(errno));
-}
-
-Lines::~Lines() {
-  if (descriptor_ != STDIN_FILENO) ::close(descriptor_);
-}
+Lines::Lines(const std::string& file) : name_(shown(file)), source_(open_bytes(file)) {}
 
 std::string Lines::where() const {
   return concat(name_, ":", number_);
@@ -39,15 +28,9 @@ bool Lines::fill() {
   at_ = 0;
   const size_t held = buffer_.size();
   buffer_.resize(held + kBlockBytes);
-  ssize_t count;
-  do {
-    if (cli::stop_requested()) throw cli::Interrupted();
-    count = ::read(descriptor_, buffer_.data() + held, kBlockBytes);
-  } while (count < 0 && errno == EINTR);
-  const int error = errno;
-  buffer_.resize(held + static_cast<size_t>(std::max<ssize_t>(count, 0)));
-  if (count < 0)
-    throw Error(error == EISDIR ? Exit::no_input : Exit::io, name_, ": ", std::strerror(error));
+  if (cli::stop_requested()) throw cli::Interrupted();
+  const size_t count = source_->read(buffer_.data() + held, kBlockBytes);
+  buffer_.resize(held + count);
   return count > 0;
 }
 
@@ -67,6 +50,7 @@ bool Lines::next(std::string& line) {
     at_ = searched_ = std::min(end + 1, buffer_.size());
     ++number_;
     if (!line.empty() && line.back() == '\r') line.pop_back();
+    if (number_ == 1 && line.starts_with(kByteOrderMark)) line.erase(0, kByteOrderMark.size());
     if (line.find_first_not_of(" \t") != std::string::npos) return true;
   }
 }

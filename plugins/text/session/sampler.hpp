@@ -68,6 +68,7 @@ class Sampler {
   /// `id` was read or written.
   void accept(int32_t id) { history_.add(id); }
 
+  void set_temperature(double temp) { options_.temp = temp; }
   Random& random() { return random_; }
   const Random& random() const { return random_; }
   History& history() { return history_; }

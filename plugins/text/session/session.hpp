@@ -78,6 +78,8 @@ class Session {
   /// ready().
   std::vector<double> logprobs() const;
 
+  /// In place of SamplerOptions::temp.
+  void set_temperature(double temp) { sampler_.set_temperature(temp); }
   /// Draws the next token, which is not read yet: read({id}) does that. Only if ready().
   int32_t choose();
   /// Takes back the random number that the last choose() drew: an end of text is not consumed.

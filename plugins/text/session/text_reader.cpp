@@ -3,14 +3,7 @@
 #include <lact/cli/run.hpp>
 #include <lact/error.hpp>
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <utility>
 
 namespace lact::text {
 namespace {
@@ -21,24 +14,6 @@ constexpr size_t kBlockBytes = size_t{64} << 10;
 
 TextReader::TextReader(const spm::Tokenizer& tokenizer, bool continued)
     : tokenizer_(&tokenizer), first_(!continued) {}
-
-TextReader::TextReader(TextReader&& other) noexcept
-    : tokenizer_(other.tokenizer_),
-      name_(std::move(other.name_)),
-      descriptor_(std::exchange(other.descriptor_, -1)),
-      first_(other.first_),
-      complete_(other.complete_),
-      ended_(other.ended_),
-      rest_(std::move(other.rest_)),
-      at_(other.at_),
-      ids_(std::move(other.ids_)),
-      bytes_(other.bytes_),
-      total_bytes_(other.total_bytes_),
-      tee_(std::move(other.tee_)) {}
-
-TextReader::~TextReader() {
-  if (descriptor_ > STDIN_FILENO) ::close(descriptor_);
-}
 
 TextReader TextReader::from_text(const spm::Tokenizer& tokenizer, std::string text,
                                  bool continued) {
@@ -52,15 +27,11 @@ TextReader TextReader::from_text(const spm::Tokenizer& tokenizer, std::string te
 TextReader TextReader::from_file(const spm::Tokenizer& tokenizer, const std::filesystem::path& file,
                                  bool continued) {
   TextReader reader(tokenizer, continued);
-  const bool stdin_too = file == "-";
-  reader.name_ = stdin_too ? "stdin" : file.string();
-  reader.descriptor_ = stdin_too ? STDIN_FILENO : ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
-  if (reader.descriptor_ < 0) throw Error(Exit::no_input, reader.name_, ": ", std::strerror(errno));
-  struct stat info {};
-  if (::fstat(reader.descriptor_, &info) == 0) {
-    if (S_ISDIR(info.st_mode)) throw Error(Exit::no_input, reader.name_, ": is a folder");
-    if (S_ISREG(info.st_mode)) reader.total_bytes_ = static_cast<uint64_t>(info.st_size);
-  }
+  reader.name_ = shown(file.string());
+  reader.source_ = open_bytes(file.string());
+  std::error_code error;
+  const auto size = std::filesystem::file_size(file, error);
+  if (!error) reader.total_bytes_ = size;
   return reader;
 }
 
@@ -70,17 +41,17 @@ bool TextReader::fill() {
   at_ = 0;
   const size_t held = rest_.size();
   rest_.resize(held + kBlockBytes);
-  ssize_t count;
-  do {
-    if (cli::stop_requested()) {
-      rest_.resize(held);
-      return false;
-    }
-    count = ::read(descriptor_, rest_.data() + held, kBlockBytes);
-  } while (count < 0 && errno == EINTR);
-  if (count < 0) throw Error(Exit::io, name_, ": ", std::strerror(errno));
-  rest_.resize(held + static_cast<size_t>(count));
+  size_t count = 0;
+  try {
+    if (cli::stop_requested()) throw cli::Interrupted();
+    count = source_->read(rest_.data() + held, kBlockBytes);
+  } catch (const cli::Interrupted&) {
+    rest_.resize(held);
+    return false;
+  }
+  rest_.resize(held + count);
   complete_ = count == 0;
+  if (bytes_ == 0 && held == 0) check_form(name_, rest_);
   return true;
 }
 

@@ -1,9 +1,8 @@
 // lact-tokenize text decode: ids as text, or packed token data, back to the bytes they came from.
 
-#include "documents.hpp"
-
 #include <plugins/common/spm/tokenizer.hpp>
 #include <plugins/text/commands.hpp>
+#include <plugins/text/input/documents.hpp>
 #include <plugins/text/packed/packed_tokens.hpp>
 
 #include <lact/error.hpp>

@@ -1,10 +1,9 @@
 // lact-tokenize text encode: text to packed token data, or to ids as text.
 
-#include "documents.hpp"
-
 #include <plugins/common/spm/tokenizer.hpp>
 #include <plugins/common/work/ordered.hpp>
 #include <plugins/text/commands.hpp>
+#include <plugins/text/input/documents.hpp>
 #include <plugins/text/packed/packed_tokens.hpp>
 
 #include <lact/io/files.hpp>
@@ -219,6 +218,7 @@ class Encode final : public plugin::Command {
     check(context);
     const auto tokenizer = spm::Tokenizer::open(model_);
     find_marks(tokenizer);
+    if (!ids_) input_.output = output_;
     Documents documents(input_);
     Splitter splitter(validation_share_, globs_, context.seed.value_or(kDefaultSeed));
     if (!globs_.empty() && std::none_of(documents.files().begin(), documents.files().end(),

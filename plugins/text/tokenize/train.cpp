@@ -1,10 +1,9 @@
 // lact-tokenize text train: a SentencePiece model from text, with the trainer's own options.
 
-#include "documents.hpp"
-
 #include <plugins/common/spm/model_file.hpp>
 #include <plugins/common/spm/tokenizer.hpp>
 #include <plugins/text/commands.hpp>
+#include <plugins/text/input/documents.hpp>
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>

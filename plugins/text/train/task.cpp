@@ -2,6 +2,7 @@
 
 #include "rows.hpp"
 
+#include <plugins/common/packed/packed_set.hpp>
 #include <plugins/text/model/cost.hpp>
 #include <plugins/text/model/model.hpp>
 #include <plugins/text/model/model_options.hpp>
@@ -9,6 +10,7 @@
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
+#include <lact/log.hpp>
 #include <lact/units.hpp>
 
 #include <ATen/core/grad_mode.h>
@@ -93,14 +95,11 @@ class TextTask final : public train::Task {
   void configure() override {
     std::optional<Config> base;
     if (!init_from_.empty()) {
-      const auto checkpoint = io::Checkpoint::open(init_from_);
-      base = Config::from_json(checkpoint.config(), (checkpoint.folder() / "config.json").string());
+      base = Config::of(io::Checkpoint::open(init_from_));
     }
     config_ = model_options_.resolve(base ? &*base : nullptr);
     if (data_folder_.empty()) return;
-    data_.emplace(Split::train, PackedTokens::open(fs::path(data_folder_) / "train.safetensors"));
-    const auto validation = fs::path(data_folder_) / "validation.safetensors";
-    if (fs::exists(validation)) data_.emplace(Split::validation, PackedTokens::open(validation));
+    open_data();
     const int64_t vocabulary = data_.at(Split::train).vocab_size();
     if (!base && !model_options_.given("vocab_size")) config_.vocab_size = vocabulary;
     if (config_.vocab_size < vocabulary)
@@ -143,14 +142,24 @@ class TextTask final : public train::Task {
     return LanguageModel::fresh_write_strength(config_, setup.seed, setup.device);
   }
 
+  std::string data_identity() const override { return packed::identity(data_folder_, "train"); }
+
   void build(const train::TaskSetup& setup) override {
     if (data_.count(Split::train) == 0)
       throw Error(Exit::usage,
                   "--data is missing: a folder that lact-tokenize text encode has written");
     setup_ = setup;
     model_.emplace(LanguageModel::fresh(config_, setup.seed, setup.device));
-    if (!init_from_.empty()) model_->assign(io::Checkpoint::open(init_from_));
+    if (!init_from_.empty()) {
+      const auto checkpoint = io::Checkpoint::open(init_from_);
+      take_tokenizer(checkpoint);
+      model_->assign(checkpoint);
+    }
     prepare();
+    if (tokenizer_.empty())
+      log::warning(
+          data_folder_,
+          ": has no tokenizer.model: the model will have none, and lact-generate needs it");
   }
 
   std::vector<train::Parameter> parameters() override {
@@ -206,6 +215,7 @@ class TextTask final : public train::Task {
 
   /// The model as it was begun: what presets mean today is not its concern.
   void load(const io::Checkpoint& checkpoint) override {
+    take_tokenizer(checkpoint);
     model_.emplace(LanguageModel::load(checkpoint, setup_.device));
     config_ = model_->config();
     prepare();
@@ -214,11 +224,45 @@ class TextTask final : public train::Task {
   void save(io::CheckpointWriter& writer) const override {
     writer.tensors("model.safetensors", model_->parameters(), {{"format", "pt"}});
     writer.file("config.json", config_.to_json().dump(2) + "\n");
-    const auto tokenizer = fs::path(data_folder_) / "tokenizer.model";
-    if (fs::exists(tokenizer)) writer.copy("tokenizer.model", tokenizer);
+    if (!tokenizer_.empty()) writer.file("tokenizer.model", tokenizer_);
   }
 
  private:
+  /// All of the folder is of one tokenizer: ids mean nothing without it.
+  void open_data() {
+    const auto folder = fs::path(data_folder_);
+    if (!fs::is_directory(folder))
+      throw Error(Exit::no_input, data_folder_,
+                  ": no such folder; --data says where the data lie, also to a run that goes on");
+    const auto open = [&](Split split, const char* name) {
+      data_.emplace(split, PackedTokens::open(folder / name));
+    };
+    open(Split::train, "train.safetensors");
+    const auto& data = data_.at(Split::train);
+    const auto validation = folder / "validation.safetensors";
+    if (fs::exists(validation)) {
+      open(Split::validation, "validation.safetensors");
+      data_.at(Split::validation)
+          .require_tokenizer(data.tokenizer(), validation, "train.safetensors is of");
+    }
+    const auto file = folder / "tokenizer.model";
+    if (!fs::exists(file)) return;
+    tokenizer_ = io::read_text(file);
+    data.require_tokenizer(hash(tokenizer_), folder / "train.safetensors",
+                           "tokenizer.model beside it is");
+  }
+  /// Ids of another tokenizer would go on without a word where the model's were.
+  void take_tokenizer(const io::Checkpoint& checkpoint) {
+    const auto file = checkpoint.side_file("tokenizer.model");
+    if (file.empty()) return;
+    const auto bytes = io::read_text(file);
+    data_.at(Split::train)
+        .require_tokenizer(hash(bytes), fs::path(data_folder_) / "train.safetensors",
+                           concat(file.string(), " is"));
+    tokenizer_ = bytes;
+  }
+  static std::string hash(const std::string& bytes) { return io::xxh3(bytes.data(), bytes.size()); }
+
   void prepare() {
     model_->set_compute_dtype(setup_.dtype);
     model_->set_recompute(setup_.recompute);
@@ -248,6 +292,7 @@ class TextTask final : public train::Task {
   }
 
   ModelOptions model_options_;
+  std::string tokenizer_;  ///< the bytes of tokenizer.model, which every checkpoint gets
   std::string data_folder_, init_from_, reset_ = "all", rows_ = "stream";
   int64_t seq_len_ = 1024, batch_size_ = 4;
   int micro_batches_ = 1;

@@ -4,6 +4,7 @@
 #include "training_options.hpp"
 #include "training_set.hpp"
 
+#include <plugins/common/packed/packed_set.hpp>
 #include <plugins/video/codec/codec.hpp>
 #include <plugins/video/codec/packed_codec.hpp>
 #include <plugins/video/condition/condition.hpp>
@@ -132,6 +133,8 @@ class VideoTask final : public train::Task {
                        matrices(name, tensor)});
     return all;
   }
+
+  std::string data_identity() const override { return packed::identity(options_.data, "train"); }
 
   std::unique_ptr<train::Source> source(Split split) override {
     const double drop =

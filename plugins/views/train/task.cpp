@@ -3,6 +3,7 @@
 #include "sampling.hpp"
 
 #include <plugins/common/media/quality.hpp>
+#include <plugins/common/packed/packed_set.hpp>
 #include <plugins/views/model/cost.hpp>
 #include <plugins/views/model/model.hpp>
 #include <plugins/views/model/model_options.hpp>
@@ -193,6 +194,8 @@ class ViewsTask final : public train::Task {
       all.push_back({name, tensor, /*decay=*/tensor.dim() >= 2, 1.0, matrices(name, tensor)});
     return all;
   }
+
+  std::string data_identity() const override { return packed::identity(data_folder_, "train"); }
 
   std::unique_ptr<train::Source> source(Split split) override {
     const auto found = data_.find(split);

@@ -378,11 +378,14 @@ void CommandLine::parse(const Args& args, Context& context) {
   app.name(context.program);
   impl_->parse(args.rest);
   context.renamed = impl_->state->renamed;
-  context.resolved_config = config_text(app, context.program, impl_->state->told);
+  const auto config = [&](bool absolute_paths) {
+    return config_text(app, context.program, impl_->state->told, absolute_paths);
+  };
   if (given(app, "--print-config")) {
-    out(context.resolved_config);
+    out(config(false));
     throw Finished();
   }
+  context.resolved_config = config(true);
   if (context.verbose > 0) log::set_level(log::Level::debug);
   if (context.quiet) log::set_level(log::Level::error);
   const auto* device = app.get_option_no_throw("--device");

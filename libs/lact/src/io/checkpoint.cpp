@@ -7,6 +7,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+#include <set>
+#include <utility>
+
 namespace lact::io {
 namespace {
 
@@ -17,6 +21,9 @@ constexpr const char* kIndex = "model.safetensors.index.json";
 // As diffusers names them.
 constexpr const char* kDiffusionModel = "diffusion_pytorch_model.safetensors";
 constexpr const char* kDiffusionIndex = "diffusion_pytorch_model.safetensors.index.json";
+// As transformers wrote them before safetensors.
+constexpr const char* kPickledModel = "pytorch_model.bin";
+constexpr const char* kPickledIndex = "pytorch_model.bin.index.json";
 constexpr uint64_t kMaxJsonBytes = 100'000'000;
 
 bool is_file(const fs::path& path) {
@@ -29,7 +36,18 @@ bool is_folder(const fs::path& path) {
   return fs::is_directory(path, error);
 }
 
-/// The file that names the tensors: a *.safetensors or an index.
+/// What may be a model under a name of its own, by name.
+std::vector<fs::path> loose_files(const fs::path& folder) {
+  std::vector<fs::path> files;
+  for (const auto& item : fs::directory_iterator(folder))
+    if (item.is_regular_file() && item.path().filename() != "training_args.bin" &&
+        (is_pickle(item.path()) || item.path().extension() == ".safetensors"))
+      files.push_back(item.path());
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+/// The file that names the tensors: a *.safetensors, a pickle or an index.
 fs::path model_file(const fs::path& location) {
   std::error_code error;
   const auto status = fs::status(location, error);
@@ -37,7 +55,8 @@ fs::path model_file(const fs::path& location) {
     throw Error(Exit::no_input, location.string(),
                 ": cannot open: ", error ? error.message() : reason(ENOENT));
   if (!fs::is_directory(status)) return location;
-  for (const auto* name : {kModel, kIndex, kDiffusionModel, kDiffusionIndex})
+  for (const auto* name :
+       {kModel, kIndex, kDiffusionModel, kDiffusionIndex, kPickledModel, kPickledIndex})
     if (is_file(location / name)) return location / name;
   if (is_folder(location / "latest")) return model_file(location / "latest");
   // A run that was killed between its first checkpoint and the link to it.
@@ -45,6 +64,17 @@ fs::path model_file(const fs::path& location) {
     const auto newest = CheckpointStore(location).newest([](const std::string&) {});
     if (!newest.empty()) return model_file(newest);
   }
+  const auto others = loose_files(location);
+  if (others.size() == 1) return others[0];
+  if (is_file(location / ".metadata"))
+    throw Error(Exit::data, location.string(),
+                ": is a distributed checkpoint of PyTorch; make one file of it: python -m "
+                "torch.distributed.checkpoint.format_utils dcp_to_torch ",
+                location.string(), " model.pt");
+  if (!others.empty())
+    throw Error(Exit::no_input, location.string(), ": holds ", others.size(), " files of tensors, ",
+                others[0].filename().string(), ", ", others[1].filename().string(),
+                ", ...: name the one that is meant");
   throw Error(Exit::no_input, location.string(), ": holds no model: expected ", kModel, ", ",
               kIndex, " or, in a run directory, latest");
 }
@@ -95,8 +125,7 @@ Checkpoint Checkpoint::open(const fs::path& location) {
   opened.folder_ = fs::canonical(parent.empty() ? "." : parent, error);
   if (error) throw Error(Exit::no_input, location.string(), ": cannot open: ", error.message());
   if (is_pickle(file)) {
-    opened.pickles_ = std::make_shared<const std::map<std::string, NamedPickle>>(open_pickle(file));
-    for (const auto& [name, one] : *opened.pickles_) opened.where_[name] = 0;
+    opened.take_pickles(open_pickle(file));
     return opened;
   }
   if (!is_index(file)) {
@@ -108,8 +137,31 @@ Checkpoint Checkpoint::open(const fs::path& location) {
   return opened;
 }
 
+void Checkpoint::take_pickles(std::map<std::string, NamedPickle> pickles) {
+  for (const auto& [name, one] : pickles) where_[name] = 0;
+  pickles_ = std::make_shared<const std::map<std::string, NamedPickle>>(std::move(pickles));
+}
+
+void Checkpoint::open_pickled_shards(const fs::path& index,
+                                     const std::map<std::string, std::string>& shards) {
+  std::set<std::string> files;
+  for (const auto& [tensor, shard] : shards) files.insert(shard);
+  std::map<std::string, NamedPickle> all;
+  for (const auto& shard : files)
+    for (auto& [name, one] : open_pickle(index.parent_path() / shard))
+      if (!all.emplace(name, one).second)
+        throw Error(Exit::data, (index.parent_path() / shard).string(), ": tensor ",
+                    printable(name), ": is in another shard too");
+  for (const auto& [tensor, shard] : shards)
+    if (all.count(tensor) == 0)
+      throw Error(Exit::data, (index.parent_path() / shard).string(), ": lacks tensor ",
+                  printable(tensor), ", which the index places there");
+  take_pickles(std::move(all));
+}
+
 void Checkpoint::open_shards(const fs::path& index) {
   const auto shards = read_index(index);
+  if (is_pickle(shards.begin()->second)) return open_pickled_shards(index, shards);
   std::map<std::string, size_t> number;  // of a shard in files_
   for (const auto& [tensor, shard] : shards) number.emplace(shard, 0);
   std::map<std::string, std::string> found_in;
@@ -189,7 +241,8 @@ fs::path Checkpoint::side_file(const std::string& name) const {
   const auto file = folder_ / name;
   if (!is_file(file)) return {};
   if (const auto problem = verify_file(folder_, name); !problem.empty())
-    throw Error(Exit::data, folder_.string(), ": damaged: ", problem);
+    throw Error(Exit::data, folder_.string(), ": damaged: ", problem,
+                "; if that was meant, remove manifest.json");
   return file;
 }
 

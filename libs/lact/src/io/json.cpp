@@ -1,6 +1,7 @@
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
 #include <lact/io/json.hpp>
+#include <lact/io/known_form.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -65,6 +66,7 @@ std::string json_problem(std::string_view what) {
 }
 
 nlohmann::json parse_json(std::string_view text, const std::string& what) {
+  refuse_other_form(what, text.substr(0, kFormBytes), "JSON");
   // The parser takes a NUL for the end of the text, and hides what follows it.
   if (text.find('\0') != text.npos)
     throw Error(Exit::data, what, ": not JSON: a NUL character at byte ", text.find('\0'));

@@ -1,5 +1,6 @@
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
+#include <lact/io/known_form.hpp>
 #include <lact/io/safetensors.hpp>
 
 #include "dtype.hpp"
@@ -34,6 +35,9 @@ std::string SafeTensors::Mapping::read_header() {
     throw Error(Exit::data, name(), ": no safetensors file: expected at least 8 bytes, ", "found ",
                 size);
   file.read(&length, sizeof length, 0);
+  std::string head(std::min<uint64_t>(size, kFormBytes), '\0');
+  file.read(head.data(), head.size(), 0);
+  if (known_form(head) != "safetensors data") refuse_other_form(name(), head, "safetensors file");
   if (length > kMaxHeaderBytes)
     throw Error(Exit::data, name(), ": no safetensors file: expected a header of at most ",
                 kMaxHeaderBytes, " bytes, found ", length);

@@ -4,6 +4,7 @@
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
+#include <lact/io/known_form.hpp>
 #include <lact/io/pickle.hpp>
 
 #include "pickle_globals.hpp"
@@ -212,6 +213,7 @@ Value read_pickle(const std::filesystem::path& file) {
   Reading reading(mapping);
   std::string_view bytes(reinterpret_cast<const char*>(mapping->data()), mapping->size());
   if (bytes.substr(0, 2) == "PK") return read_archive(reading, bytes);
+  refuse_other_form(file.string(), bytes.substr(0, kFormBytes), "file of torch.save");
   if (bytes[0] != '\x80')
     throw Error(
         Exit::data, file.string(),

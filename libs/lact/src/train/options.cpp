@@ -83,7 +83,8 @@ void GivenOptions::declare(cli::Options options, const Recipe& usual) {
              "keep only the input of each block for the backward pass: less memory, more time");
   group.flag("--resume", run_.resume,
              "continue from the newest checkpoint in --output with the options in its run.toml; "
-             "only --steps and the options of logging, evaluation, saving and skipping may differ");
+             "only --steps, where the data lie, and the options of logging, evaluation, saving and "
+             "skipping may differ");
   group.flag("--dry-run", run_.dry_run, "print sizes, memory and FLOPs of a step, and exit");
 
   group = options.group("Optimizer");

@@ -16,11 +16,12 @@ namespace lact::train {
 namespace {
 
 /// May differ when a run goes on: they do not touch what a step computes from the same state.
-/// Length and skipping do, and are here because a run that ended needs them changed to go on.
+/// Length and skipping do, and are here because a run that ended needs them changed to go on. Data
+/// are known by their content (Task::data_identity), wherever they lie now.
 const std::set<std::string> kFree = {
-    "steps",     "log-every", "eval-every",   "eval-batches",    "save-every",
-    "keep",      "skip-norm", "skip-above",   "skip-above-from", "max-skips",
-    "recompute", "export",    "export-dtype",
+    "steps",        "log-every",  "eval-every",      "eval-batches", "save-every", "keep",
+    "skip-norm",    "skip-above", "skip-above-from", "max-skips",    "recompute",  "export",
+    "export-dtype", "data",       "init-from",
 };
 
 /// What runs trained with before there was a choice: a run.toml without the key is of that time.
@@ -38,19 +39,28 @@ toml::table parse(const std::string& text, const std::string& what) {
 
 std::string literal(const toml::node& node) {
   if (const auto* text = node.as_string()) return text->get();
+  if (const auto* number = node.as_floating_point()) {
+    char shortest[32];
+    return {shortest, std::to_chars(shortest, shortest + sizeof shortest, number->get()).ptr};
+  }
   std::ostringstream out;
   node.visit([&](const auto& value) { out << value; });
   return out.str();
 }
 
-/// 1e-3 is 0.001, and 1 is 1.0.
+/// 1e-3 is 0.001, 1 is 1.0, and a path is what it names from here: earlier runs kept relative ones.
 bool same_value(const std::string& a, const std::string& b) {
   double x = 0, y = 0;
   const auto number = [](const std::string& text, double& value) {
     const auto end = std::from_chars(text.data(), text.data() + text.size(), value);
     return end.ec == std::errc() && end.ptr == text.data() + text.size();
   };
-  return a == b || (number(a, x) && number(b, y) && x == y);
+  const auto absolute = [](const std::string& path) {
+    std::error_code error;
+    return std::filesystem::absolute(path, error).lexically_normal();
+  };
+  return a == b || (number(a, x) && number(b, y) && x == y) ||
+         (!a.empty() && !b.empty() && absolute(a) == absolute(b));
 }
 
 std::vector<std::string> split_lines(const std::string& text) {

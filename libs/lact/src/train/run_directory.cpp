@@ -75,9 +75,17 @@ RunDirectory::~RunDirectory() {
   ::close(lock_);
 }
 
+bool RunDirectory::holds_checkpoint() const {
+  std::error_code none;
+  for (const auto& item : std::filesystem::directory_iterator(folder_ / "checkpoints", none))
+    if (item.path().filename().string().rfind("step-", 0) == 0) return true;
+  return false;
+}
+
 bool RunDirectory::holds_run() const {
-  return std::filesystem::exists(folder_ / "run.toml") ||
-         std::filesystem::exists(folder_ / "checkpoints");
+  std::error_code none;
+  const auto lines = std::filesystem::file_size(folder_ / "metrics.jsonl", none);
+  return (!none && lines > 0) || holds_checkpoint();
 }
 
 std::string RunDirectory::config() const {

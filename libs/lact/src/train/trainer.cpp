@@ -102,9 +102,11 @@ class Run {
   /// Options, device, dtype, threads and seed: the run's, if there is one.
   void settle_options() {
     const bool exists = directory_.holds_run();
+    const std::string anew =
+        directory_.holds_checkpoint() ? "" : "; it has no checkpoint yet: remove it to start anew";
     if (exists && !options_.resume)
       throw Error(Exit::cannot_create, options_.output,
-                  ": holds a run; give --resume to go on with it, or another --output");
+                  ": holds a run; give --resume to go on with it, or another --output", anew);
     if (options_.resume && !exists) info("no run in ", options_.output, " yet: starting one");
     const auto stored = exists ? translated(directory_.config(), context_.renamed) : std::string();
     resolved_ = exists ? resolved_before(context_, stored, options_.output)
@@ -112,12 +114,16 @@ class Run {
     at::set_num_threads(resolved_.threads);
     config_ = run_config(context_, resolved_);
     if (!exists) return;
+    steps_before_ = stored_steps(stored);
+    // The file says what the run was started with; where its data lie today is for today.
+    if (const auto data = config_value(stored, "data"); !data.empty())
+      config_ = edit_config(config_, {{"data", json(data).dump()}}, "options");
     const auto differences = contradictions(stored, config_);
     if (differences.empty()) return;
     const size_t more = differences.size() - 1;
     throw Error(Exit::usage, options_.output,
                 "/run.toml: a run goes on with its own options: ", differences.front(),
-                more > 0 ? concat(" (and ", more, " more)") : "");
+                more > 0 ? concat(" (and ", more, " more)") : "", anew);
   }
 
   void build() {
@@ -138,7 +144,7 @@ class Run {
   std::filesystem::path restore() {
     const auto folder = store_.newest([this](const std::string& line) { warning(line); });
     if (folder.empty()) {
-      if (any_checkpoint())
+      if (directory_.holds_checkpoint())
         throw Error(Exit::data, options_.output,
                     "/checkpoints: none is intact; remove them to "
                     "start again from step 0");
@@ -151,12 +157,22 @@ class Run {
     return folder;
   }
 
-  bool any_checkpoint() const {
-    std::error_code none;
-    for (const auto& item :
-         std::filesystem::directory_iterator(directory_.folder() / "checkpoints", none))
-      if (item.path().filename().string().rfind("step-", 0) == 0) return true;
-    return false;
+  /// A schedule belongs to a length: who lengthens a run may not expect another learning rate.
+  void tell_stretched() const {
+    if (steps_before_ == options_.steps) return;
+    auto before = schedule_;
+    before.total_steps = steps_before_;
+    const double was = before.at(step_), is = schedule_.at(step_);
+    if (std::abs(is - was) > 0.01 * std::max(was, is))
+      warning(format(
+          "--steps %lld instead of %lld: the schedule is drawn out, the learning rate goes "
+          "on at %.3g instead of %.3g",
+          static_cast<long long>(options_.steps), static_cast<long long>(steps_before_), is, was));
+  }
+
+  /// 0: the file does not say.
+  static int64_t stored_steps(const std::string& stored) {
+    return std::strtoll(config_value(stored, "steps").c_str(), nullptr, 10);
   }
 
   void make_optimizer() {
@@ -179,6 +195,7 @@ class Run {
     started_at_ = step_;
     if (!checkpoint.empty()) {
       info("going on from ", checkpoint.string());
+      if (steps_before_ > 0) tell_stretched();
       // Killed between the checkpoint and the link to it: the same bytes again.
       std::error_code none;
       if (!std::filesystem::equivalent(directory_.folder() / "latest", checkpoint, none)) save();
@@ -386,7 +403,8 @@ class Run {
             {"seed", resolved_.seed},
             {"device", resolved_.device},
             {"dtype", resolved_.dtype},
-            {"threads", resolved_.threads}};
+            {"threads", resolved_.threads},
+            {"data", task_.data_identity()}};
   }
 
   void restore_counters(const std::filesystem::path& file) {
@@ -399,6 +417,12 @@ class Run {
       norms_ = NormHistory(values.at("gradient_norms").get<std::vector<double>>());
       if (values.at("seed").get<uint64_t>() != resolved_.seed)
         throw Error(Exit::data, file.string(), ": seed: not the run's");
+      const auto data = task_.data_identity();
+      if (const auto was = values.value("data", data); !was.empty() && !data.empty() && was != data)
+        throw Error(Exit::data, options_.output,
+                    ": its data are other than those it was trained on so far; to train on them, "
+                    "start another run with --init-from ",
+                    options_.output);
     } catch (const json::exception& error) {
       throw Error(Exit::data, file.string(), ": ", error.what());
     }
@@ -454,6 +478,7 @@ class Run {
   std::optional<Averages> averages_;
   std::optional<MetricsFile> metrics_;
 
+  int64_t steps_before_ = 0;  ///< what a run that goes on was to have; 0: not known
   int64_t step_ = 0, tokens_ = 0, skips_ = 0, skips_in_row_ = 0;
   int64_t started_at_ = 0;
   NormHistory norms_;

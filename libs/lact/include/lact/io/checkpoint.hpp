@@ -24,11 +24,12 @@ struct NamedPickle;
 /// A set of named tensors in one file or many shards, memory-mapped.
 ///
 /// `location` is one of: a *.safetensors file; a *.index.json; a model directory
-/// (model.safetensors, or diffusers' diffusion_pytorch_model.safetensors, or the .index.json of
-/// either with its shards); a run directory, which means its `latest` checkpoint; a *.pt, *.pth,
-/// *.ckpt or *.bin file of torch.save (its dict, or the dict "model" or "state_dict" in it) or of
-/// pickled NumPy arrays, of which nothing is executed (lact/io/pickle.hpp). Dicts in dicts give
-/// names with dots; what compiled, recomputed and parallel modules put into names is removed:
+/// (model.safetensors, or diffusers' diffusion_pytorch_model.safetensors, or pytorch_model.bin, or
+/// the .index.json of one of them with its shards, or a single file under another name); a run
+/// directory, which means its `latest` checkpoint; a *.pt, *.pth, *.ckpt or *.bin file of
+/// torch.save (its dict, or the dict "model" or "state_dict" in it) or of pickled NumPy arrays, of
+/// which nothing is executed (lact/io/pickle.hpp). Dicts in dicts give names with dots; what
+/// compiled, recomputed and parallel modules put into names is removed:
 /// `_orig_mod.`, `_checkpoint_wrapped_module.`, a leading `module.`.
 ///
 /// Errors     66 if missing, 65 if malformed (a shard that lacks a tensor of the index, a name
@@ -62,6 +63,9 @@ class Checkpoint {
 
  private:
   void open_shards(const std::filesystem::path& index);
+  void open_pickled_shards(const std::filesystem::path& index,
+                           const std::map<std::string, std::string>& shards);
+  void take_pickles(std::map<std::string, NamedPickle> pickles);
   const NamedPickle* pickled(const std::string& name) const;
 
   std::filesystem::path folder_;

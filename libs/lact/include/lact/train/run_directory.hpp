@@ -20,8 +20,10 @@ class RunDirectory {
   RunDirectory& operator=(const RunDirectory&) = delete;
 
   const std::filesystem::path& folder() const { return folder_; }
-  /// A run was started here: there is a run.toml, or there are checkpoints.
+  /// A run got somewhere here: there is a checkpoint, or a line of metrics. A start that failed
+  /// before its first step leaves nothing worth keeping.
   bool holds_run() const;
+  bool holds_checkpoint() const;
   /// run.toml. Errors: 66 if it is missing
   std::string config() const;
   void write_config(const std::string& toml) const;

@@ -97,6 +97,8 @@ class Task {
   /// Builds the model with fresh parameters (from the seed, or --init-from) and opens the data.
   virtual void build(const TaskSetup& setup) = 0;
   virtual std::vector<Parameter> parameters() = 0;
+  /// The data's content, wherever they lie: a run goes on only with the same. "": not known.
+  virtual std::string data_identity() const { return {}; }
   virtual std::unique_ptr<Source> source(Split split) = 0;
   virtual Loss loss(const Batch& batch, const StepInfo& info) = 0;
   /// Micro-batches of one step.

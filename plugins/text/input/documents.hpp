@@ -1,8 +1,11 @@
 #pragma once
 // Documents out of files, folders, JSON lines and streams, compressed or not, in constant memory.
 
+#include "bytes.hpp"
+
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,22 +16,9 @@ class Options;
 
 namespace lact::text {
 
-/// Bytes one after another, decompressed by the file's name (.gz, .zst).
-class ByteSource {
- public:
-  virtual ~ByteSource() = default;
-  /// At most `bytes` of what follows; 0 at the end.
-  /// Errors   65 if compressed data is damaged or ends early, 74 if reading fails
-  virtual size_t read(char* to, size_t bytes) = 0;
-  /// Bytes taken from the file so far, before decompression.
-  virtual uint64_t consumed() const = 0;
-};
-
-/// `file`, or stdin if it is "-". Errors: 66 if it cannot be opened.
-std::unique_ptr<ByteSource> open_bytes(const std::string& file);
-
 /// Where documents come from, and what a document is.
 struct DocumentOptions {
+  std::string output;               ///< of the command itself: what it wrote earlier is no input
   std::vector<std::string> inputs;  ///< files, folders (with all below them), "-"; none: stdin
   std::string format = "auto";      ///< "text", "jsonl"; auto: by the file's name
   std::string text_key = "text";
@@ -45,11 +35,13 @@ std::string unescape(const std::string& text);
 ///
 /// A text file is a document; with a separator, each of its occurrences ends one (and nothing after
 /// the last one is no document). A line of JSON is a document, empty lines are passed over.
-/// Hidden files inside folders are left out.
+/// Of folders, hidden files are left out, and what is below options.output; and with a line for
+/// each, files whose first bytes are those of a picture, an archive or another form that is no text
+/// (--input-format text takes them as they are).
 class Documents {
  public:
   /// Finds the files. Errors: 66 naming an input that is missing or unreadable, 64 if stdin is a
-  /// terminal and there is no input
+  /// terminal and there is no input, or an input is options.output
   explicit Documents(DocumentOptions options);
   ~Documents();
 
@@ -60,7 +52,8 @@ class Documents {
   };
   /// The next part; false when there are no more. Parts have at most some 256 KiB, records of JSON
   /// lines are one part.
-  /// Errors   65 naming file and line of malformed JSON, or damaged compressed data; 66, 74
+  /// Errors   65 naming file and line of malformed JSON, damaged compressed data, or a file that is
+  ///          named and no text; 66, 74
   bool next(Part& part);
 
   const std::vector<std::string>& files() const { return files_; }
@@ -71,7 +64,10 @@ class Documents {
   uint64_t total_bytes() const { return total_; }
 
  private:
+  void add_folder(const std::string& folder);
   bool open_next();
+  bool is_text();
+  bool holds_records();
   bool next_text(Part& part);
   bool next_separated(Part& part);
   bool next_record(Part& part);
@@ -79,6 +75,8 @@ class Documents {
 
   DocumentOptions options_;
   std::vector<std::string> files_;
+  std::set<std::string> found_;  ///< those of files_ that nobody named
+  size_t left_out_ = 0;
   uint64_t total_ = 0, before_ = 0;
   size_t index_ = 0;  ///< of the next file
   std::unique_ptr<ByteSource> source_;

@@ -4,13 +4,12 @@
 #include <lact/cli/run.hpp>
 #include <lact/error.hpp>
 #include <lact/io/checkpoint.hpp>
+#include <lact/io/known_form.hpp>
+#include <lact/log.hpp>
 
 #include <nlohmann/json.hpp>
 
-#include <fcntl.h>
 #include <unistd.h>
-#include <zlib.h>
-#include <zstd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -26,160 +25,10 @@ constexpr size_t kBlockBytes = size_t{256} << 10;
 /// Of a line of JSON, which is held several times over while it is read.
 constexpr size_t kRecordLimit = size_t{32} << 20;
 
-std::string shown(const std::string& file) {
-  return file == "-" ? "stdin" : file;
-}
-
-// --- bytes ---------------------------------------------------------------------------------------
-
-class PlainSource final : public ByteSource {
- public:
-  explicit PlainSource(const std::string& file)
-      : name_(shown(file)), descriptor_(file == "-" ? STDIN_FILENO : opened(file)) {
-    if (descriptor_ < 0) throw Error(Exit::no_input, name_, ": ", std::strerror(errno));
-  }
-  ~PlainSource() override {
-    if (descriptor_ != STDIN_FILENO) ::close(descriptor_);
-  }
-  PlainSource(const PlainSource&) = delete;
-  PlainSource& operator=(const PlainSource&) = delete;
-
-  size_t read(char* to, size_t bytes) override {
-    for (;;) {
-      const ssize_t n = ::read(descriptor_, to, bytes);
-      if (n >= 0) {
-        consumed_ += static_cast<uint64_t>(n);
-        return static_cast<size_t>(n);
-      }
-      if (errno == EINTR)
-        poll();
-      else
-        throw Error(errno == EISDIR ? Exit::no_input : Exit::io, name_, ": ", std::strerror(errno));
-    }
-  }
-  uint64_t consumed() const override { return consumed_; }
-  const std::string& name() const { return name_; }
-
- private:
-  /// A pipe may have nobody who writes, for ever.
-  static void poll() {
-    if (cli::stop_requested()) throw cli::Interrupted();
-  }
-  static int opened(const std::string& file) {
-    int descriptor = -1;
-    while ((descriptor = ::open(file.c_str(), O_RDONLY | O_CLOEXEC)) < 0 && errno == EINTR) poll();
-    return descriptor;
-  }
-
-  std::string name_;
-  int descriptor_;
-  uint64_t consumed_ = 0;
-};
-
-/// Feeds a decompressor from a file.
-class Compressed : public ByteSource {
- public:
-  explicit Compressed(const std::string& file) : file_(file), input_(kBlockBytes, '\0') {}
-  uint64_t consumed() const override { return file_.consumed(); }
-
- protected:
-  /// Compressed bytes at hand, in [begin_, end_); false at the end of the file.
-  bool refill() {
-    if (begin_ == end_) {
-      begin_ = 0;
-      end_ = file_.read(input_.data(), input_.size());
-    }
-    return begin_ < end_;
-  }
-  [[noreturn]] void fail(const std::string& what) const {
-    throw Error(Exit::data, file_.name(), ": ", what);
-  }
-
-  PlainSource file_;
-  std::string input_;
-  size_t begin_ = 0, end_ = 0;
-};
-
-class GzipSource final : public Compressed {
- public:
-  explicit GzipSource(const std::string& file) : Compressed(file) {
-    if (::inflateInit2(&stream_, 15 + 16) != Z_OK) throw std::bad_alloc();  // 16: a gzip header
-  }
-  ~GzipSource() override { ::inflateEnd(&stream_); }
-
-  size_t read(char* to, size_t bytes) override {
-    stream_.next_out = reinterpret_cast<Bytef*>(to);
-    stream_.avail_out = static_cast<uInt>(bytes);
-    while (stream_.avail_out == bytes) {
-      if (!refill()) {
-        if (inside_) fail("gzip data ends early");
-        if (!any_) fail("empty, not gzip data");
-        return 0;
-      }
-      if (any_ && !inside_) {  // zeros after a member are padding, as of tapes
-        while (begin_ < end_ && input_[begin_] == '\0') ++begin_;
-        if (begin_ == end_) continue;
-      }
-      stream_.next_in = reinterpret_cast<Bytef*>(input_.data() + begin_);
-      stream_.avail_in = static_cast<uInt>(end_ - begin_);
-      const int code = ::inflate(&stream_, Z_NO_FLUSH);
-      begin_ = end_ - stream_.avail_in;
-      any_ = true;
-      inside_ = code != Z_STREAM_END;
-      if (code == Z_STREAM_END)
-        ::inflateReset(&stream_);  // members may follow one another
-      else if (code == Z_MEM_ERROR)
-        throw std::bad_alloc();
-      else if (code != Z_OK && code != Z_BUF_ERROR)
-        fail(concat("damaged gzip data", stream_.msg ? concat(": ", stream_.msg) : ""));
-    }
-    return bytes - stream_.avail_out;
-  }
-
- private:
-  z_stream stream_{};
-  bool inside_ = false, any_ = false;
-};
-
-class ZstdSource final : public Compressed {
- public:
-  explicit ZstdSource(const std::string& file) : Compressed(file), stream_(ZSTD_createDStream()) {
-    if (stream_ == nullptr) throw std::bad_alloc();
-  }
-  ~ZstdSource() override { ZSTD_freeDStream(stream_); }
-  ZstdSource(const ZstdSource&) = delete;
-  ZstdSource& operator=(const ZstdSource&) = delete;
-
-  size_t read(char* to, size_t bytes) override {
-    ZSTD_outBuffer out{to, bytes, 0};
-    while (out.pos == 0) {
-      // What is decoded already may wait inside for a place to go.
-      const bool more = refill();
-      if (!more && !waiting_) {
-        if (inside_) fail("zstd data ends early");
-        if (!any_) fail("empty, not zstd data");
-        return 0;
-      }
-      ZSTD_inBuffer in{input_.data(), end_, begin_};
-      const size_t code = ZSTD_decompressStream(stream_, &out, &in);
-      if (in.pos > begin_ || out.pos > 0) inside_ = code != 0;  // else it asks for another frame
-      begin_ = in.pos;
-      any_ = true;
-      if (ZSTD_isError(code) != 0) fail(concat("damaged zstd data: ", ZSTD_getErrorName(code)));
-      waiting_ = out.pos == out.size;
-    }
-    return out.pos;
-  }
-
- private:
-  ZSTD_DStream* stream_;
-  bool inside_ = false, any_ = false, waiting_ = false;
-};
-
 // --- files ---------------------------------------------------------------------------------------
 
-/// Files below a folder, by path; hidden ones are left out.
-void find_files(const fs::path& folder, std::vector<std::string>& files) {
+/// Files below a folder, by path; hidden ones are left out, and all below `without`.
+void find_files(const fs::path& folder, const fs::path& without, std::vector<std::string>& files) {
   std::vector<fs::path> items;
   std::error_code error;
   for (const auto& item : fs::directory_iterator(folder, error)) items.push_back(item.path());
@@ -187,29 +36,19 @@ void find_files(const fs::path& folder, std::vector<std::string>& files) {
   std::sort(items.begin(), items.end());
   for (const auto& item : items) {
     if (item.filename().string().rfind('.', 0) == 0) continue;
+    if (!without.empty() && fs::equivalent(item, without, error)) {
+      log::info(item.string(), ": is the output, left out of the input");
+      continue;
+    }
     // Links to files are followed, links to folders are not: they may lead in circles.
     if (fs::is_directory(fs::symlink_status(item, error)))
-      find_files(item, files);
+      find_files(item, without, files);
     else if (fs::is_regular_file(item, error))
       files.push_back(item.string());
   }
 }
 
-bool is_records(const std::string& file, const std::string& format) {
-  if (format != "auto") return format == "jsonl";
-  std::string name = file;
-  for (const char* end : {".gz", ".zst"})
-    if (name.ends_with(end)) name.resize(name.size() - std::strlen(end));
-  return name.ends_with(".jsonl") || name.ends_with(".ndjson");
-}
-
 }  // namespace
-
-std::unique_ptr<ByteSource> open_bytes(const std::string& file) {
-  if (file.ends_with(".gz")) return std::make_unique<GzipSource>(file);
-  if (file.ends_with(".zst")) return std::make_unique<ZstdSource>(file);
-  return std::make_unique<PlainSource>(file);
-}
 
 std::string unescape(const std::string& text) {
   std::string out;
@@ -236,7 +75,7 @@ std::string unescape(const std::string& text) {
 void DocumentOptions::declare(cli::Options options) {
   options.add("FILE", inputs,
               "files, folders with everything below them, or - for stdin, which is also read if "
-              "nothing is given; .gz and .zst are decompressed");
+              "nothing is given; gzip and zstd data are decompressed");
   auto group = options.group("Input");
   group.add("--input-format", format, "format of the files; auto: JSONL by the name, else text")
       .words({"auto", "text", "jsonl"});
@@ -262,7 +101,7 @@ Documents::Documents(DocumentOptions options) : options_(std::move(options)) {
       files_.push_back(input);
       known = false;
     } else if (fs::is_directory(input, error)) {
-      find_files(input, files_);
+      add_folder(input);
     } else if (fs::exists(input, error)) {
       files_.push_back(input);
     } else {
@@ -284,6 +123,16 @@ Documents::Documents(DocumentOptions options) : options_(std::move(options)) {
 
 Documents::~Documents() = default;
 
+void Documents::add_folder(const std::string& folder) {
+  std::error_code error;
+  const auto& output = options_.output;
+  if (!output.empty() && fs::equivalent(folder, output, error))
+    throw Error(Exit::usage, folder, ": is input and output; give another --output");
+  const size_t before = files_.size();
+  find_files(folder, fs::exists(output, error) ? output : "", files_);
+  found_.insert(files_.begin() + static_cast<ptrdiff_t>(before), files_.end());
+}
+
 const std::string& Documents::file() const {
   return files_.at(index_ == 0 ? 0 : index_ - 1);
 }
@@ -293,18 +142,52 @@ uint64_t Documents::bytes_read() const {
 }
 
 bool Documents::open_next() {
-  if (source_) before_ += source_->consumed();
-  source_.reset();
-  if (index_ == files_.size()) return false;
-  source_ = open_bytes(files_[index_]);
-  records_ = is_records(files_[index_], options_.format);
-  ++index_;
-  first_ = true;
-  ended_ = false;
-  line_ = 0;
-  buffer_.clear();
-  at_ = searched_ = 0;
+  do {
+    if (source_) before_ += source_->consumed();
+    source_.reset();
+    if (index_ == files_.size()) return false;
+    source_ = open_bytes(files_[index_]);
+    ++index_;
+    first_ = true;
+    ended_ = false;
+    line_ = 0;
+    buffer_.clear();
+    at_ = searched_ = 0;
+  } while (options_.format != "text" && !is_text());
+  records_ = options_.format == "jsonl" || (options_.format == "auto" && holds_records());
   return true;
+}
+
+/// False, with a line, of what a folder holds and is no text.
+bool Documents::is_text() {
+  fill();
+  if (found_.count(file()) == 0) {
+    check_form(file(), buffer_);
+    return true;
+  }
+  const auto form = io::known_form(buffer_);
+  if (form.empty()) return true;
+  log::warning(file(), ": is ", form, ", left out");
+  if (++left_out_ == files_.size())
+    throw Error(Exit::data, options_.inputs[0], ": none of ", left_out_, " files is text");
+  return false;
+}
+
+/// By the name, and of .json, which may be anything, by the first line.
+bool Documents::holds_records() {
+  const auto name = without_compression(file());
+  if (name.ends_with(".jsonl") || name.ends_with(".ndjson")) return true;
+  if (!name.ends_with(".json")) return false;
+  const size_t begin = std::min(buffer_.find_first_not_of(" \t\r\n\xef\xbb\xbf"), buffer_.size());
+  while (buffer_.find('\n', begin) == std::string::npos && buffer_.size() < kRecordLimit &&
+         fill()) {
+  }
+  const size_t end = std::min(buffer_.find('\n', begin), buffer_.size());
+  const auto record = nlohmann::json::parse(buffer_.substr(0, end), nullptr, false);
+  if (record.is_object() && record.contains(options_.text_key)) return true;
+  log::warning(file(), ": JSON, but its first line is no object with \"", options_.text_key,
+               "\": taken as text");
+  return false;
 }
 
 /// Reads one more block behind what is unread; false at the end of the file.
@@ -333,7 +216,7 @@ bool Documents::next(Part& part) {
 }
 
 bool Documents::next_text(Part& part) {
-  if (ended_) return false;
+  if (ended_ && buffer_.empty() && !first_) return false;
   while (buffer_.size() < kBlockBytes && fill()) {
   }
   part = {std::exchange(buffer_, {}), first_, ended_};
