@@ -113,6 +113,29 @@ TEST_CASE("an image read as stored is not turned, whatever its EXIF says") {
   CHECK(read_stored_image(images() / "rgb.jpg") == read_image(images() / "rgb.jpg"));
 }
 
+TEST_CASE("a picture of another kind is named as what it is, with what helps") {
+  const auto told = [](const std::string& bytes) {
+    try {
+      decode_image(bytes, "a.jpg");
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  const std::string start(
+      "\0\0\0\x18"
+      "ftyp",
+      8),
+      tail("\0\0\0\0mif1", 8);
+  CHECK_THAT(told(start + "heic" + tail),
+             Catch::Contains("found a HEIF picture") && Catch::Contains("convert it"));
+  CHECK_THAT(told(start + "avif" + tail), Catch::Contains("an AVIF picture"));
+  CHECK_THAT(told("GIF89a......"), Catch::Contains("a GIF picture: convert it"));
+  CHECK_THAT(told("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
+             Catch::Contains("git lfs pull"));
+  CHECK_THAT(told("neither"), Catch::Contains("found \"neither\" at its begin"));
+}
+
 TEST_CASE("an image that is cut off anywhere is refused, and nothing reaches stderr") {
   const TemporaryFolder folder;
   const Chatter chatter(folder / "stderr");

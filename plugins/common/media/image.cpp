@@ -4,8 +4,10 @@
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
+#include <lact/io/known_form.hpp>
 
 #include <algorithm>
+#include <iterator>
 
 namespace lact::media {
 namespace {
@@ -35,14 +37,28 @@ void check_size(const std::string& name, uint64_t width, uint64_t height, uint64
 
 namespace {
 
+/// What a file is that is none of ours, and what helps.
+std::string found(std::string_view bytes) {
+  constexpr std::string_view kPhones[] = {"heic", "heix", "hevc", "mif1", "msf1"};
+  const auto brand = bytes.substr(0, 12).substr(std::min<size_t>(8, bytes.size()));
+  const bool media = bytes.size() >= 12 && bytes.substr(4, 4) == "ftyp";
+  if (media && std::find(std::begin(kPhones), std::end(kPhones), brand) != std::end(kPhones))
+    return "a HEIF picture, as phones store them: convert it to JPEG or PNG";
+  if (media && brand.substr(0, 3) == "avi") return "an AVIF picture: convert it to JPEG or PNG";
+  const auto form = io::known_form(bytes.substr(0, io::kFormBytes));
+  if (form.find("Git LFS") != form.npos) return concat(form, ": git lfs pull fetches the image");
+  if (form.find("picture") != form.npos) return concat(form, ": convert it to JPEG or PNG");
+  if (!form.empty()) return std::string(form);
+  return concat("\"", io::printable(bytes.substr(0, 12)), "\" at its begin");
+}
+
 Decoded decoded(std::string_view bytes, const std::string& name) {
   const auto decode = is_png(bytes)    ? decode_png
                       : is_jpeg(bytes) ? decode_jpeg
                       : is_webp(bytes) ? decode_webp
                                        : nullptr;
   if (decode == nullptr)
-    throw Error(Exit::data, name, ": expected a PNG, JPEG or WebP image, found \"",
-                io::printable(bytes.substr(0, 12)), "\" at its begin");
+    throw Error(Exit::data, name, ": expected a PNG, JPEG or WebP image, found ", found(bytes));
   return decode(bytes, name);
 }
 
