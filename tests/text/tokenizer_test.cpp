@@ -42,6 +42,11 @@ const std::vector<Changes>& kinds() {
   return all;
 }
 
+bool normalises(const Changes& changes) {
+  return changes.count("normalization_rule_name") > 0 ||
+         changes.count("remove_extra_whitespaces") > 0;
+}
+
 std::string describe(const Changes& changes) {
   std::string out;
   for (const auto& [key, value] : changes) out += key + "=" + value + " ";
@@ -83,7 +88,8 @@ TEST_CASE("any bytes come back from a model with byte fallback") {
   for (const auto& changes : kinds()) {
     CAPTURE(describe(changes));
     const Both both(changes);
-    REQUIRE(both.ours->exact());
+    REQUIRE(both.ours->exact() == !normalises(changes));
+    if (normalises(changes)) continue;
     for (uint64_t seed = 0; seed < 300; ++seed) {
       const auto text = hostile_text(seed, seed % 60);
       const auto ids = both.ours->encode(text);
@@ -105,16 +111,32 @@ TEST_CASE("where nothing needs protection the ids are SentencePiece's") {
     // whose space SentencePiece spells in bytes that it decodes as U+2581.
     const bool words = changes.count("model_type") && changes.at("model_type") == "word";
     if (words || changes.count("control_symbols") > 0) continue;
-    const bool folds = changes.count("normalization_rule_name") &&
-                       changes.at("normalization_rule_name") == "nmt_nfkc_cf";
     for (uint64_t seed = 0; seed < 60; ++seed) {
-      auto text = tame_text(seed, seed * 7);
-      if (folds)  // ß becomes ss
-        for (size_t at; (at = text.find("ß")) != std::string::npos;) text.replace(at, 2, "ss");
+      const auto text = tame_text(seed, seed * 7);
       CAPTURE(seed, text);
       REQUIRE(both.ours->encode(text) == both.their_ids(text));
     }
   }
+}
+
+TEST_CASE("a model that normalises gives SentencePiece's ids with byte fallback, too") {
+  for (const auto& changes : kinds()) {
+    if (!normalises(changes)) continue;
+    CAPTURE(describe(changes));
+    const Both both(changes);
+    uint64_t lost = 0;
+    for (uint64_t seed = 0; seed < 200; ++seed) {
+      const auto text = hostile_text(seed, seed % 60);
+      CAPTURE(seed, text);
+      REQUIRE(both.ours->encode(text) == both.their_ids(text));
+      if (both.ours->decode(both.ours->encode(text)) != text)
+        CHECK(both.ours->lost_bytes(text) > 0);
+      lost += both.ours->lost_bytes(text);
+    }
+    CHECK(lost > 0);
+  }
+  const Both folding(Changes{{"normalization_rule_name", "nmt_nfkc_cf"}});
+  CHECK(folding.ours->encode("KARO Shi") == folding.ours->encode("karo shi"));
 }
 
 TEST_CASE("normalised ids are SentencePiece's, whatever it does to the text") {
@@ -159,7 +181,7 @@ TEST_CASE("ids do not depend on the blocks a text arrives in") {
     for (const bool hostile : {false, true}) {
       const auto text = hostile ? hostile_text(3, 200000) : invented_text(3, 200000);
       const auto want = both.ours->encode(text);
-      CHECK((both.ours->decode(want) == text));
+      if (both.ours->exact()) CHECK((both.ours->decode(want) == text));
       for (const size_t block : {1000, 32768, 40001}) {
         std::vector<int32_t> ids;
         std::string rest;

@@ -124,7 +124,7 @@ struct Tokenizer::Impl {
     load();
   }
 
-  bool exact() const { return model.byte_fallback; }
+  bool exact() const { return model.byte_fallback && plain; }
   PieceType type(int32_t id) const { return model.pieces[static_cast<size_t>(id)].type; }
   bool control(int32_t id) const {
     return type(id) == PieceType::control || type(id) == PieceType::unknown;
@@ -326,7 +326,7 @@ struct Tokenizer::Impl {
     for (const auto& [id, end] : unigram->segment(run)) {
       if (id != Unigram::kUnknown) {
         fresh.push_back(id);
-      } else if (exact()) {
+      } else if (model.byte_fallback) {
         for (size_t i = begin; i < end; ++i)
           fresh.push_back(bytes[static_cast<unsigned char>(run[i])]);
       } else if (fresh.empty() || fresh.back() != model.unknown) {
@@ -392,6 +392,7 @@ struct Tokenizer::Impl {
   /// Bytes of the normal text `t` that no piece covers.
   uint64_t unknown_bytes(std::string_view t) const {
     uint64_t count = 0;
+    if (model.byte_fallback) return count;
     if (unigram) {
       size_t begin = 0;
       for (const auto& [id, end] : unigram->segment(spaces_for_symbols(t))) {
@@ -445,7 +446,7 @@ struct Tokenizer::Impl {
 
   /// Runs of unknown pieces are one.
   void append(std::vector<int32_t>& ids, const std::vector<int32_t>& more) const {
-    const bool same_unknown = !exact() && !ids.empty() && !more.empty() &&
+    const bool same_unknown = !model.byte_fallback && !ids.empty() && !more.empty() &&
                               ids.back() == model.unknown && more.front() == model.unknown;
     ids.insert(ids.end(), more.begin() + (same_unknown ? 1 : 0), more.end());
   }

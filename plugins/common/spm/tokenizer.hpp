@@ -1,5 +1,6 @@
 #pragma once
-// SentencePiece, made exact: any bytes in, ids out, the same bytes back.
+// SentencePiece, made exact where a model does not normalise: any bytes in, ids out, the same bytes
+// back.
 
 #include <cstdint>
 #include <filesystem>
@@ -24,16 +25,18 @@ class Tokenizer {
   const std::string& hash() const;
   std::optional<int> bos() const, eos() const, pad() const;
   int unknown() const;
-  /// Pieces <0x00> .. <0xFF> are all there: encode() loses nothing.
+  /// Pieces <0x00> .. <0xFF> are all there and the model normalises nothing (no character map, no
+  /// removal of spaces): encode() loses nothing.
   bool exact() const;
   /// The piece as it is stored ("▁the", "<0x0A>", "</s>").
   std::string piece(int id) const;
   /// bos, eos, pad, unknown, control: decodes to nothing.
   bool control(int id) const;
 
-  /// Ids of `text` (any bytes). With byte fallback, what SentencePiece alone would change (a
-  /// literal U+2581, invalid UTF-8, ...) goes out as byte pieces, so that decode(encode(x)) == x.
-  /// Where there is nothing to protect, the ids are SentencePiece's own.
+  /// Ids of `text` (any bytes). If exact(), what SentencePiece alone would change (a literal
+  /// U+2581, invalid UTF-8, the name of a control piece) goes out as byte pieces, so that
+  /// decode(encode(x)) == x. All other ids are SentencePiece's own: a model that normalises was
+  /// made to, and its ids are known under its name.
   /// `continued`: the text goes on from text before it (no prefix space is added).
   ///
   /// Not bound to SentencePiece's choice are: texts longer than a segment of a unigram model,

@@ -292,6 +292,8 @@ class Train final : public plugin::Command {
     const auto file = spm::ModelFile::parse(model, output_);
     const auto hash = io::xxh3(model.data(), model.size());
     log::info(file.pieces.size(), " pieces from ", bytes, " bytes of text");
+    if (byte_fallback_ && (normalization_ != "identity" || remove_extra_whitespaces_))
+      log::info("the model normalises text, as SentencePiece does: decoding gives the normal form");
     if (context.json)
       cli::out(nlohmann::json{{"model", output_},
                               {"pieces", file.pieces.size()},
