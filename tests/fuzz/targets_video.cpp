@@ -103,6 +103,19 @@ void captions(const std::string& bytes) {
   }
 }
 
+std::vector<std::string> caption_table_seeds() {
+  return {"video,prompt\na.mp4,\"a dog, or two\"\nb.mp4,x\n",
+          "{\"file_name\": \"a.mp4\", \"text\": \"a dog\"}\n{\"path\": \"b\", \"cap\": [\"x\"]}\n",
+          "[{\"video\": \"a.mp4\", \"caption\": \"a dog\", \"label\": \"dog\", \"n\": 3}]"};
+}
+
+void caption_table(const std::string& bytes) {
+  auto table = CaptionTable::parse(bytes, bytes.starts_with('[') ? "table.json" : "table.csv");
+  if (const auto* said = table.find("a.mp4"); said != nullptr)
+    use(said->caption.data(), said->caption.size());
+  for (const auto& file : table.unused()) use(file.data(), file.size());
+}
+
 }  // namespace
 
 std::vector<Target> video_targets() {
@@ -115,6 +128,7 @@ std::vector<Target> video_targets() {
       {"digits-idx", idx_seeds, idx, {Exit::data}, {}},
       {"digits-csv", digits_csv_seeds, digits_csv, {Exit::data}, {}},
       {"captions-csv", captions_seeds, captions, {}, {"\r\n"}},
+      {"captions-table", caption_table_seeds, caption_table, {Exit::data}, {"file", "caption"}},
   };
 }
 

@@ -110,10 +110,7 @@ Columns columns_of(const std::vector<std::string>& heading) {
       find({"caption", "text", "prompt", "description", "cap", "captions", "texts", "prompts"}),
       find({"label", "class", "category", "tag"}), heading.size(), true};
   columns.named = columns.file >= 0 && columns.caption >= 0;
-  if (columns.named) return columns;
-  columns = Columns();
-  columns.named = lower(heading[0]) == "file";  // whatever the others are called
-  return columns;
+  return columns.named ? columns : Columns();
 }
 
 /// An object of a table in JSON, as file, caption and label.
@@ -126,7 +123,7 @@ std::vector<std::string> row_of(const nlohmann::json& object, const std::string&
     heading.push_back(key);
     row.push_back(one.get<std::string>());
   }
-  const auto columns = heading.empty() ? Columns() : columns_of(heading);
+  const auto columns = columns_of(heading);
   if (!columns.named)
     throw Error(Exit::data, where,
                 ": expected the keys file (or file_name, video) and caption (or text, prompt)");
@@ -170,8 +167,11 @@ void check_fields(const std::vector<std::string>& row, Columns& columns, const s
 }  // namespace
 
 CaptionTable CaptionTable::read(const fs::path& file) {
+  return parse(io::read_text(file, kMostTable), file);
+}
+
+CaptionTable CaptionTable::parse(const std::string& text, const fs::path& file) {
   CaptionTable table;
-  const auto text = io::read_text(file, kMostTable);
   const auto first = text.find_first_not_of(" \t\r\n\xef\xbb\xbf");
   const bool json =
       first != std::string::npos &&
@@ -179,6 +179,7 @@ CaptionTable CaptionTable::read(const fs::path& file) {
   auto rows =
       json ? parse_json_table(text.substr(first), file.string()) : parse_csv(text, file.string());
   auto columns = rows.empty() || json ? Columns() : columns_of(rows[0]);
+  if (!rows.empty() && !json && lower(rows[0][0]) == "file") columns.named = true;  // and its order
   for (size_t i = columns.named ? 1 : 0; i < rows.size(); ++i) {
     const auto& row = rows[i];
     const auto where = concat(file.string(), ": row ", i + 1, " (", io::printable(row[0]), ")");

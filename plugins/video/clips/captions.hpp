@@ -30,6 +30,8 @@ class CaptionTable {
   /// Errors   65 naming the row of another length, one whose caption has a comma without quotes, or
   ///          a file that comes twice; 66
   static CaptionTable read(const std::filesystem::path& file);
+  /// The same of the text of such a file.
+  static CaptionTable parse(const std::string& text, const std::filesystem::path& file);
   /// Of a film: by its path from the table's folder, else by its name alone if no other row has
   /// that.
   const Said* find(const std::filesystem::path& film);
