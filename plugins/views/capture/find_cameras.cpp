@@ -50,7 +50,12 @@ std::vector<fs::path> models_in(const fs::path& folder) {
 
 std::vector<fs::path> find_models(const fs::path& where) {
   if (is_colmap_model(where)) return {where.lexically_normal()};
-  std::vector<fs::path> places{where / "sparse"};
+  std::vector<fs::path> places;
+  // Of COLMAP's automatic_reconstructor and image_undistorter: the photographs are in there alone.
+  if (!is_folder(where / "images"))
+    for (const char* dense : {"dense/0", "dense"})
+      if (is_folder(where / dense / "images")) places.push_back(where / dense / "sparse");
+  places.push_back(where / "sparse");
   const auto name = where.filename().empty() ? where.parent_path().filename() : where.filename();
   if (name == "sparse") places.push_back(where);
   // nerfstudio's; elsewhere a folder of this name is a scene among others.

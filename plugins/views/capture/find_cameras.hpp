@@ -10,7 +10,7 @@ namespace lact::views {
 /// The camera file that a path means, or the folder of the COLMAP model; several folders are the
 /// parts of a reconstruction that fell apart. A folder means opencv_cameras.json, transforms.json,
 /// nerfstudio/transforms.json or transforms_train.json in it; a model in it, in sparse or sparse/N,
-/// or, beside images, in colmap or colmap/sparse/N. Empty: none.
+/// beside images in colmap or colmap/sparse/N, or with images in dense/0 or dense. Empty: none.
 std::vector<std::filesystem::path> find_cameras(const std::filesystem::path& where);
 
 /// Errors   66 always: `where` holds none
