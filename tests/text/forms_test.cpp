@@ -268,3 +268,60 @@ TEST_CASE("tensors that the configuration has no place for are refused, odd keys
   config["num_hidden_layers"] = layers - 1;
   check_refused(score(), 65, "the configuration has no place for");
 }
+
+TEST_CASE("a config.json that others publish is the model's configuration, whole") {
+  const Desk desk;
+  desk.pack("data");
+  const auto vocabulary =
+      text::PackedTokens::open(desk.folder / "data/train.safetensors").vocab_size();
+  // As the published file of 760M parameters with momentum, of other sizes.
+  desk.put("c.json", nlohmann::json{{"architectures", {"LaCTForCausalLM"}},
+                                    {"attention_bias", false},
+                                    {"hidden_size", 48},
+                                    {"num_hidden_layers", 3},
+                                    {"num_attn_heads", 2},
+                                    {"num_lact_heads", 2},
+                                    {"lact_chunk_size", 64},
+                                    {"window_size", 64},
+                                    {"w0_w2_low_rank", 4},
+                                    {"model_type", "lact_swiglu"},
+                                    {"vocab_size", 2 * vocabulary}}
+                         .dump());
+  REQUIRE(desk.train({"--model-config", desk.path("c.json"), "--data", desk.path("data"),
+                      "--seq-len", "64", "--batch-size", "1", "--steps", "1"})
+              .exit == 0);
+  const auto config = nlohmann::json::parse(io::read_text(desk.folder / "run/latest/config.json"));
+  CHECK(config.at("num_hidden_layers") == 3);
+  CHECK(config.at("vocab_size") == 2 * vocabulary);
+  CHECK(config.at("tie_word_embeddings") == false);  // published defaults, not a preset's
+  CHECK(config.at("initializer_range") == 0.006);
+  desk.put("no.json", "{\"a\": 1}");
+  check_refused(desk.train({"--model-config", desk.path("no.json"), "--dry-run"}), 65,
+                "no.json: no config.json of a language model");
+}
+
+TEST_CASE("transformers reads a checkpoint's configuration, and its tokenizer to the same ids") {
+  const auto python = test::source_root() / ".peers/bin/python";
+  if (!fs::exists(python)) {
+    WARN("skipped: ./dev setup peers has not been run");
+    return;
+  }
+  for (const char* type : {"unigram", "bpe"})
+    for (const char* rule : {"identity", "nmt_nfkc_cf"}) {
+      CAPTURE(type, rule);
+      const Desk desk;
+      desk.put("one.model", test::train_model({{"model_type", type},
+                                               {"normalization_rule_name", rule},
+                                               {"remove_extra_whitespaces",
+                                                rule == "identity"s ? "false" : "true"}}));
+      desk.put("t.txt", test::invented_text(9, 30000) + "  two  spaces, \u00dcBER \u4f60\u597d\n");
+      desk.pack("data");
+      REQUIRE(desk.begin({"--data", desk.path("data"), "--steps", "1"}).exit == 0);
+      const auto result = test::run(
+          {python.string(), (test::source_root() / "tests/text/transformers_check.py").string(),
+           desk.path("run/latest"), desk.path("t.txt")});
+      CAPTURE(result.err);
+      CHECK(result.exit == 0);
+      CHECK_THAT(result.out, Contains("texts agree"));
+    }
+}

@@ -217,14 +217,24 @@ Config Config::from_json(const json& values, const std::string& what) {
   return config;
 }
 
-Config Config::of(const io::Checkpoint& checkpoint) {
-  const auto file = (checkpoint.folder() / "config.json").string();
-  auto config = from_json(checkpoint.config(), file);
+Config Config::told(const json& values, const std::string& file) {
+  auto config = from_json(values, file);
   std::string unknown;
   for (const auto& [key, value] : config.other.items())
     if (kOfOthers.count(key) == 0) unknown += (unknown.empty() ? "" : ", ") + io::printable(key);
   if (!unknown.empty()) log::warning(file, ": not known and without effect: ", unknown);
   return config;
+}
+
+Config Config::of(const io::Checkpoint& checkpoint) {
+  return told(checkpoint.config(), (checkpoint.folder() / "config.json").string());
+}
+
+Config Config::open(const std::string& file) {
+  const auto values = io::parse_json(io::read_text(file), file);
+  if (!values.is_object() || !values.contains("hidden_size"))
+    throw Error(Exit::data, file, ": no config.json of a language model: it has no hidden_size");
+  return told(values, file);
 }
 
 json Config::to_json() const {

@@ -78,6 +78,8 @@ struct Config {
   static Config from_json(const nlohmann::json& values, const std::string& what);
   /// That of a model's config.json, with a warning that names keys which nobody knows.
   static Config of(const io::Checkpoint& checkpoint);
+  /// The same of a config.json alone. Errors: 66 if it is missing, 65 as above
+  static Config open(const std::string& file);
   /// Everything, with model_type and architectures.
   nlohmann::json to_json() const;
   /// Errors   78 naming the keys: heads that do not divide, an odd head width, lr_dim that fits
@@ -88,6 +90,9 @@ struct Config {
   static Config preset(const std::string& name);
   /// Every key with the kind of its value ("N", "true|false", "N|null"), in the order of the file.
   static std::vector<std::pair<std::string, std::string>> keys();
+
+ private:
+  static Config told(const nlohmann::json& values, const std::string& file);
 };
 
 }  // namespace lact::text

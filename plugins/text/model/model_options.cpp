@@ -81,17 +81,27 @@ void ModelOptions::declare(cli::Options options) {
   auto group = options.group("Model");
   group.add("--preset", preset_, "model size: tiny trains in minutes on a CPU")
       .words({"tiny", "60m", "760m", "3b"});
+  group
+      .add("--model-config", config_file_,
+           "take the configuration from a config.json, as the published ones are, in place of a "
+           "preset")
+      .value("FILE");
   for (const auto& [key, kind] : Config::keys())
     group.add(flag(key), values_[key], descriptions().at(key)).value(kind);
 }
 
 bool ModelOptions::given(const std::string& key) const {
   const auto found = values_.find(key);
-  return found != values_.end() && !found->second.empty();
+  return (found != values_.end() && !found->second.empty()) || !config_file_.empty();
 }
 
 Config ModelOptions::resolve(const Config* base) const {
-  auto values = (base != nullptr ? *base : Config::preset(preset_)).to_json();
+  if (base != nullptr && !config_file_.empty())
+    throw Error(Exit::usage, "--model-config: --init-from has a configuration of its own");
+  const auto start = base != nullptr        ? *base
+                     : config_file_.empty() ? Config::preset(preset_)
+                                            : Config::open(config_file_);
+  auto values = start.to_json();
   for (const auto& [key, text] : values_) {
     if (text.empty()) continue;
     values[key] = is_word(key) ? nlohmann::json(text)

@@ -3,6 +3,7 @@
 #include "rows.hpp"
 
 #include <plugins/common/packed/packed_set.hpp>
+#include <plugins/common/spm/hugging_face.hpp>
 #include <plugins/text/model/cost.hpp>
 #include <plugins/text/model/model.hpp>
 #include <plugins/text/model/model_options.hpp>
@@ -12,6 +13,8 @@
 #include <lact/io/files.hpp>
 #include <lact/log.hpp>
 #include <lact/units.hpp>
+
+#include <nlohmann/json.hpp>
 
 #include <ATen/core/grad_mode.h>
 
@@ -225,6 +228,8 @@ class TextTask final : public train::Task {
     writer.tensors("model.safetensors", model_->parameters(), {{"format", "pt"}});
     writer.file("config.json", config_.to_json().dump(2) + "\n");
     if (!tokenizer_.empty()) writer.file("tokenizer.model", tokenizer_);
+    for (const auto& [name, content] : for_transformers_)
+      if (!content.empty()) writer.file(name, content);
   }
 
  private:
@@ -261,9 +266,27 @@ class TextTask final : public train::Task {
                            concat(file.string(), " is"));
     tokenizer_ = bytes;
   }
+  /// What transformers reads of a model folder beside its weights and config.json.
+  void describe_for_transformers() {
+    for_transformers_.clear();
+    if (tokenizer_.empty()) return;
+    const auto model = spm::ModelFile::parse(tokenizer_, "tokenizer.model");
+    for_transformers_ = {{"tokenizer.json", spm::tokenizer_json(model)},
+                         {"tokenizer_config.json",
+                          spm::tokenizer_config_json(model, config_.max_position_embeddings)}};
+    nlohmann::ordered_json generation;
+    const auto put = [&](const char* key, const std::optional<int64_t>& id) {
+      if (id) generation[key] = *id;
+    };
+    put("bos_token_id", config_.bos_token_id);
+    put("eos_token_id", config_.eos_token_id);
+    put("pad_token_id", config_.pad_token_id);
+    for_transformers_["generation_config.json"] = generation.dump(2) + "\n";
+  }
   static std::string hash(const std::string& bytes) { return io::xxh3(bytes.data(), bytes.size()); }
 
   void prepare() {
+    describe_for_transformers();
     model_->set_compute_dtype(setup_.dtype);
     model_->set_recompute(setup_.recompute);
     for (auto& [name, tensor] : model_->parameters()) tensor.requires_grad_(true);
@@ -292,6 +315,7 @@ class TextTask final : public train::Task {
   }
 
   ModelOptions model_options_;
+  std::map<std::string, std::string> for_transformers_;  ///< file to content
   std::string tokenizer_;  ///< the bytes of tokenizer.model, which every checkpoint gets
   std::string data_folder_, init_from_, reset_ = "all", rows_ = "stream";
   int64_t seq_len_ = 1024, batch_size_ = 4;
