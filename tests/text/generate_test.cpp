@@ -149,12 +149,47 @@ TEST_CASE("a line of a batch that does not end is refused before it fills the me
 }
 
 TEST_CASE("the end of the text ends the run without a byte, unless it is ignored") {
-  const auto eos = std::to_string(*test::load(place() / "model").eos());
+  const auto eos = std::to_string(*test::load(place() / "model").tokenizer.eos());
   const std::vector<std::string> wanted = {"-p", "the", "-l", eos + "+99", "-s", "1", "-n", "30"};
   CHECK(text_of(wanted) == "");
   auto ignored = wanted;
   ignored.push_back("--ignore-eos");
   CHECK(text_of(ignored).size() >= 10);
+}
+
+TEST_CASE("every id that config.json or generation_config.json calls an end ends the text") {
+  // What a greedy model says third becomes an end.
+  const auto whole = text_of({"-p", "ba ke", "-n", "6", "--temp", "0", "--ignore-eos"});
+  const auto loaded = test::load(place() / "model");
+  text::Session session(loaded, {.temp = 0}, 1);
+  std::vector<int32_t> ids = {*loaded.bos()}, said;
+  const auto prompt = loaded.tokenizer.encode("ba ke");
+  ids.insert(ids.end(), prompt.begin(), prompt.end());
+  session.read(ids);
+  while (said.size() < 3) {
+    said.push_back(session.choose());
+    session.read({said.back()});
+  }
+  const auto changed = place() / "ends";
+  for (const char* name : {"config.json", "generation_config.json"}) {
+    CAPTURE(name);
+    std::filesystem::remove_all(changed);
+    std::filesystem::copy(place() / "model", changed);
+    std::filesystem::remove(changed / "manifest.json");
+    nlohmann::json values = nlohmann::json::object();
+    if (std::filesystem::exists(changed / name))
+      values = nlohmann::json::parse(io::read_text(changed / name));
+    values["eos_token_id"] = {*loaded.tokenizer.eos(), said[2]};
+    io::write_text(changed / name, values.dump());
+    const auto result =
+        test::run({"lact-generate", "text", "--model", changed.string(), "--dtype", "float32",
+                   "--threads", "1", "-p", "ba ke", "-n", "6", "--temp", "0", "--json"});
+    CAPTURE(result.err);
+    const auto json = nlohmann::json::parse(result.out);
+    const auto first = std::find(said.begin(), said.end(), said[2]) - said.begin();
+    CHECK(json.at("tokens") == first);
+    CHECK(json.at("finish_reason") == "stop");
+  }
 }
 
 TEST_CASE("a seed repeats a run, none is 42, -1 is another each time") {
@@ -338,7 +373,7 @@ TEST_CASE("who waits for the next line of a pipe ends at a signal") {
 }
 
 TEST_CASE("an end of text ends one of a batch, and the next takes its place") {
-  const auto eos = std::to_string(*test::load(place() / "model").eos());
+  const auto eos = std::to_string(*test::load(place() / "model").tokenizer.eos());
   std::string lines;
   for (int i = 0; i < 40; ++i) lines += "karo " + std::to_string(i) + "\n";
   // At this bias texts end after a few tokens, each at its own.

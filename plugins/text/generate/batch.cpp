@@ -238,7 +238,7 @@ class Batch {
     std::vector<int32_t> ids;
     for (auto& row : rows_) {
       const int32_t id = row.session.choose();
-      if (loaded_.eos() == id && !options_.ignore_eos) {
+      if (loaded_.ends_text(id) && !options_.ignore_eos) {
         row.finished = "stop";
         continue;
       }

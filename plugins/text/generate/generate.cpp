@@ -172,8 +172,9 @@ class Generate final : public plugin::Command {
 
   void complete_sampler(const LoadedModel& loaded) {
     asked_ = sampler_ = sampling_.resolve(state_ ? &*state_ : nullptr);
-    if (const auto eos = loaded.eos(); eos && ignore_eos_)
-      sampler_.logit_bias.emplace_back(*eos, -std::numeric_limits<double>::infinity());
+    for (const int32_t id : loaded.ends)
+      if (ignore_eos_)
+        sampler_.logit_bias.emplace_back(id, -std::numeric_limits<double>::infinity());
   }
 
   Session make_session(const LoadedModel& loaded, std::optional<uint64_t> given) const {
@@ -272,14 +273,13 @@ class Generate final : public plugin::Command {
       throw Error(Exit::usage, "nothing to continue: the prompt is empty and there is no BOS");
     const DecodingThreads threads(loaded.model.config());
     const Stopwatch watch;
-    const auto eos = loaded.eos();
     int64_t written = 0;
     bool stopped = false, ended = false;
     while (predict_ < 0 || written < predict_) {
       stopped = cli::stop_requested();
       if (stopped) break;
       const int32_t id = session.choose();
-      if (eos && id == *eos && !ignore_eos_) {
+      if (loaded.ends_text(id) && !ignore_eos_) {
         session.unchoose();  // who goes on meets the end again, unless --ignore-eos
         ended = true;
         break;

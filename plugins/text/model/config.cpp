@@ -204,10 +204,27 @@ int64_t Config::mlp_hidden() const {
   return 256 * ((wide + 255) / 256);
 }
 
+std::vector<int64_t> token_ids(const json& ids, const std::string& what) {
+  const auto all = ids.is_array() ? ids : json::array({ids});
+  std::vector<int64_t> list;
+  for (const auto& id : all) {
+    if (!id.is_number_integer())
+      throw Error(Exit::data, what, ": eos_token_id: expected token ids");
+    list.push_back(id.get<int64_t>());
+  }
+  if (list.empty()) throw Error(Exit::data, what, ": eos_token_id: an empty list");
+  return list;
+}
+
 Config Config::from_json(const json& values, const std::string& what) {
-  io::JsonObject object(values, what);
   Config config;
   config.other = values;
+  auto single = values;
+  if (const auto ids = values.find("eos_token_id"); ids != values.end() && ids->is_array()) {
+    config.eos_token_ids = token_ids(*ids, what);
+    single["eos_token_id"] = config.eos_token_ids.at(0);
+  }
+  io::JsonObject object(single, what);
   for (const auto& [key, member] : fields()) {
     if (!object.has(key)) continue;
     std::visit([&, &key = key](auto field) { read(object, key, config.*field); }, member);
@@ -253,6 +270,7 @@ json Config::to_json() const {
         },
         member);
   }
+  if (!eos_token_ids.empty()) out["eos_token_id"] = eos_token_ids;
   return out;
 }
 

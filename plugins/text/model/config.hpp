@@ -64,6 +64,9 @@ struct Config {
   double ttt_scale_bias = 0;           ///< initial bias of the learned output scale
   double momentum_bias = 0;            ///< initial bias of the momentum coefficient, before sigmoid
 
+  /// All of a file that has a list of them; else empty.
+  std::vector<int64_t> eos_token_ids;
+
   nlohmann::json other = nlohmann::json::object();
 
   int64_t attn_head_width() const { return hidden_size / num_attn_heads; }
@@ -94,5 +97,8 @@ struct Config {
  private:
   static Config told(const nlohmann::json& values, const std::string& file);
 };
+
+/// An id, or a list of ids. Errors: 65 naming `what`
+std::vector<int64_t> token_ids(const nlohmann::json& ids, const std::string& what);
 
 }  // namespace lact::text

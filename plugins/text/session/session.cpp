@@ -2,6 +2,7 @@
 
 #include <lact/error.hpp>
 #include <lact/io/checkpoint.hpp>
+#include <lact/io/files.hpp>
 #include <lact/ops/ceiling.hpp>
 
 #include <ATen/TensorOperators.h>
@@ -12,7 +13,11 @@
 
 #include <c10/core/InferenceMode.h>
 
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
 #include <charconv>
+#include <set>
 
 namespace lact::text {
 namespace {
@@ -83,12 +88,36 @@ std::optional<int32_t> LoadedModel::bos() const {
   return {};
 }
 
-std::optional<int32_t> LoadedModel::eos() const {
-  if (const auto id = tokenizer.eos()) return *id;
-  const auto id = model.config().eos_token_id;
-  if (id && *id >= 0 && *id < tokenizer.vocab_size()) return static_cast<int32_t>(*id);
-  return {};
+bool LoadedModel::ends_text(int32_t id) const {
+  return std::find(ends.begin(), ends.end(), id) != ends.end();
 }
+
+namespace {
+
+std::vector<int32_t> find_ends(const LoadedModel& loaded, const io::Checkpoint& checkpoint) {
+  std::set<int64_t> ends;
+  const auto& config = loaded.model.config();
+  const auto& tokenizer = loaded.tokenizer;
+  const auto known = [&](int64_t id) { return id >= 0 && id < tokenizer.vocab_size(); };
+  if (const auto eos = tokenizer.eos()) ends.insert(*eos);
+  // A configuration of another tokenizer may call a word so: one id counts where the tokenizer has
+  // none, or says the same; a list is meant.
+  if (const auto id = config.eos_token_id; id && known(*id))
+    if (!tokenizer.eos() || tokenizer.control(static_cast<int>(*id))) ends.insert(*id);
+  ends.insert(config.eos_token_ids.begin(), config.eos_token_ids.end());
+  if (const auto file = checkpoint.side_file("generation_config.json"); !file.empty()) {
+    const auto values = io::parse_json(io::read_text(file), file.string());
+    const auto ids = values.is_object() ? values.find("eos_token_id") : values.end();
+    if (values.is_object() && ids != values.end() && !ids->is_null())
+      for (const int64_t id : token_ids(*ids, file.string())) ends.insert(id);
+  }
+  std::vector<int32_t> list;
+  for (const int64_t id : ends)
+    if (known(id)) list.push_back(static_cast<int32_t>(id));
+  return list;
+}
+
+}  // namespace
 
 LoadedModel load_model(const LoadOptions& options) {
   const auto checkpoint = io::Checkpoint::open(options.location);
@@ -99,8 +128,11 @@ LoadedModel load_model(const LoadOptions& options) {
                 ": has no tokenizer.model; give one with --tokenizer");
   auto tokenizer = spm::Tokenizer::open(file);
   LoadedModel loaded{LanguageModel::load(checkpoint, options.device, options.dtype),
-                     std::move(tokenizer), checkpoint.folder().string(),
-                     options.hash ? checkpoint.hash() : ""};
+                     std::move(tokenizer),
+                     checkpoint.folder().string(),
+                     options.hash ? checkpoint.hash() : "",
+                     {}};
+  loaded.ends = find_ends(loaded, checkpoint);
   const int64_t rows = loaded.model.config().vocab_size;
   if (loaded.tokenizer.vocab_size() > rows)
     throw Error(Exit::data, file.string(), ": has ", loaded.tokenizer.vocab_size(),

@@ -27,9 +27,12 @@ struct LoadedModel {
   std::string where;  ///< its folder, for messages
   std::string hash;   ///< io::Checkpoint::hash, "" unless asked for: it reads every byte
 
+  /// Ids that end a text: the tokenizer's EOS, and those of config.json and generation_config.json.
+  std::vector<int32_t> ends;
+
   /// Begins a text: the tokenizer's, else the configuration's, else none.
   std::optional<int32_t> bos() const;
-  std::optional<int32_t> eos() const;
+  bool ends_text(int32_t id) const;
 };
 
 struct LoadOptions {

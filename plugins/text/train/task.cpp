@@ -105,6 +105,7 @@ class TextTask final : public train::Task {
     open_data();
     const int64_t vocabulary = data_.at(Split::train).vocab_size();
     if (!base && !model_options_.given("vocab_size")) config_.vocab_size = vocabulary;
+    if (!base && !tokenizer_.empty()) take_special_ids();
     if (config_.vocab_size < vocabulary)
       throw Error(Exit::config, "vocab_size ", config_.vocab_size, " is smaller than the ",
                   vocabulary, " pieces of the tokenizer in ", data_folder_);
@@ -265,6 +266,19 @@ class TextTask final : public train::Task {
         .require_tokenizer(hash(bytes), fs::path(data_folder_) / "train.safetensors",
                            concat(file.string(), " is"));
     tokenizer_ = bytes;
+  }
+  /// What begins and ends a text is the tokenizer's to say, unless it was said here.
+  void take_special_ids() {
+    const auto model = spm::ModelFile::parse(tokenizer_, "tokenizer.model");
+    const auto take = [&](const char* key, const std::string& name, auto& into) {
+      if (model_options_.given(key)) return;
+      into.reset();
+      for (size_t id = 0; id < model.pieces.size(); ++id)
+        if (model.pieces[id].type == spm::PieceType::control && model.pieces[id].text == name)
+          into = static_cast<int64_t>(id);
+    };
+    take("bos_token_id", model.bos_piece, config_.bos_token_id);
+    take("eos_token_id", model.eos_piece, config_.eos_token_id);
   }
   /// What transformers reads of a model folder beside its weights and config.json.
   void describe_for_transformers() {
