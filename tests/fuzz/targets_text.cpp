@@ -6,9 +6,9 @@
 #include <lact/io/checkpoint.hpp>
 #include <lact/io/files.hpp>
 #include <plugins/common/spm/tokenizer.hpp>
+#include <plugins/text/input/documents.hpp>
 #include <plugins/text/model/config.hpp>
 #include <plugins/text/packed/packed_tokens.hpp>
-#include <plugins/text/input/documents.hpp>
 
 #include <ATen/ops/arange.h>
 #include <zlib.h>
