@@ -99,14 +99,16 @@ std::string gzip(const std::string& text) {
 
 TEST_CASE("forms that are no text are known by their first bytes, and text is none of them") {
   CHECK(io::known_form("\x89PNG\r\n\x1a\n....") == "a PNG picture");
-  CHECK(io::known_form("PAR1...") == "a Parquet table");
+  CHECK(io::known_form("PAR1\x15\x04") == "a Parquet table");
   CHECK(io::known_form("\xfd"
                        "7zXZ\0."s) == "xz data");
-  CHECK(io::known_form("BZh91AY&SY...") == "bzip2 data");
+  CHECK(io::known_form("BZh91AY&SY\x01") == "bzip2 data");
   CHECK(io::known_form("\xff\xfeH\0i\0"s) == "UTF-16 text");
   CHECK(io::known_form("\x10\0\0\0\0\0\0\0{\"a\": "s) == "safetensors data");
   CHECK(io::known_form("version https://git-lfs.github.com/spec/v1\n") == "a pointer of Git LFS");
-  for (const char* text : {"", "B", "BZhang went home", "PK", "{\"text\": 1}", "\xef\xbb\xbftext"})
+  for (const char* text : {"", "B", "BZhang went home", "PK", "{\"text\": 1}", "\xef\xbb\xbftext",
+                           "ORCHIDS are flowers", "ID3 tags", "MARTIAN WAVES", "The ftyp box",
+                           "{\"id\": \"WAVE-001\"}"})
     CHECK(io::known_form(text) == "");
 }
 
@@ -307,14 +309,18 @@ TEST_CASE("transformers reads a checkpoint's configuration, and its tokenizer to
     return;
   }
   for (const char* type : {"unigram", "bpe"})
-    for (const char* rule : {"identity", "nmt_nfkc_cf"}) {
+    for (const char* rule : {"identity", "nmt_nfkc_cf", "symbols"}) {
       CAPTURE(type, rule);
+      const bool symbols = rule == "symbols"s;
       const Desk desk;
-      desk.put("one.model", test::train_model({{"model_type", type},
-                                               {"normalization_rule_name", rule},
-                                               {"remove_extra_whitespaces",
-                                                rule == "identity"s ? "false" : "true"}}));
-      desk.put("t.txt", test::invented_text(9, 30000) + "  two  spaces, \u00dcBER \u4f60\u597d\n");
+      desk.put("one.model",
+               test::train_model(
+                   {{"model_type", type},
+                    {"user_defined_symbols", symbols ? "<sep>" : ""},
+                    {"normalization_rule_name", symbols ? "identity" : rule},
+                    {"remove_extra_whitespaces", rule == "nmt_nfkc_cf"s ? "true" : "false"}}));
+      desk.put("t.txt", test::invented_text(9, 30000) +
+                            "the  two  spaces,<sep>karo \u00dcBER \u4f60\u597d\n");
       desk.pack("data");
       REQUIRE(desk.begin({"--data", desk.path("data"), "--steps", "1"}).exit == 0);
       const auto result = test::run(

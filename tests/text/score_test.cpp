@@ -356,8 +356,14 @@ TEST_CASE("a broken file among many has one line on stderr, and the others are s
 TEST_CASE("files of kinds that do not go together are refused before any is read") {
   io::write_text(place().folder / "one.txt", "karo");
   const auto text = place().path("one.txt");
-  CHECK(score({text, "pairs.jsonl"}).exit == 64);
-  CHECK(score({"pairs.jsonl", "other.jsonl", "--per-token"}).exit == 64);
+  io::write_text(place().folder / "pairs.jsonl", R"({"context": "ba", "continuation": "ke"})");
+  const auto pairs = place().path("pairs.jsonl");
+  CHECK(score({text, pairs}).exit == 64);
+  CHECK(score({pairs, "other.jsonl", "--per-token"}).exit == 64);
+  // What cannot be looked at is no other kind: it has its own line.
+  const auto missing = score({text, "missing.jsonl"});
+  CHECK(missing.exit == 66);
+  CHECK_THAT(missing.err, Catch::Contains("missing.jsonl: "));
   CHECK(score({text, "data.safetensors", "--per-token"}).exit == 64);
   const auto stray =
       test::run({"lact-generate", "text", "--model", place().path("model"), "x.txt"});

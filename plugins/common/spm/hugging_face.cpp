@@ -49,6 +49,11 @@ Json replace(Json pattern, const char* content) {
   return {{"type", "Replace"}, {"pattern", std::move(pattern)}, {"content", content}};
 }
 
+bool has_symbols(const ModelFile& model) {
+  return std::any_of(model.pieces.begin(), model.pieces.end(),
+                     [](const Piece& piece) { return piece.type == PieceType::user_defined; });
+}
+
 /// The character map, spaces in a row, the space before the text, and the symbol for spaces.
 Json normalizer(const ModelFile& model) {
   Json all = Json::array();
@@ -58,9 +63,21 @@ Json normalizer(const ModelFile& model) {
     all.push_back({{"type", "Strip"}, {"strip_left", true}, {"strip_right", true}});
     all.push_back(replace({{"Regex", " {2,}"}}, " "));
   }
-  if (model.add_dummy_prefix) all.push_back({{"type", "Prepend"}, {"prepend", kSpaceSymbol}});
-  all.push_back(replace({{"String", " "}}, kSpaceSymbol));
+  if (!has_symbols(model)) {
+    if (model.add_dummy_prefix) all.push_back({{"type", "Prepend"}, {"prepend", kSpaceSymbol}});
+    all.push_back(replace({{"String", " "}}, kSpaceSymbol));
+  }
   return {{"type", "Sequence"}, {"normalizers", all}};
+}
+
+/// A text is cut at the user's symbols before it is normalised: the space before it belongs to the
+/// first part alone.
+Json pre_tokenizer(const ModelFile& model) {
+  if (!has_symbols(model)) return nullptr;
+  return {{"type", "Metaspace"},
+          {"replacement", kSpaceSymbol},
+          {"prepend_scheme", model.add_dummy_prefix ? "first" : "never"},
+          {"split", false}};
 }
 
 Json decoder(const ModelFile& model) {
@@ -150,7 +167,7 @@ std::string tokenizer_json(const ModelFile& model) {
                  {"padding", nullptr},
                  {"added_tokens", added},
                  {"normalizer", normalizer(model)},
-                 {"pre_tokenizer", nullptr},
+                 {"pre_tokenizer", pre_tokenizer(model)},
                  {"post_processor", post_processor(model)},
                  {"decoder", decoder(model)},
                  {"model", model.type == ModelType::unigram ? unigram(model) : bpe(model)}};

@@ -10,7 +10,7 @@ namespace lact::spm {
 
 /// tokenizer.json, with BOS before every text if the model has one; "" for models of whole words,
 /// which that format does not know. Ids are SentencePiece's but for texts that hold the name of a
-/// control or byte piece.
+/// control or byte piece, and, of models with symbols of the user, that begin with a space.
 /// Source: the format of https://github.com/huggingface/tokenizers; merges follow from the pieces.
 std::string tokenizer_json(const ModelFile& model);
 

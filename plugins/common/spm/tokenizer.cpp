@@ -503,6 +503,9 @@ std::optional<int> Tokenizer::pad() const {
 int Tokenizer::unknown() const {
   return impl_->model.unknown;
 }
+bool Tokenizer::byte_fallback() const {
+  return impl_->model.byte_fallback;
+}
 bool Tokenizer::exact() const {
   return impl_->exact();
 }

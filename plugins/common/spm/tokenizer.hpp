@@ -28,6 +28,8 @@ class Tokenizer {
   /// Pieces <0x00> .. <0xFF> are all there and the model normalises nothing (no character map, no
   /// removal of spaces): encode() loses nothing.
   bool exact() const;
+  /// Pieces <0x00> .. <0xFF> are all there.
+  bool byte_fallback() const;
   /// The piece as it is stored ("▁the", "<0x0A>", "</s>").
   std::string piece(int id) const;
   /// bos, eos, pad, unknown, control: decodes to nothing.

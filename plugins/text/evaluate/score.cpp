@@ -18,6 +18,8 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
+#include <optional>
 
 namespace lact::text {
 namespace {
@@ -33,20 +35,21 @@ bool ends_with(const std::string& name, std::string_view end) {
 
 enum class Kind { text, packed, pairs, records };
 
-/// JSON lines may be pairs or texts.
-Kind kind_of_lines(const ScoreOptions& options, const std::string& file) {
+/// JSON lines may be pairs or texts. None: nothing is there to tell; a pipe is read only once.
+std::optional<Kind> kind_of_lines(const ScoreOptions& options, const std::string& file) {
+  if (!std::filesystem::is_regular_file(file)) return {};
   try {
     std::string line;
-    if (!Lines(file).next(line)) return Kind::pairs;
+    if (!Lines(file).next(line)) return {};
     const auto first = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
     const bool text = first.is_object() && first.contains(options.text_key);
     return text && !first.contains("context") ? Kind::records : Kind::pairs;
   } catch (const Error&) {
-    return Kind::pairs;  // who reads it says what is wrong
+    return {};  // who reads it says what is wrong
   }
 }
 
-Kind kind_of(const ScoreOptions& options, const std::string& file) {
+std::optional<Kind> kind_of(const ScoreOptions& options, const std::string& file) {
   if (options.pairs) return Kind::pairs;
   const auto name = without_compression(file);
   if (ends_with(name, ".jsonl") || ends_with(name, ".ndjson")) return kind_of_lines(options, file);
@@ -287,8 +290,10 @@ class Scorer {
 };
 
 std::vector<Kind> kinds_of(const ScoreOptions& options) {
-  std::vector<Kind> kinds;
-  for (const auto& file : options.files) kinds.push_back(kind_of(options, file));
+  std::vector<std::optional<Kind>> known;
+  std::vector<Kind> kinds;  // of those that are known
+  for (const auto& file : options.files)
+    if (const auto kind = known.emplace_back(kind_of(options, file))) kinds.push_back(*kind);
   const auto many = static_cast<ptrdiff_t>(kinds.size());
   const auto pairs = std::count(kinds.begin(), kinds.end(), Kind::pairs);
   if (pairs > 0 && (options.per_token || options.by_position))
@@ -297,6 +302,9 @@ std::vector<Kind> kinds_of(const ScoreOptions& options) {
   const auto columns = std::count_if(kinds.begin(), kinds.end(), has_documents);
   if (options.per_token && columns > 0 && columns < many)
     throw Error(Exit::usage, "--per-token: texts and files of documents have different columns");
+  const auto others = kinds.empty() ? Kind::pairs : kinds[0];
+  kinds.clear();
+  for (const auto& kind : known) kinds.push_back(kind.value_or(others));
   return kinds;
 }
 
@@ -339,7 +347,7 @@ void score_many(const LoadedModel& loaded, const ScoreOptions& options,
 FileScore score_file(const LoadedModel& loaded, const ScoreOptions& options,
                      const std::function<Session()>& begin) {
   const auto& file = options.files.at(0);
-  return Scorer(loaded, options, file, kind_of(options, file), begin).run();
+  return Scorer(loaded, options, file, kind_of(options, file).value_or(Kind::pairs), begin).run();
 }
 
 void score(const LoadedModel& loaded, const ScoreOptions& options,

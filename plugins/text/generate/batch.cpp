@@ -92,27 +92,31 @@ class Prompts {
     if (text == value.end() || !text->is_string())
       throw Error(Exit::data, where, R"(: expected a string "prompt")");
     prompt.text = text->get<std::string>();
+    const auto find = [&](const char* key) {  // null: not set
+      const auto found = value.find(key);
+      return found != value.end() && found->is_null() ? value.end() : found;
+    };
     for (const char* key : kNotTaken)
-      if (value.contains(key))
+      if (find(key) != value.end())
         throw Error(Exit::data, where, ": \"", key, "\": not taken with a prompt; see the options");
     const auto refuse = [&](const char* key, const char* expected) {
       throw Error(Exit::data, where, ": \"", key, "\": expected ", expected);
     };
-    if (const auto seed = value.find("seed"); seed != value.end()) {
+    if (const auto seed = find("seed"); seed != value.end()) {
       if (!seed->is_number_unsigned()) refuse("seed", "a whole number from 0 to 2^64 - 1");
       prompt.seed = seed->get<uint64_t>();
     }
-    if (const auto most = value.find("max_tokens"); most != value.end()) {
+    if (const auto most = find("max_tokens"); most != value.end()) {
       if (!most->is_number_unsigned() || *most > uint64_t{1} << 40)
         refuse("max_tokens", "a whole number");
       prompt.max_tokens = most->get<int64_t>();
     }
-    if (const auto temp = value.find("temperature"); temp != value.end()) {
+    if (const auto temp = find("temperature"); temp != value.end()) {
       if (!temp->is_number() || !(*temp >= 0.0) || !(*temp <= 1e6))
         refuse("temperature", "a number, 0 or above");
       prompt.temperature = temp->get<double>();
     }
-    if (const auto stop = value.find("stop"); stop != value.end()) {
+    if (const auto stop = find("stop"); stop != value.end()) {
       const auto all = stop->is_array() ? *stop : nlohmann::json::array({*stop});
       for (const auto& one : all) {
         if (!one.is_string() || one.get_ref<const std::string&>().empty())
@@ -262,15 +266,15 @@ class Batch {
 
   /// Cuts the text where a word begins that ends it, which the last `said` bytes completed.
   static bool stops(Row& row, size_t said) {
+    size_t first = std::string::npos;
     for (const auto& word : row.stop) {
       const size_t back = std::min(row.text.size() - row.begin, said + word.size() - 1);
-      const size_t at = row.text.find(word, row.text.size() - back);
-      if (at == std::string::npos) continue;
-      (void)row.session.held_back();  // it came after
-      row.text.resize(at);
-      return true;
+      first = std::min(first, row.text.find(word, row.text.size() - back));
     }
-    return false;
+    if (first == std::string::npos) return false;
+    (void)row.session.held_back();  // it came after
+    row.text.resize(first);
+    return true;
   }
 
   // --- out -------------------------------------------------------------------------------------

@@ -28,7 +28,14 @@ TextReader TextReader::from_file(const spm::Tokenizer& tokenizer, const std::fil
                                  bool continued) {
   TextReader reader(tokenizer, continued);
   reader.name_ = shown(file.string());
-  reader.source_ = open_bytes(file.string());
+  // A pipe may have nothing to say yet; who asks to stop meanwhile has what was before it.
+  try {
+    (void)cli::stop_requested();  // from here on a signal is heard
+    reader.source_ = open_bytes(file.string());
+  } catch (const cli::Interrupted&) {
+    reader.ended_ = true;
+    return reader;
+  }
   std::error_code error;
   const auto size = std::filesystem::file_size(file, error);
   if (!error) reader.total_bytes_ = size;

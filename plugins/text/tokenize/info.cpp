@@ -134,7 +134,7 @@ class Info final : public plugin::Command {
     values["eos"] = id(tokenizer.eos());
     values["pad"] = id(tokenizer.pad());
     values["unknown"] = tokenizer.unknown();
-    values["byte_fallback"] = tokenizer.exact();
+    values["byte_fallback"] = tokenizer.byte_fallback();
     return values;
   }
 

@@ -105,6 +105,7 @@ class TextTask final : public train::Task {
     open_data();
     const int64_t vocabulary = data_.at(Split::train).vocab_size();
     if (!base && !model_options_.given("vocab_size")) config_.vocab_size = vocabulary;
+    if (!init_from_.empty()) take_tokenizer(io::Checkpoint::open(init_from_));
     if (!base && !tokenizer_.empty()) take_special_ids();
     if (config_.vocab_size < vocabulary)
       throw Error(Exit::config, "vocab_size ", config_.vocab_size, " is smaller than the ",
@@ -155,9 +156,7 @@ class TextTask final : public train::Task {
     setup_ = setup;
     model_.emplace(LanguageModel::fresh(config_, setup.seed, setup.device));
     if (!init_from_.empty()) {
-      const auto checkpoint = io::Checkpoint::open(init_from_);
-      take_tokenizer(checkpoint);
-      model_->assign(checkpoint);
+      model_->assign(io::Checkpoint::open(init_from_));
     }
     prepare();
     if (tokenizer_.empty())
@@ -259,6 +258,11 @@ class TextTask final : public train::Task {
   }
   /// Ids of another tokenizer would go on without a word where the model's were.
   void take_tokenizer(const io::Checkpoint& checkpoint) {
+    if (const auto file = checkpoint.side_file("generation_config.json"); !file.empty()) {
+      const auto values = io::parse_json(io::read_text(file), file.string());
+      const auto ids = values.is_object() ? values.find("eos_token_id") : values.end();
+      if (ids != values.end() && !ids->is_null()) ends_ = token_ids(*ids, file.string());
+    }
     const auto file = checkpoint.side_file("tokenizer.model");
     if (file.empty()) return;
     const auto bytes = io::read_text(file);
@@ -288,13 +292,15 @@ class TextTask final : public train::Task {
     for_transformers_ = {{"tokenizer.json", spm::tokenizer_json(model)},
                          {"tokenizer_config.json",
                           spm::tokenizer_config_json(model, config_.max_position_embeddings)}};
-    nlohmann::ordered_json generation;
+    auto generation = nlohmann::ordered_json::object();
     const auto put = [&](const char* key, const std::optional<int64_t>& id) {
       if (id) generation[key] = *id;
     };
     put("bos_token_id", config_.bos_token_id);
     put("eos_token_id", config_.eos_token_id);
     put("pad_token_id", config_.pad_token_id);
+    const auto& ends = ends_.size() > 1 ? ends_ : config_.eos_token_ids;
+    if (!ends.empty()) generation["eos_token_id"] = ends;
     for_transformers_["generation_config.json"] = generation.dump(2) + "\n";
   }
   static std::string hash(const std::string& bytes) { return io::xxh3(bytes.data(), bytes.size()); }
@@ -330,7 +336,8 @@ class TextTask final : public train::Task {
 
   ModelOptions model_options_;
   std::map<std::string, std::string> for_transformers_;  ///< file to content
-  std::string tokenizer_;  ///< the bytes of tokenizer.model, which every checkpoint gets
+  std::vector<int64_t> ends_;  ///< those of generation_config.json of the model it begins with
+  std::string tokenizer_;      ///< the bytes of tokenizer.model, which every checkpoint gets
   std::string data_folder_, init_from_, reset_ = "all", rows_ = "stream";
   int64_t seq_len_ = 1024, batch_size_ = 4;
   int micro_batches_ = 1;

@@ -378,14 +378,11 @@ void CommandLine::parse(const Args& args, Context& context) {
   app.name(context.program);
   impl_->parse(args.rest);
   context.renamed = impl_->state->renamed;
-  const auto config = [&](bool absolute_paths) {
-    return config_text(app, context.program, impl_->state->told, absolute_paths);
-  };
+  context.resolved_config = config_text(app, context.program, impl_->state->told);
   if (given(app, "--print-config")) {
-    out(config(false));
+    out(context.resolved_config);
     throw Finished();
   }
-  context.resolved_config = config(true);
   if (context.verbose > 0) log::set_level(log::Level::debug);
   if (context.quiet) log::set_level(log::Level::error);
   const auto* device = app.get_option_no_throw("--device");

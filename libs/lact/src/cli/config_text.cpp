@@ -6,7 +6,6 @@
 #include <CLI/App.hpp>
 
 #include <algorithm>
-#include <filesystem>
 #include <sstream>
 
 namespace lact::cli {
@@ -65,31 +64,17 @@ std::string truth(const CLI::Option& option, const std::string& text) {
   return text == "1" ? "true" : "false";
 }
 
-/// A path as it is found from everywhere.
-std::string absolute(const std::string& path) {
-  std::error_code error;
-  const auto all = std::filesystem::absolute(path, error);
-  return path.empty() || path == "-" || error ? path : all.lexically_normal().string();
-}
-
-bool is_path(const CLI::Option& option) {
-  const auto name = value_name(option);
-  return name == "FILE" || name == "DIR" || name == "PATH";
-}
-
-std::string entry(CLI::Option& option, bool told, bool absolute_paths) {
+std::string entry(CLI::Option& option, bool told) {
   const auto key = option.get_single_name();
   const bool flag = option.get_items_expected_max() == 0;
   const bool list = option.get_items_expected_max() > 1;
   if (option.count() > 0) {
     if (flag) return key + " = " + flag_text(option, key);
     // CLI11 2.4 puts a word of its own behind a lone "{}" when it reduces.
-    auto values =
+    const auto values =
         list ? option.reduced_results() : std::vector<std::string>{option.results().back()};
     if (!std::all_of(values.begin(), values.end(), [](const auto& v) { return is_utf8(v); }))
       return "# " + key + " is not UTF-8 and cannot be written here";
-    if (absolute_paths && is_path(option))
-      std::transform(values.begin(), values.end(), values.begin(), absolute);
     return key + " = " + (list ? toml_list(values) : toml_value(values[0]));
   }
   if (flag) return "# " + key + " = false";
@@ -107,7 +92,7 @@ std::string entry(CLI::Option& option, bool told, bool absolute_paths) {
 }  // namespace
 
 std::string config_text(CLI::App& app, const std::string& title,
-                        const std::set<const CLI::Option*>& told, bool absolute_paths) {
+                        const std::set<const CLI::Option*>& told) {
   const auto options = named_options(app);
   std::vector<std::string> groups;
   for (const auto* option : options)
@@ -118,7 +103,7 @@ std::string config_text(CLI::App& app, const std::string& title,
     std::string lines;
     for (auto* option : options)
       if (option->get_group() == group && option->get_configurable())
-        lines += entry(*option, told.count(option) > 0, absolute_paths) + "\n";
+        lines += entry(*option, told.count(option) > 0) + "\n";
     if (!lines.empty()) text += "\n# " + (group.empty() ? "Other options" : group) + "\n" + lines;
   }
   return text;

@@ -42,7 +42,7 @@ ValueHint positional_hint(CLI::App& app);
 
 /// Every configurable option as TOML. Defaults of `told` stand in comments.
 std::string config_text(CLI::App& app, const std::string& title,
-                        const std::set<const CLI::Option*>& told, bool absolute_paths);
+                        const std::set<const CLI::Option*>& told);
 
 /// --device: "cpu", "cuda", "cuda:1" or "auto". Errors: 64 for other words, 69 if it is not there.
 c10::Device resolve_device(const std::string& name);

@@ -49,7 +49,7 @@ constexpr Form kForms[] = {
     {"an Ogg file", "OggS"sv},
     {"a FLAC sound", "fLaC"sv},
     {"an MP3 sound", "ID3"sv},
-    {"a PDF document", "%PDF-"sv},
+    {"a PDF document", "%PDF-1."sv},
     {"an ELF program",
      "\x7f"
      "ELF"sv},
@@ -60,9 +60,18 @@ constexpr Form kForms[] = {
     {"a pointer of Git LFS", "version https://git-lfs.github.com/spec/"sv},
 };
 
+bool is_text(std::string_view bytes) {
+  return std::none_of(bytes.begin(), bytes.end(), [](char c) {
+    return (c >= 0 && c < ' ' && (c < '\t' || c > '\r')) || c == '\x7f';
+  });
+}
+
+/// Signs of a few letters are words, too: "ORCHIDS", "MARTIAN WAVES".
 bool is(const Form& form, std::string_view head) {
-  return head.size() >= form.at + form.magic.size() &&
-         head.substr(form.at, form.magic.size()) == form.magic;
+  const bool found = head.size() >= form.at + form.magic.size() &&
+                     head.substr(form.at, form.magic.size()) == form.magic;
+  const bool word = form.magic.size() < 7 && is_text(form.magic);
+  return found && !(word && is_text(head)) && !(form.at == 8 && !head.starts_with("RIFF"));
 }
 
 /// Eight bytes of a length, then the header, which is JSON, after white space perhaps.

@@ -7,14 +7,22 @@
 #include <lact/train/trainer.hpp>
 
 #include <ATen/Parallel.h>
+#include <nlohmann/json.hpp>
 
 #include <charconv>
+#include <filesystem>
 
 namespace lact::train {
 namespace {
 
 std::string quoted(const std::string& text) {
   return "\"" + text + "\"";
+}
+
+std::string absolute(const std::string& path) {
+  std::error_code error;
+  const auto all = std::filesystem::absolute(path, error);
+  return error ? path : all.lexically_normal().string();
 }
 
 template <class Number>
@@ -67,19 +75,17 @@ Resolved resolved_before(const cli::Context& context, const std::string& stored,
 }
 
 std::string run_config(const cli::Context& context, const Resolved& resolved) {
-  return edit_config(context.resolved_config,
-                     {{"device", quoted(resolved.device)},
-                      {"dtype", quoted(resolved.dtype)},
-                      {"threads", std::to_string(resolved.threads)},
-                      {"seed", std::to_string(resolved.seed)},
-                      // Of this start, not of the run.
-                      {"output", ""},
-                      {"resume", ""},
-                      {"dry-run", ""},
-                      {"json", ""},
-                      {"quiet", ""},
-                      {"verbose", ""}},
-                     "options");
+  std::map<std::string, std::string> values = {{"device", quoted(resolved.device)},
+                                               {"dtype", quoted(resolved.dtype)},
+                                               {"threads", std::to_string(resolved.threads)},
+                                               {"seed", std::to_string(resolved.seed)}};
+  for (const char* of_this_start : {"output", "resume", "dry-run", "json", "quiet", "verbose"})
+    values[of_this_start] = "";
+  // Found from everywhere, by who goes on with the run.
+  for (const char* key : {"data", "init-from"})
+    if (const auto path = config_value(context.resolved_config, key, "options"); !path.empty())
+      values[key] = nlohmann::json(absolute(path)).dump();
+  return edit_config(context.resolved_config, values, "options");
 }
 
 }  // namespace lact::train

@@ -21,7 +21,7 @@ namespace {
 const std::set<std::string> kFree = {
     "steps",        "log-every",  "eval-every",      "eval-batches", "save-every", "keep",
     "skip-norm",    "skip-above", "skip-above-from", "max-skips",    "recompute",  "export",
-    "export-dtype", "data",       "init-from",
+    "export-dtype", "data",       "init-from",       "model-config",
 };
 
 /// What runs trained with before there was a choice: a run.toml without the key is of that time.

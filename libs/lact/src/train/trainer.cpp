@@ -135,6 +135,7 @@ class Run {
     if (cost_.flops > 0) ceiling_ = ops::product_rate(context_.device, dtype);
     seed_generators(resolved_.seed, context_.device);
     task_.build(setup);
+    data_ = task_.data_identity();
     source_ = task_.source(Split::train);
     // Whatever building drew, the first step starts from the seed.
     seed_generators(resolved_.seed, context_.device);
@@ -404,7 +405,7 @@ class Run {
             {"device", resolved_.device},
             {"dtype", resolved_.dtype},
             {"threads", resolved_.threads},
-            {"data", task_.data_identity()}};
+            {"data", data_}};
   }
 
   void restore_counters(const std::filesystem::path& file) {
@@ -417,8 +418,8 @@ class Run {
       norms_ = NormHistory(values.at("gradient_norms").get<std::vector<double>>());
       if (values.at("seed").get<uint64_t>() != resolved_.seed)
         throw Error(Exit::data, file.string(), ": seed: not the run's");
-      const auto data = task_.data_identity();
-      if (const auto was = values.value("data", data); !was.empty() && !data.empty() && was != data)
+      const auto was = values.value("data", data_);
+      if (!was.empty() && !data_.empty() && was != data_)
         throw Error(Exit::data, options_.output,
                     ": its data are other than those it was trained on so far; to train on them, "
                     "start another run with --init-from ",
@@ -470,6 +471,7 @@ class Run {
   DeterministicGuard deterministic_;
 
   Resolved resolved_;
+  std::string data_;  ///< Task::data_identity, as they were opened
   std::string config_;
   Cost cost_;
   double ceiling_ = 0;  ///< FLOP/s of a matrix product here; 0: nothing to compare
