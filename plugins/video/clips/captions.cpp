@@ -91,7 +91,8 @@ std::string lower(std::string text) {
 /// Which field of a row is what; -1: none.
 struct Columns {
   int file = 0, caption = 1, label = 2;
-  size_t fields = 0;  // of each row; 0: not known yet
+  size_t fields = 0;  // of a heading, which rows may leave out at their end, or of each row; 0: not
+                      // known yet
   bool named = false;
 };
 
@@ -149,19 +150,33 @@ std::vector<std::vector<std::string>> parse_json_table(const std::string& text,
   return rows;
 }
 
+/// Whether what should be a label is the caption's rest, behind a comma that nobody quoted. A
+/// caption that has a comma was quoted; where blanks follow all commas, they say nothing.
+bool is_torn(const std::vector<std::string>& row, const Columns& columns) {
+  if (columns.label < columns.caption || static_cast<size_t>(columns.label) >= row.size())
+    return false;
+  const auto& caption = row[static_cast<size_t>(columns.caption)];
+  return row[static_cast<size_t>(columns.caption) + 1].starts_with(' ') &&
+         !caption.starts_with(' ') && caption.find(',') == std::string::npos;
+}
+
 /// A comma in a caption that nobody quoted makes a field too many.
 void check_fields(const std::vector<std::string>& row, Columns& columns, const std::string& where) {
-  const bool sound =
-      columns.fields > 0 ? row.size() == columns.fields : row.size() == 2 || row.size() == 3;
-  const bool torn = !columns.named && row.size() == 3 && row[2].starts_with(' ');
+  const auto least = static_cast<size_t>(std::max(columns.file, columns.caption)) + 1;
+  const bool sound = columns.named        ? row.size() >= least && row.size() <= columns.fields
+                     : columns.fields > 0 ? row.size() == columns.fields
+                                          : row.size() == 2 || row.size() == 3;
+  const bool torn = sound && is_torn(row, columns);
   if (!sound || torn)
     throw Error(Exit::data, where, ": expected ",
-                columns.fields > 0 ? concat(columns.fields, " fields, as before")
-                                   : "file, caption and perhaps label",
+                columns.fields == 0       ? "file, caption and perhaps label"
+                : !columns.named          ? concat(columns.fields, " fields, as before")
+                : least == columns.fields ? concat(least, " fields")
+                                          : concat(least, " to ", columns.fields, " fields"),
                 ", found ", row.size(),
-                torn ? " fields, the last with a blank in front" : " fields",
+                torn ? " fields, the one behind the caption with a blank in front" : " fields",
                 "; a caption with commas stands in quotes");
-  columns.fields = row.size();
+  if (!columns.named) columns.fields = row.size();
 }
 
 }  // namespace
@@ -179,11 +194,14 @@ CaptionTable CaptionTable::parse(const std::string& text, const fs::path& file) 
   auto rows =
       json ? parse_json_table(text.substr(first), file.string()) : parse_csv(text, file.string());
   auto columns = rows.empty() || json ? Columns() : columns_of(rows[0]);
-  if (!rows.empty() && !json && lower(rows[0][0]) == "file") columns.named = true;  // and its order
+  if (!rows.empty() && !json && !columns.named && lower(rows[0][0]) == "file") {  // and our order
+    columns.named = true;
+    columns.fields = std::clamp<size_t>(rows[0].size(), 2, 3);
+  }
   for (size_t i = columns.named ? 1 : 0; i < rows.size(); ++i) {
     const auto& row = rows[i];
     const auto where = concat(file.string(), ": row ", i + 1, " (", io::printable(row[0]), ")");
-    check_fields(row, columns, where);
+    if (!json) check_fields(row, columns, where);
     const auto at = [&](int k) {
       return k < 0 || static_cast<size_t>(k) >= row.size() ? std::string()
                                                            : row[static_cast<size_t>(k)];

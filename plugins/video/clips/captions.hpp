@@ -24,10 +24,11 @@ struct Said {
 
 /// A table of file, caption and, if it has a third column, label. A first row that names such
 /// columns (file, file_name, video, ...; caption, text, prompt, ...; label, ...) is a heading, and
-/// says where they are. Or lines of JSON objects with these keys.
+/// says where they are; below it rows may leave out fields behind file and caption. Or lines of
+/// JSON objects with these keys.
 class CaptionTable {
  public:
-  /// Errors   65 naming the row of another length, one whose caption has a comma without quotes, or
+  /// Errors   65 naming the row of a wrong length, one whose caption has a comma without quotes, or
   ///          a file that comes twice; 66
   static CaptionTable read(const std::filesystem::path& file);
   /// The same of the text of such a file.
