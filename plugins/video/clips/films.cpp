@@ -2,6 +2,7 @@
 
 #include "captions.hpp"
 
+#include <plugins/common/media/video.hpp>
 #include <plugins/video/packed/random_purposes.hpp>
 
 #include <lact/cli/run.hpp>
@@ -35,6 +36,8 @@ constexpr std::array<std::string_view, 56> kSuffixes{
     ".trp",   ".mod",  ".tod",  ".flv",  ".ogv",  ".ogg",  ".ogm",  ".wmv",  ".asf",  ".gif",
     ".y4m",   ".264",  ".265",  ".h264", ".h265", ".avc",  ".hevc", ".ivf",  ".obu",  ".mjpg",
     ".mjpeg", ".apng", ".dv",   ".dif",  ".mxf",  ".nut"};
+// Of these, what other data has, too.
+constexpr std::array<std::string_view, 5> kDoubtful{".avc", ".dat", ".dif", ".mod", ".nut"};
 // Beside films: what is said of them.
 constexpr std::array<std::string_view, 7> kBeside{"",       ".txt", ".csv", ".json",
                                                   ".jsonl", ".tsv", ".md"};
@@ -50,6 +53,20 @@ bool is_one_of(const std::array<std::string_view, kCount>& all, const std::strin
   return std::find(all.begin(), all.end(), suffix) != all.end();
 }
 
+/// Whether a file, whose name does not tell, is one.
+bool is_film(const fs::path& file) {
+  if (cli::stop_requested()) throw cli::Interrupted();
+  std::error_code error;
+  if (!fs::is_regular_file(file, error)) return false;
+  try {
+    const media::VideoReader film(file);
+    return true;
+  } catch (const Error& failed) {
+    if (failed.code() != Exit::data && failed.code() != Exit::no_input) throw;
+    return false;
+  }
+}
+
 /// What is found below a folder.
 struct Found {
   std::vector<fs::path> films;
@@ -57,7 +74,7 @@ struct Found {
 
   void take(const fs::path& file) {
     const auto suffix = lower_suffix(file);
-    if (is_one_of(kSuffixes, suffix))
+    if (is_one_of(kSuffixes, suffix) && (!is_one_of(kDoubtful, suffix) || is_film(file)))
       films.push_back(file);
     else if (!is_one_of(kBeside, suffix))
       ++others[suffix];
@@ -79,7 +96,7 @@ void tell_others(const std::string& folder, const Found& found) {
   for (const auto& [suffix, files] : found.others) count += files;
   if (count > 0)
     log::info(folder, ": ", count, count == 1 ? " other file is" : " other files are",
-              " passed over, no films by name: ", found.other_suffixes());
+              " passed over, no films by name or content: ", found.other_suffixes());
 }
 
 bool is_hidden(const fs::path& path) {

@@ -22,8 +22,8 @@ struct FilmFile {
 using Skip = std::function<void(const FilmFile*, const Error&)>;
 
 /// Files as given, films of folders and all folders in them by path (hidden ones are left out, and
-/// files whose suffix no film has), "-". What comes twice is taken once. A folder in another that
-/// cannot be read is passed over.
+/// files whose suffix no film has, or other data, too, and that hold none), "-". What comes twice
+/// is taken once. A folder in another that cannot be read is passed over.
 /// Errors   66 naming what does not exist, or a folder that cannot be read or is without a film
 std::vector<FilmFile> find_films(const std::vector<std::string>& inputs, const Skip& skip);
 

@@ -346,11 +346,50 @@ TEST_CASE("tables of captions have the headings of others, or are JSON", "[clips
 
 TEST_CASE("a comma that nobody quoted is refused, and makes no label", "[clips]") {
   const TemporaryFolder folder;
-  for (const char* text : {"a.mp4,A cat, asleep\n", "file,caption\na.mp4,A cat,asleep\n",
-                           "b.mp4,A dog\na.mp4,A cat,asleep\n"}) {
+  for (const char* text :
+       {"a.mp4,A cat, asleep\n", "file,caption\na.mp4,A cat,asleep\n",
+        "b.mp4,A dog\na.mp4,A cat,asleep\n", "file,caption,label\na.mp4,A cat, asleep\n",
+        "file,caption,label\na.mp4,A cat, asleep,cat\n", "file,words\na.mp4,A cat,asleep\n",
+        "text,path\nA cat\n"}) {
     io::write_text(folder / "t.csv", text);
     CHECK_THROWS_WITH(CaptionTable::read(folder / "t.csv"), Contains("stands in quotes"));
   }
+}
+
+TEST_CASE("rows below a heading may leave out the label, and blanks after commas are none's fault",
+          "[clips]") {
+  const TemporaryFolder folder;
+  const auto said = [&](const char* name, const std::string& text) {
+    auto table = CaptionTable::parse(text, folder / name);
+    const auto* row = table.find(folder / "a.mp4");
+    return row == nullptr ? std::string("none") : row->caption + "/" + row->label;
+  };
+  const std::string head = "file,caption,label\n";
+  CHECK(said("t.csv", head + "a.mp4,A cat\nb.mp4,A dog,dog\n") == "A cat/");
+  CHECK(said("t.csv", head + "b.mp4,A dog,dog\na.mp4,\n") == "/");
+  CHECK(said("t.csv", "label,text,path,n\ncat,A cat,a.mp4\n") == "A cat/cat");
+  CHECK(said("t.csv", "file,words,kind\na.mp4,A cat\n") == "A cat/");
+  CHECK(said("t.csv", head + "a.mp4, A cat, cat\n") == "A cat/cat");
+  CHECK(said("t.csv", head + "a.mp4,\"A cat, asleep\", cat\n") == "A cat, asleep/cat");
+  CHECK(said("t.jsonl", R"({"file": "a.mp4", "caption": "A cat", "label": " cat"})") ==
+        "A cat/cat");
+  CHECK_THROWS_WITH(said("t.csv", head + "a.mp4\n"), Contains("expected 2 to 3 fields, found 1"));
+}
+
+TEST_CASE("a file whose suffix other data has, too, is a film if it holds one", "[clips]") {
+  const TemporaryFolder folder;
+  fs::create_directories(folder / "in");
+  write_numbers(folder / "a.mp4", 5, 10);
+  for (const char* name : {"a.mp4", "b.dat", "c.MOD"})
+    fs::copy_file(folder / "a.mp4", folder.path() / "in" / name);
+  for (const char* name : {"d.dat", "e.mod", "f.dif", "g.nut", "h.avc"})
+    io::write_text(folder.path() / "in" / name, "1.5 2.5 3.5\n");
+  io::write_text(folder / "in/i.dat", "");
+  fs::create_symlink("nowhere", folder / "in/j.dat");
+  std::string names;
+  for (const auto& film : find_films({(folder / "in").string()}, refuse)) names += film.name + " ";
+  CHECK(names == "a.mp4 b.dat c.MOD ");
+  CHECK(find_films({(folder / "in/d.dat").string()}, refuse).size() == 1);  // as it was given
 }
 
 TEST_CASE("films for validation are chosen by share and by name", "[clips]") {

@@ -158,10 +158,12 @@ TEST_CASE("what is passed over is told: other files, HDR, a missing place", "[cl
   write_numbers(in / "a.mp4", 9, 10);
   fs::copy_file(in / "a.mp4", in / "b.F4V");
   for (const char* name : {"c.rm", "d.rm", "e.webp"}) io::write_text(in / name, "");
-  const auto all = pack(folder, {in.string(), "--frames", "4"});
+  for (const char* name : {"f.dat", "g.dat"}) io::write_text(in / name, "1 2 3\n");
+  const auto all = pack(folder, {in.string(), "--frames", "4", "--strict"});
   CAPTURE(all.err);
   REQUIRE(all.exit == 0);
-  CHECK_THAT(all.err, Contains("3 other files are passed over") && Contains(".rm, .webp"));
+  CHECK_THAT(all.err, Contains("5 other files are passed over") && Contains(".dat, .rm, .webp"));
+  CHECK_THAT(all.err, Contains(", 0 skipped") && !Contains("warning"));
   CHECK(PackedClips::open(folder / "out").size() == 4);  // of two films
   const auto films = source_root() / "tests/golden/films";
   const auto some = run({"lact-tokenize", "video", "info", (in / "a.mp4").string(),
