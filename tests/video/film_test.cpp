@@ -511,6 +511,15 @@ TEST_CASE("a film that was saved while frames were read goes on behind those it 
   CHECK_THROWS_WITH(read(same, same_reading, 100), Catch::Contains("of other frames"));
   for (int i = 4; i < 14; ++i) fs::remove(folder / concat(i, ".png"));
   CHECK_THROWS_WITH(read(same, same_reading, 100), Catch::Contains("of other frames"));
+  media::VideoWriter fast(folder / "fast.mp4", 16, 16, 30);
+  for (int i = 0; i < 30; ++i) fast.add(media::Image(16, 16));
+  fast.finish();
+  FrameSource source(folder / "fast.mp4", 16, 16, 10);
+  CHECK_THROWS_WITH(
+      give_frames(
+          same, *loaded.codec, 2, at::kCPU, source, 14, same_reading, [](const Tensor&) {}, [] {}),
+      Catch::Contains("earlier version, which took all 30 a second of this film, "
+                      "not 10"));
   for (const char* words : {"", "[]", "{}", R"({"frames": -1, "hash": ""})", R"({"frames": 2})"})
     CHECK_THROWS_AS(Reading::from_json(words, "s"), Error);
 }

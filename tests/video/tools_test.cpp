@@ -269,6 +269,10 @@ TEST_CASE("a signal while frames are read leaves a state that goes on behind tho
       {"--state", state, "--frames", m.path("whole"), "--save-state", m.path("other.state")});
   CHECK(other.exit == 65);
   CHECK_THAT(other.err, Catch::Contains("of other frames"));
+  const auto still = m.make({"--state", state, "--frames", m.path("stopped/00000.png"),
+                             "--save-state", m.path("other.state")});
+  CHECK(still.exit == 65);
+  CHECK_THAT(still.err, Catch::Contains("of other frames"));
   const auto later = m.make(options("stopped", {"--state", state, "--save-state", state}));
   INFO(later.err);
   REQUIRE(later.exit == 0);

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 #include <cstring>
 
 namespace lact::video {
@@ -72,6 +73,10 @@ FrameSource::FrameSource(const fs::path& place, int64_t width, int64_t height, d
   } else {
     film_ = std::make_unique<media::VideoReader>(place, cli::stop_requested);
   }
+}
+
+bool FrameSource::is_resampled() const {
+  return film_rate() > 0 && std::abs(film_rate() / rate_ - 1) > 1e-3;
 }
 
 /// To the next frame of the film. Its clock may jump; here no frame is shown too long, and time

@@ -33,6 +33,10 @@ class FrameSource {
   bool is_still() const { return !film_ && files_.size() == 1; }
   /// Frames per second of a film, as it says; 0 if it says nothing, or there is none.
   double film_rate() const { return film_ ? film_->rate() : 0; }
+  /// Frames per second that are taken.
+  double rate() const { return rate_; }
+  /// A film of another rate than that.
+  bool is_resampled() const;
 
  private:
   std::optional<media::Image> image();

@@ -23,7 +23,6 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <exception>
 #include <filesystem>
@@ -332,7 +331,7 @@ class Generate final : public plugin::Command {
       cli::Progress progress("reading", 0, "frames");
       left = give_frames(
           film, *loaded.codec, config.chunk_frames, loaded.model.device(), source,
-          source.is_still() ? std::min(most, chunk) : most, *reading_,
+          source.is_still() ? std::min(most, std::max(chunk, reading_->frames)) : most, *reading_,
           [&](const Tensor& frames) {
             report.context += frames.size(0);
             outputs.show(frames);
@@ -350,7 +349,7 @@ class Generate final : public plugin::Command {
                   " not fill a chunk of ", chunk, ", at ", config.rate,
                   " a second: give more, or one image alone, which is held");
     reading_.reset();
-    tell_read(source, config.rate, report.context, left);
+    tell_read(source, report.context, left);
   }
 
   /// A pipe may be waited for, and a signal end that.
@@ -361,11 +360,11 @@ class Generate final : public plugin::Command {
     throw;
   }
 
-  void tell_read(const FrameSource& source, double rate, int64_t read, int64_t left) const {
-    const double film = source.film_rate();
-    const bool other = film > 0 && std::abs(film / rate - 1) > 1e-3;
+  void tell_read(const FrameSource& source, int64_t read, int64_t left) const {
     log::info("read ", read, " frames",
-              other ? concat(", ", rate, " a second of the film's ", film) : "",
+              source.is_resampled()
+                  ? concat(", ", source.rate(), " a second of the film's ", source.film_rate())
+                  : "",
               source.is_still() ? ": one image, held for the first chunk" : "",
               left > 0 ? concat("; the last ", left, " fill no chunk and are left") : "");
   }

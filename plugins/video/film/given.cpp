@@ -26,10 +26,16 @@ void check_limit(const Reading& before, int64_t limit) {
 }
 
 /// `count` frames of the source were read, of those before with this hash.
-void check_same(const Reading& before, int64_t count, const io::Xxh3& hash) {
+void check_same(const Reading& before, int64_t count, const io::Xxh3& hash,
+                const FrameSource& source) {
   if (count < before.frames || hash.digest() != before.hash)
     throw Error(Exit::data, "--frames: the state has read the first ", before.frames,
-                " of other frames; give those");
+                " of other frames; give those",
+                source.is_resampled()
+                    ? concat(" (or the state is of an earlier version, which took all ",
+                             source.film_rate(), " a second of this film, not ", source.rate(),
+                             ": then read the film again without --state)")
+                    : "");
 }
 
 /// Frames on their way into a film.
@@ -71,9 +77,9 @@ struct Giver {
         continue;
       }
       add(hash, frames);
-      if (count == before.frames) check_same(before, count, hash);
+      if (count == before.frames) check_same(before, count, hash, source);
     }
-    if (count < before.frames) check_same(before, count, hash);
+    if (count < before.frames) check_same(before, count, hash, source);
     return count - reading.frames;
   }
 };
