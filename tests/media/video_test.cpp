@@ -92,6 +92,41 @@ int end_of_child(const std::function<int()>& body) {
   return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
+std::string little(uint32_t value) {
+  std::string bytes;
+  for (int i = 0; i < 4; ++i) bytes += static_cast<char>(value >> 8 * i & 255);
+  return bytes;
+}
+std::string chunk(const std::string& name, const std::string& data) {
+  return name + little(static_cast<uint32_t>(data.size())) + data;
+}
+
+/// An AVI of 8 x 4 pixels of 32 bits. `codec`: its four letters, zeros for plain pixels.
+std::string avi(const std::string& codec, const std::vector<std::string>& frames) {
+  const auto count = static_cast<uint32_t>(frames.size());
+  std::string main, stream = "vids" + codec, format, movie = "movi";
+  for (const uint32_t value : {100000u, 0u, 0u, 0u, count, 0u, 1u, 128u, 8u, 4u, 0u, 0u, 0u, 0u})
+    main += little(value);
+  for (const uint32_t value : {0u, 0u, 0u, 1u, 10u, 0u, count, 128u, 0u, 0u, 0u, 0u})
+    stream += little(value);
+  for (const uint32_t value : {40u, 8u, 4u, 1u | 32u << 16}) format += little(value);
+  format += codec + little(128) + std::string(16, '\0');
+  for (const auto& frame : frames) movie += chunk("00dc", frame);
+  const auto list = chunk("LIST", "strl" + chunk("strh", stream) + chunk("strf", format));
+  return chunk("RIFF",
+               "AVI " + chunk("LIST", "hdrl" + chunk("avih", main) + list) + chunk("LIST", movie));
+}
+
+/// 8 x 4 pixels of one colour.
+Image plain(Colour colour, uint8_t alpha) {
+  Image image(8, 4, 4);
+  for (int64_t x = 0; x < 32; ++x) {
+    std::copy_n(colour.begin(), 3, image.at(x, 0));
+    image.at(x, 0)[3] = alpha;
+  }
+  return image;
+}
+
 void check_colour(const Image& image, int64_t x, Colour want, int tolerance) {
   for (size_t c = 0; c < 3; ++c) {
     CAPTURE(x, c);
@@ -272,6 +307,49 @@ TEST_CASE("what is transparent is white, whatever colour it hides") {
     check_colour(*frame, 4, {255, 255, 255}, 8);
     check_colour(*frame, 28, {254, 0, 0}, 8);
   }
+}
+
+TEST_CASE("the fourth byte of plain pixels in AVI is no alpha") {
+  const TemporaryFolder folder;
+  std::string blue, half;
+  for (int i = 0; i < 32; ++i)
+    blue += std::string("\xfe\0\0\0", 4), half += std::string("\xfe\0\0\x80", 4);
+  io::write_text(folder / "a.avi", avi(std::string(4, '\0'), {blue, half}));
+  VideoReader reader(folder / "a.avi");
+  for (int i = 0; i < 2; ++i) {
+    const auto frame = reader.next();
+    REQUIRE(frame.has_value());
+    CHECK(*frame == over(plain({0, 0, 254}, 255)));
+  }
+}
+
+TEST_CASE("a film that has shown nothing yet has an empty fourth channel, not a transparent one") {
+  const TemporaryFolder folder;
+  std::vector<std::string> frames;
+  for (const int alpha : {0, 128, 0})
+    frames.push_back(encode_png(plain({200, 0, 0}, static_cast<uint8_t>(alpha))));
+  io::write_text(folder / "a.avi", avi("MPNG", frames));
+  VideoReader reader(folder / "a.avi"), cut(folder / "a.avi", nullptr, Pixels::cut);
+  for (const int alpha : {255, 128, 0}) {
+    CAPTURE(alpha);
+    const auto want = plain({200, 0, 0}, static_cast<uint8_t>(alpha));
+    CHECK(reader.next() == over(want));
+    CHECK(cut.next() == want);
+  }
+}
+
+TEST_CASE("frames that are cut out of a film have the pixels that are stored, turned") {
+  VideoReader wide(films() / "anamorphic.mp4", nullptr, Pixels::cut);
+  CHECK(wide.width() == 32);
+  CHECK(wide.height() == 32);
+  const auto frame = wide.next();
+  REQUIRE(frame.has_value());
+  CHECK(frame->width == 32);
+  const auto clear = VideoReader(films() / "alpha.mov", nullptr, Pixels::cut).next();
+  REQUIRE(clear.has_value());
+  REQUIRE(clear->channels == 4);
+  CHECK(clear->at(4, 16)[3] == 0);
+  CHECK(clear->at(28, 16)[3] == 255);
 }
 
 TEST_CASE("a film says which HDR it is of, and what it is if it cannot be read") {

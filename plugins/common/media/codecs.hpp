@@ -22,6 +22,8 @@ bool is_webp(std::string_view bytes);
 
 /// Errors   65 naming `name`: damaged, cut off, too large, or of a kind that is not read
 Decoded decode_png(std::string_view bytes, const std::string& name);
+/// The same, but of 16 bits none is lost that makes a value more than 0: it is then at least 1.
+Decoded decode_png_mask(std::string_view bytes, const std::string& name);
 Decoded decode_jpeg(std::string_view bytes, const std::string& name);
 Decoded decode_webp(std::string_view bytes, const std::string& name);
 

@@ -79,8 +79,12 @@ Rows rows_of(const AVFrame& frame) {
 }  // namespace
 
 FilmPicture::FilmPicture(std::string name, int64_t width, int64_t height, AVRational aspect,
-                         Orientation orientation)
-    : name_(std::move(name)), width_(width), height_(height), orientation_(orientation) {
+                         Orientation orientation, Alpha alpha)
+    : name_(std::move(name)),
+      width_(width),
+      height_(height),
+      orientation_(orientation),
+      alpha_(alpha) {
   const double ratio = aspect.num > 0 && aspect.den > 0 ? av_q2d(aspect) : 1;
   if (ratio > kMostAspect || ratio < 1 / kMostAspect) return;
   const auto wide = ratio > 1 ? std::llround(static_cast<double>(width) * ratio) : width;
@@ -98,10 +102,18 @@ int64_t FilmPicture::height() const {
   return swaps_sides(orientation_) ? width_ : height_;
 }
 
+/// Programs that know three channels leave the fourth byte of packed pixels 0: until a film shows
+/// something, such frames are opaque.
+void FilmPicture::clear_padding(Image& rgba, const AVFrame& frame) {
+  if (seen_ || has_flag(frame, AV_PIX_FMT_FLAG_PLANAR | AV_PIX_FMT_FLAG_PAL)) return;
+  for (size_t i = 3; i < rgba.pixels.size() && !seen_; i += 4) seen_ = rgba.pixels[i] != 0;
+  for (size_t i = 3; i < rgba.pixels.size() && !seen_; i += 4) rgba.pixels[i] = 255;
+}
+
 Image FilmPicture::image(const AVFrame& frame) {
   bool full = frame.color_range == AVCOL_RANGE_JPEG;
   const auto from = without_range(static_cast<AVPixelFormat>(frame.format), &full);
-  const bool alpha = has_flag(frame, AV_PIX_FMT_FLAG_ALPHA);
+  const bool alpha = alpha_ != Alpha::padding && has_flag(frame, AV_PIX_FMT_FLAG_ALPHA);
   const auto rows = rows_of(frame);
   const int w = static_cast<int>(width_), h = static_cast<int>(height_);
   const auto to = alpha ? AV_PIX_FMT_RGBA : AV_PIX_FMT_RGB24;
@@ -123,7 +135,8 @@ Image FilmPicture::image(const AVFrame& frame) {
   Image out(width_, height_, alpha ? 4 : 3);
   for (int64_t y = 0; y < height_; ++y)
     std::copy_n(rgb->data[0] + y * rgb->linesize[0], width_ * out.channels, out.at(0, y));
-  return turned(over(out), orientation_);
+  if (alpha) clear_padding(out, frame);
+  return turned(alpha_ == Alpha::kept ? std::move(out) : over(out), orientation_);
 }
 
 std::vector<uint8_t> FilmPicture::luma(const AVFrame& frame, int64_t side) {

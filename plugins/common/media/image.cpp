@@ -77,6 +77,12 @@ Image read_stored_image(const std::filesystem::path& file) {
   return decoded(io::read_text(file, kMaxFileBytes), file.string()).image;
 }
 
+Image read_mask(const std::filesystem::path& file) {
+  const auto bytes = io::read_text(file, kMaxFileBytes);
+  const auto name = file.string();
+  return (is_png(bytes) ? decode_png_mask(bytes, name) : decoded(bytes, name)).image;
+}
+
 void write_image(const std::filesystem::path& file, const Image& image, int jpeg_quality) {
   const auto suffix = suffix_of(file);
   if (suffix == ".png")

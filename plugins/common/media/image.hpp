@@ -39,6 +39,8 @@ Image read_image(const std::filesystem::path& file);
 Image decode_image(std::string_view bytes, const std::string& name);
 /// As read_image, with the pixels as they are stored, whatever the EXIF orientation says.
 Image read_stored_image(const std::filesystem::path& file);
+/// As read_stored_image, but what is not 0 in 16 bits is at least 1 in 8: masks number objects.
+Image read_mask(const std::filesystem::path& file);
 
 /// PNG, JPEG or WebP by the file's suffix, whole or not at all.
 /// Errors   64 for another suffix, 73 and 74 as io::AtomicFile

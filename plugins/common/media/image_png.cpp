@@ -57,11 +57,26 @@ bool read_header(PngReader& r) {
   return true;
 }
 
+/// 16 bits of a row become 8 in place: the upper ones, or 1 for what has lower ones alone.
+void narrow(png_structp, png_row_infop row, png_bytep data) {
+  if (row->bit_depth != 16) return;
+  for (size_t i = 0; i < row->rowbytes / 2; ++i)
+    data[i] = data[2 * i] == 0 && data[2 * i + 1] != 0 ? 1 : data[2 * i];
+}
+
 /// 8 bits a channel, RGB or RGBA.
-bool choose_output(PngReader& r) {
+bool choose_output(PngReader& r, bool mask) {
   if (setjmp(png_jmpbuf(r.png)) != 0) return false;
   png_set_expand(r.png);
-  png_set_strip_16(r.png);
+  if (mask && png_get_bit_depth(r.png, r.info) == 16) {
+    const int kinds = png_get_color_type(r.png, r.info);
+    const bool alpha =
+        (kinds & PNG_COLOR_MASK_ALPHA) != 0 || png_get_valid(r.png, r.info, PNG_INFO_tRNS) != 0;
+    png_set_read_user_transform_fn(r.png, narrow);
+    png_set_user_transform_info(r.png, nullptr, 8, alpha ? 4 : 3);
+  } else {
+    png_set_strip_16(r.png);
+  }
   png_set_gray_to_rgb(r.png);
   png_set_interlace_handling(r.png);
   png_read_update_info(r.png, r.info);
@@ -125,7 +140,9 @@ bool is_png(std::string_view bytes) {
   return bytes.substr(0, kSignatureBytes) == "\x89PNG\r\n\x1a\n";
 }
 
-Decoded decode_png(std::string_view bytes, const std::string& name) {
+namespace {
+
+Decoded decode(std::string_view bytes, const std::string& name, bool mask) {
   PngReader r{bytes};
   const auto refuse = [&] { throw Error(Exit::data, name, ": damaged PNG: ", r.message); };
   r.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, r.message, fail, ignore);
@@ -137,7 +154,7 @@ Decoded decode_png(std::string_view bytes, const std::string& name) {
   const uint64_t height = png_get_image_height(r.png, r.info);
   const uint64_t bits = png_get_bit_depth(r.png, r.info) * png_get_channels(r.png, r.info);
   check_size(name, width, height, bytes.size() * kBestDeflate * 8 / std::max<uint64_t>(bits, 1));
-  if (!choose_output(r)) refuse();
+  if (!choose_output(r, mask)) refuse();
 
   Decoded out;
   const int64_t channels = png_get_channels(r.png, r.info);
@@ -148,6 +165,16 @@ Decoded decode_png(std::string_view bytes, const std::string& name) {
   if (!read_rows(r)) refuse();
   out.orientation = orientation_of(bytes);
   return out;
+}
+
+}  // namespace
+
+Decoded decode_png(std::string_view bytes, const std::string& name) {
+  return decode(bytes, name, /*mask=*/false);
+}
+
+Decoded decode_png_mask(std::string_view bytes, const std::string& name) {
+  return decode(bytes, name, /*mask=*/true);
 }
 
 std::string encode_png(const Image& image) {

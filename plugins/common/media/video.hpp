@@ -15,6 +15,11 @@ namespace lact::media {
 /// Two times that differ by less are the same: clocks of milliseconds round.
 inline constexpr double kClock = 1e-3;
 
+/// What a frame becomes. `shown`: as players have it. `cut`: as programs have it that cut films
+/// into images, ffmpeg for one: turned, too, but with the pixels that are stored, whatever form
+/// they are said to have, and with alpha where the film has it.
+enum class Pixels { shown, cut };
+
 /// Decodes the best video stream of a file, in RGB, as it is shown: turned as the file's rotation
 /// says, with square pixels, what is transparent over white, of interlaced frames the first field.
 /// Matrix and range are the file's; if it names no matrix, BT.709 above 1279 x 576 pixels, else
@@ -28,7 +33,8 @@ class VideoReader {
  public:
   /// "-": stdin. It and a file may be a pipe; MP4 is then read to its end first. Where `stop` says
   /// true while a pipe is waited for, the film ends.
-  explicit VideoReader(const std::filesystem::path& file, bool (*stop)() = nullptr);
+  explicit VideoReader(const std::filesystem::path& file, bool (*stop)() = nullptr,
+                       Pixels pixels = Pixels::shown);
   ~VideoReader();
   VideoReader(const VideoReader&) = delete;
   VideoReader& operator=(const VideoReader&) = delete;
@@ -49,7 +55,7 @@ class VideoReader {
   double duration() const;
   /// Frames per second that the file claims; 0 if it claims nothing.
   double rate() const;
-  int64_t width() const;  ///< as shown
+  int64_t width() const;  ///< of the images
   int64_t height() const;
   int64_t damaged() const;
   /// What HDR film the frame at hand is of, "PQ" or "HLG", whose colours are given as stored and

@@ -121,6 +121,7 @@ struct VideoReader::Impl {
   std::deque<Packet> ready;  // for the decoder
   std::deque<Packet> held;   // from one that is said to be damaged on, until others tell
   int stream = -1;
+  Pixels pixels = Pixels::shown;
   double first = NAN, time = 0, rate = 0;
   int64_t damaged = 0;
   int read_errors = 0;
@@ -131,6 +132,7 @@ struct VideoReader::Impl {
   void find_stream();
   void open_decoder(const AVCodec* decoder);
   void look_at_sizes();
+  bool is_padded() const;
   bool decode();
   void feed();
   void take_packet();
@@ -218,8 +220,20 @@ void VideoReader::Impl::look_at_sizes() {
   if (width < 1 || height < 1 || width > kMaxFilmPixels / height)
     throw Error(Exit::data, name, ": expected frames of at most ", kMaxFilmPixels,
                 " pixels, found ", width, " x ", height);
-  const auto aspect = av_guess_sample_aspect_ratio(format.get(), one, nullptr);
-  picture = FilmPicture(name, width, height, aspect, orientation_of(*one));
+  const auto aspect = pixels == Pixels::cut
+                          ? AVRational{1, 1}
+                          : av_guess_sample_aspect_ratio(format.get(), one, nullptr);
+  const auto alpha = is_padded()             ? Alpha::padding
+                     : pixels == Pixels::cut ? Alpha::kept
+                                             : Alpha::over_white;
+  picture = FilmPicture(name, width, height, aspect, orientation_of(*one), alpha);
+}
+
+/// In AVI the fourth byte of plain pixels, and of Huffyuv's, is not used; FFmpeg calls it alpha.
+bool VideoReader::Impl::is_padded() const {
+  const auto codec_id = format->streams[stream]->codecpar->codec_id;
+  return av_match_list(format->iformat->name, "avi", ',') > 0 &&
+         (codec_id == AV_CODEC_ID_RAWVIDEO || codec_id == AV_CODEC_ID_HUFFYUV);
 }
 
 /// Where films were put one behind the other, packets at the end of each are whole and said to be
@@ -312,8 +326,9 @@ void VideoReader::Impl::advance_time() {
   time = now - first;
 }
 
-VideoReader::VideoReader(const std::filesystem::path& file, bool (*stop)())
+VideoReader::VideoReader(const std::filesystem::path& file, bool (*stop)(), Pixels pixels)
     : impl_(std::make_unique<Impl>()) {
+  impl_->pixels = pixels;
   impl_->open(file, stop);
   impl_->find_stream();
   impl_->packet.reset(allocated(av_packet_alloc()));
