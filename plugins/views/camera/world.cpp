@@ -85,10 +85,13 @@ Matrix nerfstudio_world() {
 
 Matrix undone_import(const json& file, const std::string& what) {
   const auto found = file.find("applied_transform");
-  const double scale = scale_in(file, "applied_scale", what);
-  if (found == file.end() && scale == 1) return {};
+  const bool none = found == file.end() || found->is_null();
+  const auto scaled = file.find("applied_scale");
+  const double scale =
+      scaled != file.end() && scaled->is_null() ? 1 : scale_in(file, "applied_scale", what);
+  if (none && scale == 1) return {};
   const auto where = what + ": applied_transform";
-  return undone(found == file.end() ? Matrix{} : rows_of(*found, where), scale, where);
+  return undone(none ? Matrix{} : rows_of(*found, where), scale, where);
 }
 
 Matrix parse_dataparser_world(std::string_view text, const std::string& name) {

@@ -8,6 +8,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <map>
@@ -195,6 +196,11 @@ std::vector<Shot> read_frames(const Json& frames, const Read& read) {
   return shots;
 }
 
+/// A frame of opencv_cameras.json, in whatever list.
+bool is_opencv(const Json& frame) {
+  return frame.is_object() && frame.contains("w2c") && !frame.contains("transform_matrix");
+}
+
 }  // namespace
 
 Json parse_python_json(std::string_view text, const std::string& what) {
@@ -230,11 +236,13 @@ CameraFile parse_camera_file(std::string_view text, const std::string& what) {
     throw Error(Exit::data, what,
                 ": no camera file: expected an array of cameras (opencv_cameras.json) or an object "
                 "with \"frames\" (transforms.json)");
-  CameraFile file{{}, undone_import(json, what)};
+  // No program turns frames with w2c: where all are such, there is nothing to undo.
+  const bool turned = frames->empty() || !std::all_of(frames->begin(), frames->end(), is_opencv);
+  CameraFile file{{}, turned ? undone_import(json, what) : Matrix{}};
   const Split split(json);
   file.shots = read_frames(*frames, [&](const Json& frame, Shot& shot) {
     shot.part = split.of(shot.file);
-    if (frame.contains("w2c") && !frame.contains("transform_matrix"))
+    if (is_opencv(frame))
       read_opencv(frame, &json, shot);
     else
       read_nerfstudio(frame, json, file.world, shot);

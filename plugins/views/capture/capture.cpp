@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <exception>
 #include <optional>
 #include <system_error>
 
@@ -53,13 +54,23 @@ void name_frames(std::vector<Shot>& shots) {
   }
 }
 
-/// The model; of a reconstruction that fell apart, the part with the most views.
+/// The model; of a reconstruction that fell apart, the part with the most views of those that can
+/// be read.
 void read_models(const std::vector<fs::path>& parts, Capture& capture) {
   std::string others;
+  std::exception_ptr first;
   fs::path best;
   for (const auto& part : parts) {
     fs::path file;
-    auto shots = read_colmap(part, file);
+    std::vector<Shot> shots;
+    try {
+      shots = read_colmap(part, file);
+    } catch (const Error& error) {
+      if (!first) first = std::current_exception();
+      capture.notes.push_back(
+          concat(error.what(), "; this part of the reconstruction is not read"));
+      continue;
+    }
     const bool better = best.empty() || shots.size() > capture.shots.size();
     const auto& [left, views] =
         better ? std::pair{best, capture.shots.size()} : std::pair{part, shots.size()};
@@ -69,6 +80,7 @@ void read_models(const std::vector<fs::path>& parts, Capture& capture) {
     capture.file = file;
     capture.shots = std::move(shots);
   }
+  if (best.empty()) std::rethrow_exception(first);
   if (!others.empty())
     capture.notes.push_back(
         concat(best.string(), ": the largest part of a reconstruction that ",

@@ -83,7 +83,8 @@ std::vector<fs::path> find_cameras(const fs::path& where) {
 void no_cameras(const fs::path& where) {
   throw Error(Exit::no_input, where.string(),
               ": holds no cameras: expected opencv_cameras.json, transforms.json or a COLMAP model "
-              "(cameras.bin and images.bin, or .txt) in it, in sparse or in sparse/0");
+              "(cameras.bin and images.bin, or .txt) in it, in sparse or sparse/N, in colmap or "
+              "colmap/sparse/N beside images, or in dense/sparse or dense/0/sparse");
 }
 
 fs::path above(fs::path folder, const char* name) {

@@ -9,6 +9,8 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <array>
+#include <memory>
 #include <optional>
 
 namespace lact::views {
@@ -16,23 +18,31 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Below it the brightest pixel of a mask is a label, not a shade.
-constexpr int kLabels = 16;
+/// Shares of a mask come near to white, and shades are many; numbers of objects are few.
+constexpr int kWhite = 240;
+constexpr size_t kLabels = 64;
+/// What JPEG may make of black, in a mask of colours.
+constexpr int kBlack = 15;
 /// Beyond it the channels of a pixel differ by more than what JPEG makes of grey.
 constexpr int kColour = 32;
 
 /// Masks of segmentation programs are 0 and 1, numbers of objects, or a colour for each: all but
-/// black is kept, as COLMAP and nerfstudio do. Shades of grey are shares, and stay.
-void spread_labels(media::Image& mask) {
+/// black is kept, as COLMAP and nerfstudio do. Shades of grey are shares, and stay, unless `all`
+/// that is not 0 shall be kept.
+void spread_labels(media::Image& mask, bool all) {
   const auto channels = static_cast<size_t>(mask.channels);
   int brightest = 0, colour = 0;
+  std::array<bool, 256> seen{};
   for (size_t i = 0; i < mask.pixels.size(); i += channels) {
     const auto [low, high] = std::minmax({mask.pixels[i], mask.pixels[i + 1], mask.pixels[i + 2]});
+    seen[high] = true;
     brightest = std::max<int>(brightest, high);
     colour = std::max(colour, high - low);
   }
-  if (brightest >= kLabels && colour <= kColour) return;
-  const int black = brightest < kLabels ? 0 : kLabels - 1;
+  const auto values = static_cast<size_t>(std::count(seen.begin(), seen.end(), true));
+  const bool labels = all || (colour <= kColour && brightest < kWhite && values <= kLabels);
+  if (!labels && colour <= kColour) return;
+  const int black = labels || brightest <= kBlack ? 0 : kBlack;
   for (size_t i = 0; i < mask.pixels.size(); i += channels) {
     const int high = std::max({mask.pixels[i], mask.pixels[i + 1], mask.pixels[i + 2]});
     std::fill_n(mask.pixels.begin() + static_cast<int64_t>(i), 3,
@@ -56,9 +66,10 @@ media::Image with_alpha(const media::Image& image, const media::Image& mask) {
   return result;
 }
 
-void put_mask(media::Image& image, const fs::path& file) {
-  auto mask = media::over(media::read_stored_image(file), {0, 0, 0});
-  spread_labels(mask);
+/// `named`: by the camera file, as nerfstudio does.
+void put_mask(media::Image& image, const fs::path& file, bool named) {
+  auto mask = media::over(media::read_mask(file), {0, 0, 0});
+  spread_labels(mask, named);
   if (mask.width != image.width || mask.height != image.height) {
     // Masks are often smaller; of another form they are not of this image.
     if (std::abs(mask.width * image.height - mask.height * image.width) >
@@ -83,7 +94,7 @@ struct View {
 void prepare(View& view, const Preparation& how) {
   const auto& shot = *view.shot;
   if (!shot.image.empty()) view.image = media::read_stored_image(shot.image);
-  if (!shot.mask.empty()) put_mask(view.image, shot.mask);
+  if (!shot.mask.empty()) put_mask(view.image, shot.mask, how.masks.empty());
   auto camera = pinhole(shot.lens, view.image.width, view.image.height);
   undistort(shot.lens, view.image, camera);
   auto covered = media::cover(view.image, how.width, how.height);
@@ -93,24 +104,35 @@ void prepare(View& view, const Preparation& how) {
                  camera.cx * covered.scale - left, camera.cy * covered.scale - top, shot.c2w};
 }
 
-/// Frames of a film in rising order.
+/// Frames of a film in rising order, as the programs see them that find poses: cut, not shown.
 class Film {
  public:
-  explicit Film(const fs::path& file) : name_(file.string()), reader_(file) {}
+  explicit Film(const fs::path& file) : name_(file.string()) {
+    try {
+      reader_ = std::make_unique<media::VideoReader>(file, cli::stop_requested, media::Pixels::cut);
+    } catch (const Error&) {
+      if (cli::stop_requested()) throw cli::Interrupted();  // of a pipe only the begin has come
+      throw;
+    }
+  }
 
   media::Image frame(int64_t number) {
     while (at_ < number) {
-      auto next = reader_.next();
+      auto next = reader_->next();
+      if (cli::stop_requested()) throw cli::Interrupted();
       if (!next) throw Error(Exit::data, name_, " has only ", at_ + 1, " frames");
       last_ = std::move(*next);
-      ++at_;
+      if (++at_ > 0) continue;
+      if (const auto range = reader_->high_dynamic_range(); !range.empty())
+        log::warning(name_, ": is an HDR film (", range,
+                     "), whose colours are read as they are stored, pale; convert it to BT.709");
     }
     return last_;
   }
 
  private:
   std::string name_;
-  media::VideoReader reader_;
+  std::unique_ptr<media::VideoReader> reader_;
   media::Image last_;
   int64_t at_ = -1;
 };

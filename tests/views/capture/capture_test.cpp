@@ -218,7 +218,8 @@ TEST_CASE("a scene without any view that can be used is an error that names the 
 TEST_CASE("what holds no cameras is refused by its name", "[views]") {
   const TemporaryFolder folder;
   CHECK_THAT(refusal(folder.path()),
-             Contains("66 " + folder.path().string() + ": holds no cameras"));
+             Contains("66 " + folder.path().string() + ": holds no cameras") &&
+                 Contains("dense/0/sparse"));
   CHECK_THAT(refusal(folder / "missing.json"), Contains("66 "));
   test::put(folder / "transforms.json", "{\"w\": 1}");
   CHECK_THAT(refusal(folder.path()), Contains("65 ") && Contains("no camera file"));

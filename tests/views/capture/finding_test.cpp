@@ -4,6 +4,7 @@
 #include "rig_files.hpp"
 
 #include <lact/error.hpp>
+#include <lact/io/files.hpp>
 #include <plugins/views/capture/capture.hpp>
 
 #include <algorithm>
@@ -15,6 +16,20 @@ using Catch::Contains;
 using Json = nlohmann::json;
 
 namespace fs = std::filesystem;
+
+namespace {
+
+/// 12 x 10 pixels of 16 bits: 1, and 0 from column 5 on.
+std::string grey16_png() {
+  const unsigned char bytes[] = {
+      137, 80,  78,  71,  13,  10, 26, 10, 0,   0,  0,   13,  73,  72,  68, 82, 0,   0,  0,
+      12,  0,   0,   0,   10,  16, 0,  0,  0,   0,  245, 215, 60,  101, 0,  0,  0,   16, 73,
+      68,  65,  84,  120, 218, 99, 96, 96, 132, 67, 52,  48,  204, 37,  0,  26, 169, 0,  51,
+      153, 236, 154, 106, 0,   0,  0,  0,  73,  69, 78,  68,  174, 66,  96, 130};
+  return {reinterpret_cast<const char*>(bytes), sizeof bytes};
+}
+
+}  // namespace
 
 TEST_CASE("a mask of labels or colours keeps all but black, and the image's own transparency stays",
           "[views]") {
@@ -53,6 +68,46 @@ TEST_CASE("the masks that transforms.json names are read", "[views]") {
   place.json["frames"][1]["mask_path"] = "masks/lost.png";
   place.json["frames"][2].erase("mask_path");
   CHECK_THAT(line_of(place.write()), Contains("no such mask: masks/lost.png"));
+}
+
+TEST_CASE("objects that a mask numbers are all kept, however high, and faint ones of 16 bits",
+          "[views]") {
+  Place place;
+  // Columns 0 to 4 of the image are objects.
+  const auto numbered = [](uint8_t first, uint8_t step) {
+    media::Image mask(kRigWidth, kRigHeight);
+    for (int64_t i = 0; i < kRigWidth * kRigHeight; ++i)
+      for (int c = 0; c < 3; ++c)
+        mask.at(i, 0)[c] =
+            i % kRigWidth < 5 ? static_cast<uint8_t>(first + step * (i % kRigWidth)) : uint8_t{0};
+    return mask;
+  };
+  const auto is_kept = [&](const Scene& scene, size_t view) {
+    for (int64_t y = 0; y < kRigHeight; ++y)
+      for (int64_t x = 0; x < kRigWidth; ++x)
+        if (scene.images[view].at(x, y)[1] !=
+            (x < 5 ? rig_image(static_cast<int>(view)).at(x, y)[1] : 255))
+          return false;
+    return true;
+  };
+  fs::create_directories(place.folder / "masks");
+  SECTION("in a folder of masks") {
+    for (const auto& name : rig_names())
+      media::write_image(place.folder / "masks" / name, numbered(3, 40));
+    auto how = as_it_is();
+    how.masks = "masks";
+    CHECK(is_kept(read(place.write(), nullptr, how), 1));
+  }
+  SECTION("by transforms.json, in whatever shade") {
+    media::write_image(place.folder / "masks/m.png", numbered(1, 60));
+    place.json["frames"][2]["mask_path"] = "masks/m.png";
+    CHECK(is_kept(read(place.write()), 2));
+  }
+  SECTION("in 16 bits") {
+    test::put(place.folder / "masks/m.png", grey16_png());
+    place.json["frames"][2]["mask_path"] = "masks/m.png";
+    CHECK(is_kept(read(place.write()), 2));
+  }
 }
 
 TEST_CASE("photographs are read as stored, because poses are of stored pixels", "[views]") {
@@ -112,6 +167,15 @@ TEST_CASE("a transforms.json's world is turned back as far as the file says it w
     }
     CHECK(difference(read(place.write()).cameras, cameras) < 10 * kRounding);
   }
+  SECTION("null is none") {
+    place.json.erase("applied_transform");
+    const auto want = read(place.write());
+    place.json["applied_transform"] = nullptr;
+    place.json["applied_scale"] = nullptr;
+    const auto got = read(place.write());
+    CHECK(got.world == Matrix{});
+    CHECK(difference(got.cameras, want.cameras) == 0);
+  }
   SECTION("and what is no turning is refused") {
     place.json["applied_transform"] = {{1, 0, 0, 0}, {0, 1, 0, 0}, {0, 0, -1, 0}};
     CHECK_THAT(refusal(place.write()), Contains("applied_transform: a mirror image"));
@@ -127,6 +191,14 @@ TEST_CASE("a frame with w2c is opencv_cameras.json's, in a list or in an object"
   test::put(folder / "opencv_cameras.json",
             Json{{"scene_name", "kitchen"}, {"frames", frames}}.dump());
   CHECK(difference(read(folder.path()).cameras, rig_cameras()) < kRounding);
+  // Nobody has turned it, whatever the file applies to others.
+  test::put(
+      folder / "opencv_cameras.json",
+      Json{{"applied_transform", {{0, 1, 0, 0}, {1, 0, 0, 0}, {0, 0, -1, 0}}}, {"frames", frames}}
+          .dump());
+  const auto scene = read(folder.path());
+  CHECK(difference(scene.cameras, rig_cameras()) < kRounding);
+  CHECK(scene.world == Matrix{});
 }
 
 TEST_CASE("photographs are found by names of Windows, in folders of cameras, and once", "[views]") {
@@ -259,6 +331,16 @@ TEST_CASE("of a reconstruction that fell apart the largest part is read, and the
   CHECK_THAT(capture.notes[0], Contains("sparse/1: the largest") && Contains("sparse/0: 2") &&
                                    Contains("sparse/10: 3"));
   CHECK(find_captures(where).size() == 1);
+  // A damaged part is told of, and the next one read.
+  io::write_text(root / "sparse/1/cameras.txt", "1 PINHOLE\n");
+  capture = list_capture(where, as_it_is(), faults);
+  CHECK(capture.shots.size() == 3);
+  REQUIRE(capture.notes.size() == 2);
+  CHECK_THAT(capture.notes[0],
+             Contains("sparse/1/cameras.txt") && Contains("this part of the reconstruction"));
+  CHECK_THAT(capture.notes[1], Contains("sparse/10: the largest") && Contains("sparse/0: 2"));
+  CHECK_THROWS_WITH(list_capture(root / "sparse/1", as_it_is(), faults),
+                    Contains("sparse/1/cameras.txt"));
   // A part that is named is read alone, and says nothing.
   capture = list_capture(root / "sparse/0", as_it_is(), faults);
   CHECK(capture.shots.size() == 2);

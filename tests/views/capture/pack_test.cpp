@@ -13,6 +13,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <cmath>
 #include <csignal>
 #include <cstring>
@@ -250,6 +254,43 @@ TEST_CASE("views may be frames of a film, by the numbers of their names", "[view
   CHECK(shades({"f_0.png", "f_3.png", "f_11.png", "f_10.png"}) == std::vector<int>{0, 3, 10, 11});
   // Beyond the end, and without a number.
   CHECK(shades({"f_2.png", "f_13.png", "f_4.png", "last.png"}) == std::vector<int>{1, 3});
+}
+
+TEST_CASE("a film's frames are what ffmpeg cuts out of it, transparent ones over the background",
+          "[views]") {
+  const TemporaryFolder folder;
+  const auto films = source_root() / "tests/golden/films";
+  auto json = transforms_json(rig_cameras(1));
+  json["w"] = json["h"] = 32;
+  json["frames"][0]["file_path"] = "f_1.png";
+  test::put(folder / "transforms.json", json.dump());
+  auto how = as_it_is();
+  how.width = how.height = 32;
+  how.background = {10, 20, 200};
+  how.video = films / "anamorphic.mp4";  // 32 x 32, shown as 64 x 32
+  CHECK(read(folder / "transforms.json", nullptr, how).images.size() == 1);
+  how.video = films / "alpha.mov";
+  const auto image = read(folder / "transforms.json", nullptr, how).images.at(0);
+  CHECK(image.at(4, 16)[2] == 200);
+  CHECK(image.at(28, 16)[2] < 10);
+  const auto hdr =
+      pack(folder, {(folder / "transforms.json").string(), "--video", (films / "pq.mp4").string()});
+  CHECK_THAT(hdr.err, Contains("pq.mp4: is an HDR film (PQ)"));
+}
+
+TEST_CASE("a pack that waits for a film can be stopped", "[views]") {
+  const TemporaryFolder folder;
+  write_scene(folder / "a", 1);
+  const auto pipe = folder / "pipe";
+  REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+  Process process({"lact-tokenize", "views", "pack", "-o", (folder / "out").string(), "--video",
+                   pipe.string(), (folder / "a").string()});
+  const int to = ::open(pipe.c_str(), O_WRONLY);  // waits until it is opened to be read
+  REQUIRE(to >= 0);
+  process.signal(SIGTERM);
+  CHECK(process.wait(std::chrono::seconds(30)).exit == 128 + SIGTERM);
+  ::close(to);
+  CHECK(listing(folder / "out").empty());
 }
 
 TEST_CASE("info knows a ring of cameras by its measures, packed or not", "[views]") {
