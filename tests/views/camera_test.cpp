@@ -326,6 +326,11 @@ TEST_CASE("cameras in another world are far from those that were read, others ar
   CHECK(far_from(ring, ring) == 0);
   CHECK(far_from(ring, inside) == 8);
   CHECK(far_from({ring[0]}, {ring[0]}) == 0);
+  // One place tells nothing, and between two views is not far from them.
+  CHECK(far_from({ring[0]}, inside) == 0);
+  CHECK(far_from({ring[1], ring[1], ring[1]}, inside) == 0);
+  CHECK(far_from({ring[0], ring[2]}, {camera({2, 2, 1}, {0, 0, 0})}) == 0);
+  CHECK(far_from({ring[0], ring[2]}, {camera({2, 2, 5}, {0, 0, 0})}) == 1);
 }
 
 TEST_CASE("a world in a file of ours comes back, and so do the words of earlier versions") {

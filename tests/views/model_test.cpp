@@ -272,6 +272,18 @@ TEST_CASE("a bare file of tensors tells its configuration by names and shapes") 
   CHECK_THROWS_WITH(Config::of(io::Checkpoint::open(file)), Catch::Contains("not a views model"));
 }
 
+TEST_CASE("a configuration says what size the images were that it was trained on") {
+  auto config = small_config();
+  CHECK_FALSE(config.to_json().contains("image_size"));
+  config.width = 320;
+  config.height = 192;
+  const nlohmann::json json = config.to_json();
+  CHECK(json["image_size"] == nlohmann::json{320, 192});
+  const auto read = Config::from_json(json, "config.json");
+  CHECK(read.width == 320);
+  CHECK(read.height == 192);
+}
+
 TEST_CASE("a configuration that cannot work is refused by the name of its key") {
   const auto refused = [](const char* key, const nlohmann::json& value) {
     auto json = nlohmann::json(small_config().to_json());
@@ -284,6 +296,9 @@ TEST_CASE("a configuration that cannot work is refused by the name of its key") 
     return std::string();
   };
   CHECK_THAT(refused("dim", 33), Catch::Contains("config.json: dim 33 is not divisible"));
+  for (const auto& size : {nlohmann::json(256), nlohmann::json{256}, nlohmann::json{256, 0},
+                           nlohmann::json{256, -1}, nlohmann::json{2.5, 256}})
+    CHECK_THAT(refused("image_size", size), Catch::Contains("image_size: expected width"));
   CHECK_THAT(refused("layers", 0), Catch::Contains("layers: must be 1 to"));
   CHECK_THAT(refused("patch_size", 1.5), Catch::Contains("patch_size: expected a whole number"));
   CHECK_THAT(refused("muon_dtype", "fp8"), Catch::Contains("muon_dtype: expected"));

@@ -471,6 +471,10 @@ TEST_CASE("quality gives one line for each number of views, and the baselines be
   CHECK(rows[1]["nearest_view/psnr_pooled"].get<double>() >
         rows[1]["mean_colour/psnr_pooled"].get<double>() - 20);
   CHECK(rows[0]["write_strength"].get<double>() > 0);
+  const auto both = run({"lact-bench", "quality", "views", "--model", m.model, m.data,
+                         "--target-every", "5", "--target-split"});
+  CHECK(both.exit == 64);
+  CHECK_THAT(both.err, Catch::Contains("--target-split excludes --target-every"));
 }
 
 TEST_CASE("bench reads and renders at each number of views") {

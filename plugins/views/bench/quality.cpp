@@ -69,9 +69,10 @@ class QualityViews final : public plugin::Command {
     options.add("--context-views", counts_, "views that are read")
         .value("LIST")
         .initially("1-16*2");
-    options.add("--target-every", choice_.target_every, "make every N-th view a target")
+    options.add("--target-every", target_every_, "make every N-th view a target")
         .range(2, 1 << 20)
-        .value("N");
+        .value("N")
+        .initially("8");
     options.flag("--target-split", choice_.split,
                  "make the views targets that pack --validation-split has held out");
     options
@@ -91,6 +92,9 @@ class QualityViews final : public plugin::Command {
   }
 
   void run(cli::Context& context) override {
+    if (choice_.split && target_every_)
+      throw Error(Exit::usage, "--target-split excludes --target-every: both name the targets");
+    if (target_every_) choice_.target_every = *target_every_;
     const auto data = PackedScenes::open(data_, split_);
     const auto model = source_.load(context);
     std::optional<media::Lpips> lpips;
@@ -242,6 +246,7 @@ class QualityViews final : public plugin::Command {
   std::string data_, split_ = "validation", lpips_file_, format_ = "md";
   std::vector<std::string> counts_;
   Choice choice_{{}, 8, "kmeans"};
+  std::optional<int64_t> target_every_;
   int64_t most_ = 0;
   bool each_ = false;
 };

@@ -268,9 +268,12 @@ int64_t far_from(const std::vector<Camera>& known, const std::vector<Camera>& pa
       middle[i] += one.position()[i] / static_cast<double>(known.size());
   double spread = 0;
   for (const auto& one : known) spread = std::max(spread, apart(one.position(), middle));
+  if (spread <= 1e-9 * apart(middle, {})) return 0;  // of one place, but for rounding
+  // Between two or three views there is much room; rounding must not count.
+  const double near = known.size() < 4 ? 1.001 * spread : spread / 2;
   return std::count_if(path.begin(), path.end(), [&](const Camera& camera) {
     return std::none_of(known.begin(), known.end(), [&](const Camera& one) {
-      return apart(one.position(), camera.position()) <= spread / 2;
+      return apart(one.position(), camera.position()) <= near;
     });
   });
 }

@@ -56,7 +56,8 @@ Trajectory spiral(const std::vector<Camera>& views, int64_t frames, int64_t widt
 Vector focus(const std::vector<Camera>& cameras);
 
 /// How many cameras of a path are farther from all known ones than half of what the known ones are
-/// from their middle: signs of a path in another world.
+/// from their middle (of two or three known ones: all of it): signs of a path in another world.
+/// None where the known ones are in one place, which tells nothing.
 int64_t far_from(const std::vector<Camera>& known, const std::vector<Camera>& path);
 
 /// nerfstudio's camera_path.json: width, height, rate, and perspective cameras with a vertical

@@ -177,8 +177,7 @@ Config inferred(const io::Checkpoint& file) {
 /// [width, height]
 void read_size(const json& size, Config& c, const io::JsonObject& reader) {
   const auto is_side = [](const json& one) {
-    return one.is_number_unsigned() && one.get<uint64_t>() >= 1 &&
-           one.get<uint64_t>() <= static_cast<uint64_t>(kLargestSize);
+    return one.is_number_integer() && one.get<int64_t>() >= 1 && one.get<int64_t>() <= kLargestSize;
   };
   if (!size.is_array() || size.size() != 2 || !is_side(size[0]) || !is_side(size[1]))
     reader.refuse("image_size", "width and height in pixels");
