@@ -4,12 +4,14 @@
 Every program ends with a line "tests: N passed, N failed". One that died before it, or that failed
 though its line says otherwise, counts as one failure; a skipped one (exit 77) as nothing.
 usage: add_up.py testlog.json... Prints "N passed, N failed" as the last line; exit 1 if any failed or
-none passed.
+none passed, before it the last lines of every program that failed: in a long log they are far above.
 """
 
 import json
 import re
 import sys
+
+LAST_LINES = 40
 
 
 def add_up(lines):
@@ -27,6 +29,10 @@ def add_up(lines):
             remarks.append(f"{test['name']}: ended with {test['result']}"
                            + ("" if said else " before it counted its tests"))
             bad = 1
+        if bad:
+            printed = (test.get("stdout") or "") + (test.get("stderr") or "")
+            remarks.append(f"{test['name']} failed; its last lines:")
+            remarks += ["  " + line for line in printed.splitlines()[-LAST_LINES:]]
         passed += good
         failed += bad
     return passed, failed, remarks

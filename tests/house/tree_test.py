@@ -382,15 +382,16 @@ def dev_refuses_unknown_words():
 
 
 def adding_up():
-    """a program that died before its last line counts as a failure, a skipped one as nothing"""
-    passed, failed, _ = add_up.add_up([
+    """a program that died counts as a failure, a skipped one as nothing; what failed is repeated"""
+    passed, failed, remarks = add_up.add_up([
         '{"name": "good", "result": "OK", "stdout": "x\\ntests: 3 passed, 0 failed\\n"}',
-        '{"name": "bad", "result": "FAIL", "stdout": "tests: 1 passed, 2 failed\\n"}',
+        '{"name": "bad", "result": "FAIL", "stdout": "why\\ntests: 1 passed, 2 failed\\n"}',
         '{"name": "died", "result": "FAIL"}',
         '{"name": "skipped", "result": "SKIP", "stdout": "tests: 0 passed, 0 failed\\n"}',
         '{"name": "late crash", "result": "ERROR", "stdout": "tests: 4 passed, 0 failed\\n"}',
         '{"name": "silent", "result": "OK", "stdout": "tests: many passed\\n"}'])
     expect((passed, failed) == (8, 5), passed, failed)
+    expect("bad failed; its last lines:" in remarks and "  why" in remarks, remarks)
 
 
 if __name__ == "__main__":
