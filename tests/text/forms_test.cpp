@@ -12,7 +12,6 @@
 #include <plugins/text/packed/packed_tokens.hpp>
 
 #include <ATen/ops/ones.h>
-#include <zlib.h>
 #include <nlohmann/json.hpp>
 
 #include <fstream>
@@ -20,6 +19,7 @@
 using namespace lact;
 using namespace std::string_literals;
 using Catch::Contains;
+using test::gzip;
 
 namespace {
 
@@ -76,20 +76,6 @@ void check_refused(const test::Result& result, int exit, const std::string& says
 
 int64_t documents(const fs::path& file) {
   return text::PackedTokens::open(file).documents();
-}
-
-std::string gzip(const std::string& text) {
-  std::string out(text.size() + 100, '\0');
-  z_stream stream{};
-  REQUIRE(deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK);
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
-  stream.avail_in = static_cast<uInt>(text.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out.data());
-  stream.avail_out = static_cast<uInt>(out.size());
-  REQUIRE(deflate(&stream, Z_FINISH) == Z_STREAM_END);
-  out.resize(stream.total_out);
-  deflateEnd(&stream);
-  return out;
 }
 
 }  // namespace

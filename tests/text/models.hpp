@@ -18,4 +18,7 @@ std::string invented_text(uint64_t seed, size_t bytes);
 /// Anything: words, runs of spaces, tabs, NULs, control symbols, U+2581, broken UTF-8.
 std::string hostile_text(uint64_t seed, size_t bytes);
 
+/// The text as gzip writes it.
+std::string gzip(const std::string& text);
+
 }  // namespace lact::test

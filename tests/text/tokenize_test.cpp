@@ -9,7 +9,6 @@
 #include <plugins/common/spm/tokenizer.hpp>
 #include <plugins/text/packed/packed_tokens.hpp>
 
-#include <zlib.h>
 #include <zstd.h>
 #include <nlohmann/json.hpp>
 
@@ -24,6 +23,7 @@
 
 using namespace lact;
 using Catch::Contains;
+using test::gzip;
 using test::hostile_text;
 using test::invented_text;
 
@@ -43,20 +43,6 @@ void put(const fs::path& file, const std::string& content) {
 
 std::string get(const fs::path& file) {
   return io::read_text(file);
-}
-
-std::string gzip(const std::string& text) {
-  z_stream stream{};
-  REQUIRE(deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK);
-  std::string out(deflateBound(&stream, text.size()), '\0');
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
-  stream.avail_in = static_cast<uInt>(text.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out.data());
-  stream.avail_out = static_cast<uInt>(out.size());
-  REQUIRE(deflate(&stream, Z_FINISH) == Z_STREAM_END);
-  out.resize(stream.total_out);
-  deflateEnd(&stream);
-  return out;
 }
 
 std::string zstd(const std::string& text) {
@@ -506,7 +492,7 @@ TEST_CASE("a signal at any moment of packing ends it with 130 or 143 and leaves 
     std::this_thread::sleep_for(std::chrono::milliseconds(random() % 600));
     const int number = i % 2 == 0 ? SIGINT : SIGTERM;
     process.signal(number);
-    const auto result = process.wait(std::chrono::seconds(5));
+    const auto result = process.wait(std::chrono::seconds(20));
     CAPTURE(i, result.err);
     if (result.exit == 0) continue;  // a fast machine was done
     CHECK(result.exit == 128 + number);

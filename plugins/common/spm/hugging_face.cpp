@@ -34,12 +34,6 @@ bool is_special(const Piece& piece) {
   return piece.type == PieceType::control || piece.type == PieceType::unknown;
 }
 
-std::optional<size_t> id_of(const ModelFile& model, const std::string& name) {
-  for (size_t id = 0; id < model.pieces.size(); ++id)
-    if (model.pieces[id].text == name && model.pieces[id].type == PieceType::control) return id;
-  return {};
-}
-
 Json added_token(const Piece& piece) {
   return {{"content", piece.text}, {"single_word", false}, {"lstrip", false},
           {"rstrip", false},       {"normalized", false},  {"special", is_special(piece)}};
@@ -90,7 +84,7 @@ Json decoder(const ModelFile& model) {
 }
 
 Json post_processor(const ModelFile& model) {
-  const auto bos = id_of(model, model.bos_piece);
+  const auto bos = model.control(model.bos_piece);
   if (!bos) return nullptr;
   const Json mark = {{"SpecialToken", {{"id", model.bos_piece}, {"type_id", 0}}}};
   const auto text = [](const char* name) {
@@ -136,7 +130,7 @@ Json merges(const ModelFile& model) {
 }
 
 Json bpe(const ModelFile& model) {
-  Json vocabulary = Json::object();
+  nlohmann::json vocabulary;  // Json looks through all keys for each
   for (size_t id = 0; id < model.pieces.size(); ++id) vocabulary[model.pieces[id].text] = id;
   return {{"type", "BPE"},
           {"dropout", nullptr},
@@ -182,7 +176,7 @@ std::string tokenizer_config_json(const ModelFile& model, int64_t longest) {
   for (const auto& [key, name] : {std::pair{"bos_token", model.bos_piece},
                                   {"eos_token", model.eos_piece},
                                   {"pad_token", model.pad_piece}})
-    if (id_of(model, name)) all[key] = name;
+    if (model.control(name)) all[key] = name;
   return all.dump(2) + "\n";
 }
 

@@ -345,6 +345,13 @@ std::string ModelFile::for_library() const {
   return plain.to_bytes();
 }
 
+std::optional<int32_t> ModelFile::control(std::string_view text) const {
+  for (size_t id = 0; id < pieces.size(); ++id)
+    if (pieces[id].type == PieceType::control && pieces[id].text == text)
+      return static_cast<int32_t>(id);
+  return {};
+}
+
 std::string ModelFile::to_bytes() const {
   std::unordered_set<std::string_view> names;
   for (const auto& piece : pieces) names.insert(piece.text);

@@ -3,6 +3,7 @@
 // Source: sentencepiece_model.proto of https://github.com/google/sentencepiece (0.1.97).
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -46,6 +47,9 @@ struct ModelFile {
   /// Reads and checks the bytes of a file called `name`.
   /// Errors   65 naming the file, the fault and its place
   static ModelFile parse(std::string_view bytes, const std::string& name);
+
+  /// The id of the control piece of that name.
+  std::optional<int32_t> control(std::string_view text) const;
 
   /// A fresh file of these fields, without `charsmap`. Pieces that hold a NUL, which the library's
   /// index cannot, become control pieces of another name where that index is used.

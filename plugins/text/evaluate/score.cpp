@@ -145,17 +145,26 @@ class Scorer {
     const bool continued = session.tokens() > 0;
     auto reader = TextReader::from_file(loaded_.tokenizer, file_, continued);
     cli::Progress progress("scoring", static_cast<double>(reader.total_bytes()) / 1e6, "MB");
+    take_all(session, reader, {}, [&] {
+      progress.set(static_cast<double>(reader.bytes_read()) / 1e6,
+                   concat(session.tokens(), " tokens"));
+    });
+  }
+
+  /// A text from its beginning to its end; `after` each group.
+  template <class After>
+  void take_all(Session& session, TextReader& reader, std::optional<int64_t> document,
+                const After& after) {
     begin_text(session);
     for (;;) {
       stop_if_asked();
       const auto ids = reader.next(static_cast<size_t>(room(session)));
       stop_if_asked();
       if (ids.empty()) break;
-      take(session, ids, {});
-      progress.set(static_cast<double>(reader.bytes_read()) / 1e6,
-                   concat(session.tokens(), " tokens"));
+      take(session, ids, document);
+      after();
     }
-    score_.bytes = reader.bytes();
+    score_.bytes += reader.bytes();
   }
 
   void begin_text(Session& session) const {
@@ -198,15 +207,8 @@ class Scorer {
       auto session = begin_();
       score_.documents.emplace_back();
       auto reader = TextReader::from_text(loaded_.tokenizer, part.bytes, session.tokens() > 0);
-      begin_text(session);
-      for (;;) {
-        stop_if_asked();
-        const auto ids = reader.next(static_cast<size_t>(room(session)));
-        if (ids.empty()) break;
-        take(session, ids, d);
-      }
-      score_.bytes += part.bytes.size();
-      progress.set(static_cast<double>(documents.bytes_read()) / 1e6);
+      take_all(session, reader, d,
+               [&] { progress.set(static_cast<double>(documents.bytes_read()) / 1e6); });
     }
   }
 

@@ -195,15 +195,7 @@ json write(const std::optional<T>& value) {
   return value ? json(*value) : json(nullptr);
 }
 
-}  // namespace
-
-int64_t Config::mlp_hidden() const {
-  if (intermediate_size) return *intermediate_size;
-  const auto wide =
-      static_cast<int64_t>(static_cast<double>(hidden_size) * hidden_ratio.value_or(4) * 2 / 3);
-  return 256 * ((wide + 255) / 256);
-}
-
+/// An id, or a list of ids.
 std::vector<int64_t> token_ids(const json& ids, const std::string& what) {
   const auto all = ids.is_array() ? ids : json::array({ids});
   std::vector<int64_t> list;
@@ -214,6 +206,15 @@ std::vector<int64_t> token_ids(const json& ids, const std::string& what) {
   }
   if (list.empty()) throw Error(Exit::data, what, ": eos_token_id: an empty list");
   return list;
+}
+
+}  // namespace
+
+int64_t Config::mlp_hidden() const {
+  if (intermediate_size) return *intermediate_size;
+  const auto wide =
+      static_cast<int64_t>(static_cast<double>(hidden_size) * hidden_ratio.value_or(4) * 2 / 3);
+  return 256 * ((wide + 255) / 256);
 }
 
 Config Config::from_json(const json& values, const std::string& what) {
@@ -252,6 +253,15 @@ Config Config::open(const std::string& file) {
   if (!values.is_object() || !values.contains("hidden_size"))
     throw Error(Exit::data, file, ": no config.json of a language model: it has no hidden_size");
   return told(values, file);
+}
+
+std::vector<int64_t> generation_ends(const io::Checkpoint& checkpoint) {
+  const auto file = checkpoint.side_file("generation_config.json");
+  if (file.empty()) return {};
+  const auto values = io::parse_json(io::read_text(file), file.string());
+  const bool said = values.is_object() && values.contains("eos_token_id");
+  if (!said || values["eos_token_id"].is_null()) return {};
+  return token_ids(values["eos_token_id"], file.string());
 }
 
 json Config::to_json() const {

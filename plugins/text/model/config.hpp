@@ -98,7 +98,8 @@ struct Config {
   static Config told(const nlohmann::json& values, const std::string& file);
 };
 
-/// An id, or a list of ids. Errors: 65 naming `what`
-std::vector<int64_t> token_ids(const nlohmann::json& ids, const std::string& what);
+/// The ids that a model's generation_config.json calls an end of text; none if it has no such file,
+/// or that says nothing. Errors: 65 naming it
+std::vector<int64_t> generation_ends(const io::Checkpoint& checkpoint);
 
 }  // namespace lact::text

@@ -105,12 +105,7 @@ std::vector<int32_t> find_ends(const LoadedModel& loaded, const io::Checkpoint& 
   if (const auto id = config.eos_token_id; id && known(*id))
     if (!tokenizer.eos() || tokenizer.control(static_cast<int>(*id))) ends.insert(*id);
   ends.insert(config.eos_token_ids.begin(), config.eos_token_ids.end());
-  if (const auto file = checkpoint.side_file("generation_config.json"); !file.empty()) {
-    const auto values = io::parse_json(io::read_text(file), file.string());
-    const auto ids = values.is_object() ? values.find("eos_token_id") : values.end();
-    if (values.is_object() && ids != values.end() && !ids->is_null())
-      for (const int64_t id : token_ids(*ids, file.string())) ends.insert(id);
-  }
+  for (const int64_t id : generation_ends(checkpoint)) ends.insert(id);
   std::vector<int32_t> list;
   for (const int64_t id : ends)
     if (known(id)) list.push_back(static_cast<int32_t>(id));

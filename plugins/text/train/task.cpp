@@ -96,16 +96,15 @@ class TextTask final : public train::Task {
   }
 
   void configure() override {
+    std::optional<io::Checkpoint> start;
     std::optional<Config> base;
-    if (!init_from_.empty()) {
-      base = Config::of(io::Checkpoint::open(init_from_));
-    }
+    if (!init_from_.empty()) base = Config::of(start.emplace(io::Checkpoint::open(init_from_)));
     config_ = model_options_.resolve(base ? &*base : nullptr);
     if (data_folder_.empty()) return;
     open_data();
     const int64_t vocabulary = data_.at(Split::train).vocab_size();
     if (!base && !model_options_.given("vocab_size")) config_.vocab_size = vocabulary;
-    if (!init_from_.empty()) take_tokenizer(io::Checkpoint::open(init_from_));
+    if (start) take_tokenizer(*start);
     if (!base && !tokenizer_.empty()) take_special_ids();
     if (config_.vocab_size < vocabulary)
       throw Error(Exit::config, "vocab_size ", config_.vocab_size, " is smaller than the ",
@@ -155,9 +154,7 @@ class TextTask final : public train::Task {
                   "--data is missing: a folder that lact-tokenize text encode has written");
     setup_ = setup;
     model_.emplace(LanguageModel::fresh(config_, setup.seed, setup.device));
-    if (!init_from_.empty()) {
-      model_->assign(io::Checkpoint::open(init_from_));
-    }
+    if (!init_from_.empty()) model_->assign(io::Checkpoint::open(init_from_));
     prepare();
     if (tokenizer_.empty())
       log::warning(
@@ -228,8 +225,7 @@ class TextTask final : public train::Task {
     writer.tensors("model.safetensors", model_->parameters(), {{"format", "pt"}});
     writer.file("config.json", config_.to_json().dump(2) + "\n");
     if (!tokenizer_.empty()) writer.file("tokenizer.model", tokenizer_);
-    for (const auto& [name, content] : for_transformers_)
-      if (!content.empty()) writer.file(name, content);
+    if (!tokenizer_.empty()) describe_for_transformers(writer);
   }
 
  private:
@@ -258,11 +254,7 @@ class TextTask final : public train::Task {
   }
   /// Ids of another tokenizer would go on without a word where the model's were.
   void take_tokenizer(const io::Checkpoint& checkpoint) {
-    if (const auto file = checkpoint.side_file("generation_config.json"); !file.empty()) {
-      const auto values = io::parse_json(io::read_text(file), file.string());
-      const auto ids = values.is_object() ? values.find("eos_token_id") : values.end();
-      if (ids != values.end() && !ids->is_null()) ends_ = token_ids(*ids, file.string());
-    }
+    if (const auto ends = generation_ends(checkpoint); !ends.empty()) ends_ = ends;
     const auto file = checkpoint.side_file("tokenizer.model");
     if (file.empty()) return;
     const auto bytes = io::read_text(file);
@@ -274,24 +266,18 @@ class TextTask final : public train::Task {
   /// What begins and ends a text is the tokenizer's to say, unless it was said here.
   void take_special_ids() {
     const auto model = spm::ModelFile::parse(tokenizer_, "tokenizer.model");
-    const auto take = [&](const char* key, const std::string& name, auto& into) {
-      if (model_options_.given(key)) return;
-      into.reset();
-      for (size_t id = 0; id < model.pieces.size(); ++id)
-        if (model.pieces[id].type == spm::PieceType::control && model.pieces[id].text == name)
-          into = static_cast<int64_t>(id);
-    };
-    take("bos_token_id", model.bos_piece, config_.bos_token_id);
-    take("eos_token_id", model.eos_piece, config_.eos_token_id);
+    if (!model_options_.given("bos_token_id"))
+      config_.bos_token_id = model.control(model.bos_piece);
+    if (!model_options_.given("eos_token_id"))
+      config_.eos_token_id = model.control(model.eos_piece);
   }
   /// What transformers reads of a model folder beside its weights and config.json.
-  void describe_for_transformers() {
-    for_transformers_.clear();
-    if (tokenizer_.empty()) return;
+  void describe_for_transformers(io::CheckpointWriter& writer) const {
     const auto model = spm::ModelFile::parse(tokenizer_, "tokenizer.model");
-    for_transformers_ = {{"tokenizer.json", spm::tokenizer_json(model)},
-                         {"tokenizer_config.json",
-                          spm::tokenizer_config_json(model, config_.max_position_embeddings)}};
+    if (const auto whole = spm::tokenizer_json(model); !whole.empty())
+      writer.file("tokenizer.json", whole);
+    writer.file("tokenizer_config.json",
+                spm::tokenizer_config_json(model, config_.max_position_embeddings));
     auto generation = nlohmann::ordered_json::object();
     const auto put = [&](const char* key, const std::optional<int64_t>& id) {
       if (id) generation[key] = *id;
@@ -301,12 +287,11 @@ class TextTask final : public train::Task {
     put("pad_token_id", config_.pad_token_id);
     const auto& ends = ends_.size() > 1 ? ends_ : config_.eos_token_ids;
     if (!ends.empty()) generation["eos_token_id"] = ends;
-    for_transformers_["generation_config.json"] = generation.dump(2) + "\n";
+    writer.file("generation_config.json", generation.dump(2) + "\n");
   }
   static std::string hash(const std::string& bytes) { return io::xxh3(bytes.data(), bytes.size()); }
 
   void prepare() {
-    describe_for_transformers();
     model_->set_compute_dtype(setup_.dtype);
     model_->set_recompute(setup_.recompute);
     for (auto& [name, tensor] : model_->parameters()) tensor.requires_grad_(true);
@@ -335,7 +320,6 @@ class TextTask final : public train::Task {
   }
 
   ModelOptions model_options_;
-  std::map<std::string, std::string> for_transformers_;  ///< file to content
   std::vector<int64_t> ends_;  ///< those of generation_config.json of the model it begins with
   std::string tokenizer_;      ///< the bytes of tokenizer.model, which every checkpoint gets
   std::string data_folder_, init_from_, reset_ = "all", rows_ = "stream";

@@ -7,6 +7,7 @@
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
+#include <lact/io/paths.hpp>
 
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/ones_like.h>
@@ -21,6 +22,8 @@ namespace {
 
 namespace fs = std::filesystem;
 using at::Tensor;
+using io::is_folder;
+using io::is_there;
 
 /// Rows of zeros below the shorter ones.
 Tensor padded(const std::vector<Tensor>& each) {
@@ -97,19 +100,9 @@ class Precomputed final : public Conditioner {
   at::Device device_;
 };
 
-bool exists(const fs::path& path) {
-  std::error_code error;
-  return fs::exists(path, error);
-}
-
-bool is_folder(const fs::path& path) {
-  std::error_code error;
-  return fs::is_directory(path, error);
-}
-
 /// The first of these that is there, or `otherwise`.
 fs::path first_of(const std::vector<fs::path>& places, const fs::path& otherwise) {
-  const auto found = std::find_if(places.begin(), places.end(), exists);
+  const auto found = std::find_if(places.begin(), places.end(), is_there);
   return found == places.end() ? otherwise : *found;
 }
 

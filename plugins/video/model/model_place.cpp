@@ -1,6 +1,7 @@
 #include "model_place.hpp"
 
 #include <lact/error.hpp>
+#include <lact/io/paths.hpp>
 
 #include <system_error>
 
@@ -8,16 +9,8 @@ namespace lact::video {
 namespace {
 
 namespace fs = std::filesystem;
-
-bool is_there(const fs::path& path) {
-  std::error_code error;
-  return fs::exists(path, error);
-}
-
-bool is_folder(const fs::path& path) {
-  std::error_code error;
-  return fs::is_directory(path, error);
-}
+using io::is_folder;
+using io::is_there;
 
 }  // namespace
 

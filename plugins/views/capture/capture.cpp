@@ -7,6 +7,7 @@
 
 #include <lact/io/checkpoint.hpp>
 #include <lact/io/files.hpp>
+#include <lact/io/paths.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -21,13 +22,10 @@ namespace lact::views {
 namespace {
 
 namespace fs = std::filesystem;
+using io::is_folder;
 
 constexpr uint64_t kMostJson = uint64_t{256} << 20;
 constexpr char kSplitOptions[] = "but by pack --validation-split, or lact-render --target-split";
-bool is_folder(const fs::path& path) {
-  std::error_code error;
-  return fs::is_directory(path, error);
-}
 
 /// The number that a name ends in, before its suffix.
 std::optional<int64_t> final_number(const std::string& name) {

@@ -3,6 +3,7 @@
 #include "colmap.hpp"
 
 #include <lact/error.hpp>
+#include <lact/io/paths.hpp>
 
 #include <algorithm>
 #include <array>
@@ -12,19 +13,11 @@ namespace lact::views {
 namespace {
 
 namespace fs = std::filesystem;
+using io::is_file;
+using io::is_folder;
 
 constexpr std::array kCameraFiles{"opencv_cameras.json", "transforms.json",
                                   "nerfstudio/transforms.json", "transforms_train.json"};
-
-bool is_file(const fs::path& path) {
-  std::error_code error;
-  return fs::is_regular_file(path, error);
-}
-
-bool is_folder(const fs::path& path) {
-  std::error_code error;
-  return fs::is_directory(path, error);
-}
 
 /// A name that COLMAP gives to one of several parts: "0", "1", ...
 bool is_number(const fs::path& name) {

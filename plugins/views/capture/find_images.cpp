@@ -4,6 +4,7 @@
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
+#include <lact/io/paths.hpp>
 
 #include <algorithm>
 #include <array>
@@ -15,21 +16,13 @@ namespace lact::views {
 namespace {
 
 namespace fs = std::filesystem;
+using io::is_file;
+using io::is_folder;
 
 constexpr std::array kSuffixes{"", ".png", ".jpg", ".jpeg", ".webp"};  // NeRF's names have none
 /// Where smaller copies lie; DL3DV's are in the first, and the names of its frames are those of
 /// larger ones.
 constexpr std::array kReduced{"images_4", "images_2", "images_8"};
-
-bool is_file(const fs::path& path) {
-  std::error_code error;
-  return fs::is_regular_file(path, error);
-}
-
-bool is_folder(const fs::path& path) {
-  std::error_code error;
-  return fs::is_directory(path, error);
-}
 
 struct Found {
   fs::path file;

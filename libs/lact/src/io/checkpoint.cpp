@@ -1,6 +1,7 @@
 #include <lact/error.hpp>
 #include <lact/io/checkpoint.hpp>
 #include <lact/io/files.hpp>
+#include <lact/io/paths.hpp>
 
 #include "descriptor.hpp"
 #include "pickled_tensors.hpp"
@@ -25,16 +26,6 @@ constexpr const char* kDiffusionIndex = "diffusion_pytorch_model.safetensors.ind
 constexpr const char* kPickledModel = "pytorch_model.bin";
 constexpr const char* kPickledIndex = "pytorch_model.bin.index.json";
 constexpr uint64_t kMaxJsonBytes = 100'000'000;
-
-bool is_file(const fs::path& path) {
-  std::error_code error;
-  return fs::is_regular_file(path, error);
-}
-
-bool is_folder(const fs::path& path) {
-  std::error_code error;
-  return fs::is_directory(path, error);
-}
 
 /// What may be a model under a name of its own, by name.
 std::vector<fs::path> loose_files(const fs::path& folder) {
