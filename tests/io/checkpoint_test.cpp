@@ -91,6 +91,25 @@ TEST_CASE("shards and their index are what Hugging Face writes", "[io]") {
       "c": "model-00001-of-00003.safetensors", "d": "model-00003-of-00003.safetensors"}})"));
 }
 
+TEST_CASE("what is not the model lies in a folder of its own, sharded and vouched for", "[io]") {
+  const TemporaryFolder folder;
+  const auto tensors = some_tensors(1);
+  CheckpointWriter writer(folder / "c");
+  writer.tensors("model.safetensors", tensors, {});
+  writer.tensors("training/moments.safetensors", tensors, {}, 500);
+  for (const char* name : {"../out", "a/b/c", "/a", "a/", "a/.."})
+    CHECK(error_of([&] { writer.file(name, "x"); }).first == Exit::internal);
+  writer.commit();
+  CHECK(listing(folder / "c") ==
+        std::vector<std::string>{"manifest.json", "model.safetensors", "training"});
+  const auto found = Checkpoint::open(folder / "c/training/moments.safetensors.index.json");
+  for (const auto& [name, tensor] : tensors) CHECK(same_bytes(found.tensor(name), tensor));
+  CHECK(io::verify_checkpoint(folder / "c").empty());
+  CHECK(fs::remove(folder / "c/training/moments.safetensors.index.json"));
+  CHECK_THAT(io::verify_checkpoint(folder / "c"),
+             Catch::Contains("training/moments") && Catch::Contains("missing"));
+}
+
 TEST_CASE("a model's hash does not depend on its files, but on all else", "[io]") {
   const TemporaryFolder folder;
   auto tensors = some_tensors(2);

@@ -74,9 +74,10 @@ std::map<std::string, std::string> checkpoint(const fs::path& run, int64_t step)
   const auto folder = run / "checkpoints" / concat("step-", step);
   CHECK(io::verify_checkpoint(folder).empty());
   std::map<std::string, std::string> files;
-  for (const auto& item : fs::directory_iterator(folder)) {
+  for (const auto& item : fs::recursive_directory_iterator(folder)) {
+    if (item.is_directory()) continue;
     const auto text = io::read_text(item.path());
-    files[item.path().filename()] = io::xxh3(text.data(), text.size());
+    files[item.path().lexically_relative(folder)] = io::xxh3(text.data(), text.size());
   }
   return files;
 }
@@ -228,8 +229,7 @@ TEST_CASE("a finished run exports the model alone, into no folder of others") {
   CHECK_THAT(first.err, Catch::Contains("the model alone is in"));
   CHECK(io::verify_checkpoint(model).empty());
   CHECK(fs::exists(model / "model.safetensors"));
-  CHECK_FALSE(fs::exists(model / "optimizer.safetensors"));
-  CHECK_FALSE(fs::exists(model / "trainer.json"));
+  CHECK_FALSE(fs::exists(model / "training"));
   const auto bytes = fs::file_size(model / "model.safetensors");
   // Again from the finished run, in another type: the place of the first is taken.
   words.insert(words.end(), {"--export-dtype", "float32", "--resume"});
@@ -241,14 +241,22 @@ TEST_CASE("a finished run exports the model alone, into no folder of others") {
   for (const auto& name : want.names())
     if (got.contains(name)) CHECK(want.tensor(name).equal(got.tensor(name)));
   // What somebody laid beside the model would be lost with its folder, and a checkpoint the run.
-  io::write_text(model / "README.md", "A card.");
+  io::write_text(model / "curve.svg", "x");
   auto beside = words;
-  CHECK_THAT(test::run(command(beside)).err, Catch::Contains("holds README.md"));
-  CHECK(io::read_text(model / "README.md") == "A card.");
+  CHECK_THAT(test::run(command(beside)).err, Catch::Contains("holds curve.svg"));
+  fs::remove(model / "curve.svg");
+  // So would be the card, once its author has gone on with it.
+  const auto card = io::read_text(model / "README.md");
+  CHECK_THAT(card,
+             Catch::Contains("| trained | 4 steps") && !Catch::Contains(folder.path().string()));
+  io::write_text(model / "README.md", card + "Licence: CC0.\n");
+  CHECK(io::verify_checkpoint(model).empty());
+  CHECK_THAT(test::run(command(beside)).err, Catch::Contains("its README.md was changed"));
+  CHECK(io::read_text(model / "README.md") == card + "Licence: CC0.\n");
   beside.insert(beside.end(), {"--export", (run / "checkpoints/step-4").string()});
   const auto lost = test::run(command(beside));
   CHECK(lost.exit == 73);
-  CHECK(fs::exists(run / "checkpoints/step-4/trainer.json"));
+  CHECK(fs::exists(run / "checkpoints/step-4/training/trainer.json"));
   // A folder of somebody else's stays as it is, and no step is trained first.
   fs::create_directory(taken);
   io::write_text(taken / "letter.txt", "Dear");
@@ -293,7 +301,7 @@ TEST_CASE("SIGINT and SIGTERM at random moments leave a valid checkpoint, 130 or
         const auto newest =
             io::CheckpointStore(target).newest([](const std::string&) { FAIL("damaged"); });
         CHECK(io::verify_checkpoint(newest).empty());
-        const auto counters = json::parse(io::read_text(newest / "trainer.json"));
+        const auto counters = json::parse(io::read_text(newest / "training/trainer.json"));
         const auto lines = metrics(target);
         CHECK(counters["step"] == (lines.empty() ? json(0) : json::parse(lines.back())["step"]));
       });
@@ -330,7 +338,7 @@ TEST_CASE("SIGTERM and SIGINT finish the step, save and say so by the exit code"
   CHECK_THAT(result.err, Catch::Contains("--resume goes on"));
   const auto newest =
       io::CheckpointStore(folder / "once").newest([](const std::string&) { FAIL("damaged"); });
-  const auto counters = json::parse(io::read_text(newest / "trainer.json"));
+  const auto counters = json::parse(io::read_text(newest / "training/trainer.json"));
   const auto last = json::parse(metrics(folder / "once").back());
   CHECK(counters["step"] == last["step"]);  // nothing done was lost
 }
@@ -424,12 +432,12 @@ TEST_CASE(
   REQUIRE(made.exit == 0);
   const auto newest = folder / "run/checkpoints/step-3";
   std::vector<std::string> names;
-  for (const auto& item : fs::directory_iterator(folder / "made/checkpoints/step-3"))
-    names.push_back(item.path().filename());
+  for (const auto& [name, hash] : checkpoint(folder / "made", 3)) names.push_back(name);
   REQUIRE(names.size() >= 3);
   for (const auto& name : names)
     for (const std::string how : {"deleted", "cut", "swapped", "flipped"}) {
       // Each file in turn in one way; all ways for the manifest and the model.
+      if (name == "README.md") continue;  // its author's
       const bool chosen =
           name == "manifest.json" || name == "model.safetensors" || how == "flipped";
       if (!chosen) continue;
@@ -451,8 +459,8 @@ TEST_CASE(
       CAPTURE(name, how, result.err);
       CHECK(result.exit == 0);
       CHECK(result.err.find(newest.string() + ": damaged, passed over: ") != std::string::npos);
-      // A manifest of another step does not name itself, but what it finds changed.
-      if (how != "swapped" || name != "manifest.json")
+      // Such a manifest does not name itself, but what it finds changed.
+      if (name != "manifest.json" || (how != "swapped" && how != "flipped"))
         CHECK(result.err.find("passed over: " + name) != std::string::npos);
       CHECK(checkpoint(folder / "run", 3) == checkpoint(folder / "made", 3));
     }

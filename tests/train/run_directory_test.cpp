@@ -70,7 +70,7 @@ TEST_CASE("metrics are cut to the step that a run goes on from, torn lines too",
                          "{\"step\":2,\"a\":0";  // no newline: a kill in the middle of a write
   {
     train::MetricsFile metrics(file, 2);
-    CHECK(metrics.last_evaluation() == 2);
+    CHECK(metrics.last_evaluation().step == 2);
     metrics.write({{"step", 3}, {"a", NAN}});
   }
   CHECK(io::read_text(file) ==
@@ -79,6 +79,6 @@ TEST_CASE("metrics are cut to the step that a run goes on from, torn lines too",
         "{\"step\":2,\"a\":null}\n"
         "{\"step\":3,\"a\":null}\n");
   const train::MetricsFile again(file, 0);
-  CHECK(again.last_evaluation() == -1);
+  CHECK(again.last_evaluation().step == -1);
   CHECK(io::read_text(file).empty());
 }

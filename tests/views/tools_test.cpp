@@ -110,8 +110,8 @@ TEST_CASE("a training run that was stopped and resumed ends in the same bytes") 
   REQUIRE(m.train("parts", {"--steps", "3", "--schedule", "constant"}).exit == 0);
   REQUIRE(m.train("parts", {"--steps", "6", "--schedule", "constant", "--resume"}).exit == 0);
   CHECK(m.bytes("whole/latest/model.safetensors") == m.bytes("parts/latest/model.safetensors"));
-  CHECK(m.bytes("whole/latest/optimizer.safetensors") ==
-        m.bytes("parts/latest/optimizer.safetensors"));
+  CHECK(m.bytes("whole/latest/training/optimizer.safetensors") ==
+        m.bytes("parts/latest/training/optimizer.safetensors"));
 }
 
 TEST_CASE("recomputing blocks gives the same losses and gradients") {

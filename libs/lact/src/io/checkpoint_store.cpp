@@ -131,6 +131,13 @@ Written hash_of(const fs::path& file) {
   return {bytes, hash.digest()};
 }
 
+/// A file of a checkpoint, or of a folder in it.
+bool is_place(const std::string& name) {
+  const auto slash = name.find('/');
+  return is_plain_name(name.substr(0, slash)) &&
+         (slash == name.npos || is_plain_name(name.substr(slash + 1)));
+}
+
 struct Shard {
   std::string name;
   NamedTensors tensors;
@@ -178,9 +185,15 @@ CheckpointWriter::~CheckpointWriter() {
 }
 
 fs::path CheckpointWriter::place(const std::string& name) const {
-  if (!is_plain_name(name) || name == kManifest || written_.count(name) > 0)
+  if (!is_place(name) || name == kManifest || written_.count(name) > 0)
     throw Error(Exit::internal, target_.string(), ": cannot hold ", printable(name), " (again)");
-  return work_ / name;
+  const auto path = work_ / name;
+  std::error_code error;
+  fs::create_directory(path.parent_path(), error);
+  if (error)
+    throw Error(Exit::cannot_create, path.parent_path().string(),
+                ": cannot create: ", error.message());
+  return path;
 }
 
 void CheckpointWriter::tensors(const std::string& name, const NamedTensors& tensors,
@@ -197,7 +210,7 @@ void CheckpointWriter::tensors(const std::string& name, const NamedTensors& tens
     written_[shard.name] =
         write_tensors(place(shard.name), shard.tensors, metadata, /*checksums=*/true);
     for (const auto& [tensor, value] : shard.tensors) {
-      map[tensor] = shard.name;
+      map[tensor] = fs::path(shard.name).filename().string();
       total += value.numel() * value.element_size();
     }
   }
@@ -281,6 +294,8 @@ void check_model_folder(const fs::path& folder) {
   for (const auto& name : names)
     if (name == "trainer.json" || (name != kManifest && !files.contains(name)))
       refuse(concat("holds ", name, ", which would be lost"));
+  if (!verify_file(folder, kModelCard).empty())
+    refuse(concat("its ", kModelCard, " was changed, which would be lost"));
 }
 
 fs::path CheckpointStore::folder(int64_t step) const {
@@ -358,7 +373,7 @@ std::string compare(const fs::path& folder, const std::string& name, const nlohm
   const bool known = want.is_object() && want.contains("bytes") &&
                      want["bytes"].is_number_unsigned() && want.contains("xxh3") &&
                      want["xxh3"].is_string();
-  if (!is_plain_name(name) || !known)
+  if (!is_place(name) || !known)
     return concat(kManifest, ": expected bytes and xxh3 of a file, found otherwise for ",
                   printable(name));
   if (!fs::is_regular_file(folder / name)) return printable(name) + ": is missing";
@@ -402,6 +417,7 @@ std::string verify_checkpoint(const fs::path& folder) {
     if (!fs::is_regular_file(folder / kManifest)) return concat(kManifest, ": is missing");
     const auto files = read_manifest(folder);
     for (const auto& [name, want] : files.items()) {
+      if (name == kModelCard) continue;
       auto problem = compare(folder, name, want);
       if (!problem.empty()) return problem;
     }

@@ -16,8 +16,15 @@
 namespace lact::train {
 namespace {
 
-/// The lines of steps up to `step`, and the step of the last evaluation among them.
-std::string kept_lines(const std::string& text, int64_t step, int64_t& last_evaluation) {
+void note(const nlohmann::json& line, MetricsFile::Evaluation& last) {
+  if (!line.contains("validation_metrics/loss")) return;
+  last = {line["step"], {}};
+  for (const auto& [name, value] : line.items())
+    if (name.rfind("validation_metrics/", 0) == 0 && value.is_number()) last.metrics[name] = value;
+}
+
+/// The lines of steps up to `step`, and the last evaluation among them.
+std::string kept_lines(const std::string& text, int64_t step, MetricsFile::Evaluation& last) {
   std::string kept;
   std::istringstream in(text);
   for (std::string line; std::getline(in, line) && !in.eof();) {  // eof: no newline, torn
@@ -26,7 +33,7 @@ std::string kept_lines(const std::string& text, int64_t step, int64_t& last_eval
       continue;
     const int64_t at = values["step"];
     if (at > step) continue;
-    if (values.contains("validation_metrics/loss")) last_evaluation = at;
+    note(values, last);
     kept += line + "\n";
   }
   return kept;
@@ -99,7 +106,7 @@ void RunDirectory::write_config(const std::string& toml) const {
 MetricsFile::MetricsFile(std::filesystem::path file, int64_t step) : file_(std::move(file)) {
   if (std::filesystem::exists(file_)) {
     const auto text = io::read_text(file_);
-    const auto kept = kept_lines(text, step, last_evaluation_);
+    const auto kept = kept_lines(text, step, last_);
     if (kept != text) io::write_text(file_, kept);
   }
   descriptor_ = ::open(file_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
@@ -113,6 +120,7 @@ MetricsFile::~MetricsFile() {
 void MetricsFile::write(const nlohmann::ordered_json& line) {
   const auto text = line.dump() + "\n";
   io::write_all(descriptor_, text.data(), text.size(), file_.string());
+  note(line, last_);
 }
 
 void MetricsFile::sync() {

@@ -12,6 +12,7 @@
 #include <lact/train/trainer.hpp>
 
 #include "machine.hpp"
+#include "model_card.hpp"
 #include "resolved.hpp"
 
 #include <nlohmann/json.hpp>
@@ -25,6 +26,11 @@
 
 namespace lact::train {
 namespace {
+
+// In a folder of their own: what lies beside it is the model, as others take it.
+constexpr const char* kTraining = "training";
+constexpr const char* kOptimizer = "optimizer.safetensors";
+constexpr const char* kCounters = "trainer.json";
 
 using nlohmann::json;
 using nlohmann::ordered_json;
@@ -153,8 +159,11 @@ class Run {
     }
     task_.load(io::Checkpoint::open(folder));
     make_optimizer();
-    restore_optimizer(folder);
-    restore_counters(folder / "trainer.json");
+    // Beside the model in checkpoints of before.
+    const auto own = folder / kTraining;
+    const auto training = std::filesystem::exists(own) ? own : folder;
+    restore_optimizer(training);
+    restore_counters(training / kCounters);
     return folder;
   }
 
@@ -210,8 +219,11 @@ class Run {
 
   /// A signal between a step and its evaluation left that to us. False if another came.
   bool make_up_evaluation() {
-    const bool missing = step_ > 0 && evaluation_due() && metrics_->last_evaluation() != step_;
-    return !missing || evaluate();
+    const bool missing = step_ > 0 && evaluation_due() && metrics_->last_evaluation().step != step_;
+    if (!missing) return true;
+    if (!evaluate()) return false;
+    save();  // the same, and a card that names it
+    return true;
   }
 
   // --- one step ----------------------------------------------------------------------------------
@@ -371,24 +383,34 @@ class Run {
     metrics_->sync();
     const AveragesGuard averaged(averages());
     store_.save(step_, options_.keep, [this](io::CheckpointWriter& writer) {
-      task_.save(writer);
+      save_model(writer);
       auto tensors = optimizer_->state();
       if (averages_)
         for (auto& tensor : averages_->state()) tensors.push_back(std::move(tensor));
       for (auto& [name, state] : generator_states(context_.device))
         tensors.emplace_back(name, state);
       writer.tensors(
-          "optimizer.safetensors", tensors,
+          concat(kTraining, "/", kOptimizer), tensors,
           {{"lact.kind", "optimizer"}, {"lact.version", "1"}, {"optimizer", optimizer_->name()}});
-      writer.file("trainer.json", counters().dump(2) + "\n");
+      writer.file(concat(kTraining, "/", kCounters), counters().dump(2) + "\n");
     });
+  }
+
+  void save_model(io::CheckpointWriter& writer) const {
+    task_.save(writer);
+    int64_t parameters = 0;
+    for (const auto& parameter : task_.parameters()) parameters += parameter.tensor.numel();
+    const auto modality = context_.program.substr(context_.program.rfind(' ') + 1);
+    writer.file(io::kModelCard,
+                to_markdown({modality, optimizer_->name(), resolved_.dtype, data_, parameters,
+                             step_, tokens_, resolved_.seed, metrics_->last_evaluation().metrics}));
   }
 
   void export_model() {
     const AveragesGuard averaged(averages());
     io::CheckpointWriter writer(options_.export_to);
     if (options_.export_dtype == "bfloat16") writer.store_matrices_in(at::kBFloat16);
-    task_.save(writer);
+    save_model(writer);
     writer.commit();
     info("the model alone is in ", options_.export_to);
   }
@@ -430,13 +452,13 @@ class Run {
   }
 
   void restore_optimizer(const std::filesystem::path& folder) {
-    const auto file = folder / "trainer.json";
+    const auto file = folder / kCounters;
     const auto values = io::parse_json(io::read_text(file), file.string());
     if (!values.contains("optimizer_steps"))
       throw Error(Exit::data, file.string(), ": optimizer_steps: missing");
-    const char* names[] = {"optimizer.safetensors", "optimizer.safetensors.index.json"};
-    const bool whole = std::filesystem::exists(folder / names[0]);  // large ones are in shards
-    const auto tensors = io::Checkpoint::open(folder / names[whole ? 0 : 1]);
+    const bool whole = std::filesystem::exists(folder / kOptimizer);  // large ones are in shards
+    const auto tensors = io::Checkpoint::open(
+        folder / (whole ? std::string(kOptimizer) : concat(kOptimizer, ".index.json")));
     io::NamedTensors moments, generators, parameters;
     for (const auto& name : tensors.names()) {
       const bool raw = averages_ && Averages::is_parameter(name);

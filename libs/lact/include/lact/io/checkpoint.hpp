@@ -84,8 +84,9 @@ class CheckpointWriter {
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
-  /// A safetensors file `name` of the checkpoint. Sharded (`NAME-0000i-of-0000n.safetensors` and an
-  /// index, as Hugging Face does) if larger than `shard_bytes`.
+  /// A safetensors file of the checkpoint, `NAME` or `FOLDER/NAME`. Sharded
+  /// (`NAME-0000i-of-0000n.safetensors` and an index, as Hugging Face does) if larger than
+  /// `shard_bytes`.
   void tensors(const std::string& name, const NamedTensors& tensors, const Metadata& metadata,
                uint64_t shard_bytes = uint64_t{5} << 30);
   /// Tensors of two or more dimensions and at least 4096 numbers are stored in this type from here
@@ -104,9 +105,13 @@ class CheckpointWriter {
   std::optional<at::ScalarType> matrices_;
 };
 
+/// Of a model directory: for its author to go on with, so a checkpoint in which it was changed is
+/// whole.
+constexpr const char* kModelCard = "README.md";
+
 /// That a CheckpointWriter may write there, which takes the place of what is there.
-/// Errors   73 if something is there that is neither empty nor a checkpoint, or the parent is
-/// missing
+/// Errors   73 if something is there that is neither empty nor a checkpoint, its card was changed,
+/// or the parent is missing
 void check_model_folder(const std::filesystem::path& folder);
 
 /// The checkpoints of a run: RUN/checkpoints/step-N, and RUN/latest, a link to the newest.

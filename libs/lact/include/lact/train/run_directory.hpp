@@ -1,6 +1,8 @@
 #pragma once
 // A run directory's own files: its lock, run.toml, metrics.jsonl.
 
+#include <lact/train/task.hpp>
+
 #include <nlohmann/json_fwd.hpp>
 
 #include <cstdint>
@@ -47,13 +49,17 @@ class MetricsFile {
   void write(const nlohmann::ordered_json& line);
   /// Makes the lines durable.
   void sync();
-  /// The step of the last evaluation in the file, or -1.
-  int64_t last_evaluation() const { return last_evaluation_; }
+  /// The last evaluation in the file.
+  struct Evaluation {
+    int64_t step = -1;  ///< none
+    Metrics metrics;
+  };
+  const Evaluation& last_evaluation() const { return last_; }
 
  private:
   std::filesystem::path file_;
   int descriptor_ = -1;
-  int64_t last_evaluation_ = -1;
+  Evaluation last_;
 };
 
 }  // namespace lact::train

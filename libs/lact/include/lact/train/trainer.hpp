@@ -4,7 +4,8 @@
 // A run directory holds
 //   run.toml         every option, with device, dtype, threads and seed as they were resolved
 //   metrics.jsonl    one line per logged step and per evaluation, with torchtitan's keys
-//   checkpoints/     step-N: what Task::save writes, optimizer.safetensors and trainer.json
+//   checkpoints/     step-N: what Task::save writes, training/optimizer.safetensors and
+//                    training/trainer.json
 //   latest           link to the newest checkpoint
 //   lock             held by the process that trains here
 //
