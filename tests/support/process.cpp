@@ -135,4 +135,12 @@ Result run(std::vector<std::string> argv, std::string input,
   return process.wait();
 }
 
+std::optional<std::string> peers(const std::string& package) {
+  const auto python = (source_root() / ".peers/bin/python").string();
+  if (std::filesystem::exists(python) && run({python, "-c", "import " + package}).exit == 0)
+    return python;
+  WARN("skipped: no " << package << "; ./dev setup peers fetches it");
+  return std::nullopt;
+}
+
 }  // namespace lact::test

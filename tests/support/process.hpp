@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,5 +38,8 @@ class Process {
 
 Result run(std::vector<std::string> argv, std::string input = {},
            std::map<std::string, std::string> environment = {});
+
+/// The interpreter of `./dev setup peers` if it has this package; else a word, and nothing.
+std::optional<std::string> peers(const std::string& package);
 
 }  // namespace lact::test

@@ -289,11 +289,8 @@ TEST_CASE("a config.json that others publish is the model's configuration, whole
 }
 
 TEST_CASE("transformers reads a checkpoint's configuration, and its tokenizer to the same ids") {
-  const auto python = test::source_root() / ".peers/bin/python";
-  if (!fs::exists(python)) {
-    WARN("skipped: ./dev setup peers has not been run");
-    return;
-  }
+  const auto python = test::peers("transformers");
+  if (!python) return;
   for (const char* type : {"unigram", "bpe"})
     for (const char* rule : {"identity", "nmt_nfkc_cf", "symbols"}) {
       CAPTURE(type, rule);
@@ -309,9 +306,9 @@ TEST_CASE("transformers reads a checkpoint's configuration, and its tokenizer to
                             "the  two  spaces,<sep>karo \u00dcBER \u4f60\u597d\n");
       desk.pack("data");
       REQUIRE(desk.begin({"--data", desk.path("data"), "--steps", "1"}).exit == 0);
-      const auto result = test::run(
-          {python.string(), (test::source_root() / "tests/text/transformers_check.py").string(),
-           desk.path("run/latest"), desk.path("t.txt")});
+      const auto result =
+          test::run({*python, (test::source_root() / "tests/text/transformers_check.py").string(),
+                     desk.path("run/latest"), desk.path("t.txt")});
       CAPTURE(result.err);
       CHECK(result.exit == 0);
       CHECK_THAT(result.out, Contains("texts agree"));

@@ -1,6 +1,8 @@
+#include "support/process.hpp"
 #include "support/test.hpp"
 
 #include <lact/error.hpp>
+#include <lact/io/safetensors.hpp>
 #include <lact/train/optimizer.hpp>
 
 #include <ATen/CPUGeneratorImpl.h>
@@ -186,6 +188,45 @@ TEST_CASE("the global norm is that of all gradients together, and shows what is 
   for (const double bad : {std::nan(""), std::numeric_limits<double>::infinity()}) {
     b.tensor.mutable_grad().fill_(bad);
     CHECK_FALSE(std::isfinite(train::global_norm({a, b, none})));
+  }
+}
+
+TEST_CASE("Muon takes the steps of torch.optim.Muon", "[train]") {
+  const auto python = peers("torch");
+  if (!python) return;
+  const TemporaryFolder folder;
+  const auto in = (folder / "in.safetensors").string(), out = (folder / "out.safetensors").string();
+  io::NamedTensors given;
+  std::vector<Parameter> matrices;
+  const std::pair<int64_t, int64_t> shapes[] = {{8, 5}, {5, 8}, {16, 16}, {64, 3}};
+  for (const auto& [rows, columns] : shapes) {
+    const auto name = concat("m", rows, "x", columns);
+    matrices.push_back(parameter(name, {rows, columns}, 7 * rows));
+    matrices.back().matrices = 1;
+    given.emplace_back(name, matrices.back().tensor.detach().clone());
+    for (int step = 0; step < 5; ++step)
+      given.emplace_back(concat(name, ".", step), draw({rows, columns}, 100 * rows + step));
+  }
+  io::write_safetensors(in, given, {});
+  Optimizer optimizer(matrices, {}, train::MuonOptions{0.95, 0.1}, /*muon_rate=*/1);
+  const auto gradients = io::SafeTensors::open(in);
+  for (int step = 0; step < 5; ++step) {
+    for (auto& matrix : matrices)
+      matrix.tensor.mutable_grad() = gradients.tensor(concat(matrix.name, ".", step)).clone();
+    optimizer.step(0.02);
+  }
+  // In one type of products the same to rounding; torch's own rounds to 8 bits, six times a step.
+  for (const auto& [type, tolerance] : {std::pair{"--float32", 2e-6}, std::pair{"", 5e-3}}) {
+    const auto result = run({*python, (source_root() / "tests/train/muon_check.py").string(), in,
+                             out, "0.02", "0.95", "0.1", type});
+    CAPTURE(result.err, type);
+    REQUIRE(result.exit == 0);
+    const auto want = io::SafeTensors::open(out);
+    for (const auto& matrix : matrices) {
+      CAPTURE(matrix.name);
+      CHECK((matrix.tensor.detach() - want.tensor(matrix.name)).abs().max().item<double>() <
+            tolerance);
+    }
   }
 }
 
