@@ -16,6 +16,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <sstream>
@@ -129,6 +130,62 @@ TEST_CASE("the table of tokens has a line for each, with what forward() says") {
   CHECK(!std::getline(lines, line));
   const auto table = score({"-", "--by-position"}, text);
   CHECK_THAT(table.out, Catch::StartsWith("from,to,tokens,loss\n1,1,1,"));
+}
+
+TEST_CASE("lm-eval chooses as the log-probabilities of lact-generate say") {
+  const auto python = test::peers("lm_eval");
+  if (!python) return;
+  const test::TemporaryFolder folder;
+  const std::vector<std::string> contexts = {"ba", "karo ke", "the ro"},
+                                 choices = {" ke", " ro", "mi su"};
+  std::string pairs, right, wrong;
+  for (const auto& context : contexts)
+    for (const auto& choice : choices)
+      pairs += nlohmann::json{{"context", context}, {"continuation", choice}}.dump() + "\n";
+  std::istringstream answers(score({"-", "--pairs"}, pairs).out);
+  for (const auto& context : contexts) {
+    std::vector<double> likely;
+    for (size_t i = 0; i < choices.size(); ++i) {
+      std::string line;
+      std::getline(answers, line);
+      likely.push_back(nlohmann::json::parse(line).at("logprob"));
+    }
+    const auto best = std::max_element(likely.begin(), likely.end()) - likely.begin();
+    const auto worst = std::min_element(likely.begin(), likely.end()) - likely.begin();
+    for (const auto& [lines, answer] : {std::pair{&right, best}, std::pair{&wrong, worst}})
+      *lines +=
+          nlohmann::json{{"context", context}, {"choices", choices}, {"answer", answer}}.dump() +
+          "\n";
+  }
+  const auto task = [&](const std::string& name, const std::string& lines) {
+    io::write_text(folder / (name + ".jsonl"), lines);
+    io::write_text(
+        folder / (name + ".yaml"),
+        concat("task: ", name, "\ndataset_path: json\ndataset_kwargs:\n  data_files: {validation: ",
+               (folder / (name + ".jsonl")).string(),
+               "}\nvalidation_split: validation\noutput_type: multiple_choice\n"
+               "doc_to_text: '{{context}}'\ndoc_to_choice: '{{choices}}'\n"
+               "doc_to_target: '{{answer}}'\nmetric_list: [{metric: acc}]\n"));
+  };
+  task("likely", right);
+  task("unlikely", wrong);
+  const auto result =
+      test::run({"env", "HF_DATASETS_OFFLINE=1", "HF_HUB_OFFLINE=1",
+                 concat("HF_HOME=", (folder / "cache").string()), *python,
+                 (test::source_root() / "examples/lm-eval/lact_lm.py").string(), "--model", "lact",
+                 "--model_args",
+                 concat("pretrained=", place().path("model"),
+                        ",program=", (test::build_root() / "tools/lact-generate").string(),
+                        ",options=--dtype float32 --threads 1"),
+                 "--include_path", folder.path().string(), "--tasks", "likely,unlikely"});
+  INFO(result.out << result.err);
+  REQUIRE(result.exit == 0);
+  const auto accuracy = [&](const std::string& name) {
+    const auto line = result.out.substr(result.out.find("|" + name));
+    return line.substr(0, line.find('\n'));
+  };
+  CHECK_THAT(accuracy("likely"), Catch::Contains("|    1|"));
+  CHECK_THAT(accuracy("unlikely"), Catch::Contains("|    0|"));
 }
 
 TEST_CASE("pairs get the log-probability of the continuation and whether greedy would write it") {
