@@ -19,10 +19,11 @@ ROOMS = {
     "ops": {"", "simd", "ops"},
     "nn": {"", "simd", "ops", "io", "nn"},
     "io": {"", "io"},
+    "dist": {"", "io", "dist"},
     "verify": {"", "ops", "nn", "io", "verify"},
     "cli": {"", "io", "cli"},
-    "train": {"", "ops", "nn", "io", "cli", "train"},
-    "plugin": {"", "ops", "nn", "io", "verify", "cli", "train", "plugin"},
+    "train": {"", "ops", "nn", "io", "dist", "cli", "train"},
+    "plugin": {"", "ops", "nn", "io", "dist", "verify", "cli", "train", "plugin"},
 }
 # The rooms inside each plugin, lowest first, and what each may include besides itself, the plugin's top and plugins/common.
 PLUGIN_ROOMS = {

@@ -1,3 +1,4 @@
+#include <lact/dist/place.hpp>
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
 #include <lact/ops/ceiling.hpp>
@@ -21,6 +22,7 @@
 
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <optional>
 #include <utility>
 
@@ -513,6 +515,10 @@ class Run {
 
 Outcome run(Task& task, const TrainOptions& options, const cli::Context& context,
             const Observer& observer) {
+  const auto place = dist::place([](const char* name) { return std::getenv(name); });
+  if (place.world > 1)
+    throw Error(Exit::unavailable, "started as process ", place.rank, " of ", place.world, " by ",
+                place.launcher, ": a run is one process; start it once, with --threads");
   return Run(task, options, context, observer).go();
 }
 
