@@ -13,15 +13,20 @@
 #include <ATen/ops/rand.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/randn_like.h>
+#include <ATen/ops/stack.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <condition_variable>
+#include <functional>
 #include <map>
 #include <mutex>
+#include <numeric>
 #include <thread>
 
 using namespace lact;
@@ -460,53 +465,143 @@ TEST_CASE("heads on cores of their own give what one core gives, gradients too")
   }
 }
 
-TEST_CASE("a chunk split over processes that add up their sums is the same chunk") {
+namespace {
+
+/// Threads stand for processes: each waits for the tensors of all and adds them up.
+class Ranks {
+ public:
+  explicit Ranks(size_t count) : posted_(count) {}
+
+  std::function<void(const std::vector<Tensor>&)> exchange(size_t me) {
+    return [this, me](const std::vector<Tensor>& mine) {
+      std::unique_lock lock(mutex_);
+      auto& copy = posted_[me].emplace_back();
+      for (const auto& x : mine) copy.push_back(x.clone());
+      const size_t round = posted_[me].size() - 1;
+      arrived_.notify_all();
+      arrived_.wait(lock, [&] {
+        return std::all_of(posted_.begin(), posted_.end(),
+                           [&](const auto& rounds) { return rounds.size() > round; });
+      });
+      for (size_t i = 0; i < mine.size(); ++i) {
+        mine[i].zero_();
+        for (const auto& rounds : posted_) mine[i].add_(rounds[round][i]);
+      }
+    };
+  }
+  /// What each rank's work returns.
+  template <class Work>
+  static auto all(size_t count, const Work& work) {
+    std::vector<decltype(work(0))> results(count);
+    std::vector<std::thread> threads;
+    for (size_t rank = 0; rank < count; ++rank)
+      threads.emplace_back([&, rank] { results[rank] = work(rank); });
+    for (auto& thread : threads) thread.join();
+    return results;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable arrived_;
+  std::vector<std::vector<std::vector<Tensor>>> posted_;
+};
+
+/// Per chunk of so many tokens: apply, then update.
+ops::Schedule chunks_of(const std::vector<int64_t>& lengths) {
+  ops::Schedule schedule;
+  int64_t begin = 0;
+  for (const int64_t length : lengths) {
+    schedule.steps.push_back({ops::Step::Kind::apply, begin, begin + length});
+    schedule.steps.push_back({ops::Step::Kind::update, begin, begin + length});
+    begin += length;
+  }
+  schedule.carry_from = begin;
+  return schedule;
+}
+
+}  // namespace
+
+TEST_CASE("chunks split over processes that add up their sums are the same chunks") {
   at::manual_seed(23);
-  const std::string name = GENERATE("momentum", "muon_momentum");
+  // Tokens of each rank in each chunk; some have none in some of them.
+  const auto parts = GENERATE(std::vector<std::vector<int64_t>>{{10, 3, 7}, {6, 9, 1}},
+                              std::vector<std::vector<int64_t>>{{4, 0, 5}, {3, 8, 2}, {0, 2, 0}});
+  const std::string name = GENERATE("gd", "momentum", "muon", "muon_momentum");
+  const bool prenorm = GENERATE(false, true), weight_norm = GENERATE(false, true),
+             recompute = GENERATE(false, true);
   auto rule = ops::Rule::from_name(name);
-  const int64_t length = 24, cut = 10;  // unequal halves
+  rule.prenorm = prenorm;
+  rule.weight_norm = weight_norm;
+  rule.learn = GENERATE(ops::Learn::all, ops::Learn::last);
+  CAPTURE(parts.size(), name, prenorm, weight_norm, recompute, rule.learn == ops::Learn::all);
+  std::vector<int64_t> lengths(3, 0);
+  for (const auto& part : parts)
+    for (size_t c = 0; c < 3; ++c) lengths[c] += part[c];
   const auto w = weights();
+  const auto length = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
   const auto q = normal({kN, length, kK});
   const auto t = tokens(length, rule);
-  const auto run = [&](int64_t begin, int64_t end, const ops::ScanOptions& options) {
-    Leaves in{w, q.slice(1, begin, end).clone(), slice(t, begin, end)};
-    for (auto* x : {&in.w.gate, &in.w.up, &in.w.down}) *x = x->detach().clone();
+  /// The tokens that are `rank`'s, chunk by chunk; the inverse of `joined`.
+  const auto mine = [&](const Tensor& x, size_t rank) {
+    std::vector<Tensor> cut;
+    int64_t begin = 0;
+    for (size_t c = 0; c < 3; ++c) {
+      int64_t before = begin;
+      for (size_t r = 0; r < rank; ++r) before += parts[r][c];
+      cut.push_back(x.slice(1, before, before + parts[rank][c]));
+      begin += lengths[c];
+    }
+    return at::cat(cut, 1);
+  };
+  const auto joined = [&](const std::vector<Tensor>& of_ranks) {
+    std::vector<Tensor> cut;
+    std::vector<int64_t> at(parts.size(), 0);
+    for (size_t c = 0; c < 3; ++c)
+      for (size_t r = 0; r < parts.size(); ++r) {
+        cut.push_back(of_ranks[r].slice(1, at[r], at[r] + parts[r][c]));
+        at[r] += parts[r][c];
+      }
+    return at::cat(cut, 1);
+  };
+  const auto run = [&](Leaves in, const std::vector<int64_t>& schedule, double of_state,
+                       const ops::ScanOptions& options) {
     for (auto& [leaf, x] : in.named()) *x = x->detach().clone().requires_grad_(true);
-    const auto done = ops::scan(ops::initial_state(in.w, rule), {}, in.q, in.t,
-                                ops::bidirectional(end - begin), rule, options);
-    done.out.square().sum().backward();
+    const auto done = ops::scan(ops::initial_state(in.w, rule), {}, in.q, in.t, chunks_of(schedule),
+                                rule, options);
+    (done.out.square().sum() + of_state * done.state.w.down.square().sum()).backward();
     std::map<std::string, Tensor> all{{"out", done.out.detach()}};
-    for (auto& [leaf, x] : in.named()) all[leaf] = x->grad();
+    for (auto& [leaf, x] : in.named())
+      all[leaf] = x->grad().defined() ? x->grad() : at::zeros_like(*x);
     return all;
   };
-  const auto whole = run(0, length, {});
-  // Two threads stand for two processes; each waits for the other's tensors and adds them.
-  std::mutex mutex;
-  std::condition_variable arrived;
-  std::vector<std::vector<Tensor>> posted[2];
-  const auto exchange = [&](size_t me) {
-    return [&, me](const std::vector<Tensor>& mine) {
-      std::unique_lock lock(mutex);
-      std::vector<Tensor> copy;
-      for (const auto& x : mine) copy.push_back(x.clone());
-      posted[me].push_back(copy);
-      const size_t round = posted[me].size() - 1;
-      arrived.notify_all();
-      arrived.wait(lock, [&] { return posted[1 - me].size() > round; });
-      for (size_t i = 0; i < mine.size(); ++i) mine[i].add_(posted[1 - me][round][i]);
-    };
-  };
-  std::map<std::string, Tensor> parts[2];
-  std::thread other([&] { parts[1] = run(cut, length, {.exchange = exchange(1)}); });
-  parts[0] = run(0, cut, {.exchange = exchange(0)});
-  other.join();
+  const auto whole = run({w, q, t}, lengths, 1, {.recompute = recompute});
+  Ranks ranks(parts.size());
+  const auto of_ranks = Ranks::all(parts.size(), [&](size_t rank) {
+    Leaves in{w, mine(q, rank), t};
+    for (auto& [leaf, x] : in.named())
+      if (x->dim() == 3 && x->size(1) == length && leaf != "q") *x = mine(*x, rank);
+    // What all of them have, the state, is one's to count.
+    return run(in, parts[rank], rank == 0 ? 1 : 0,
+               {.recompute = recompute, .exchange = ranks.exchange(rank)});
+  });
   for (const auto& [leaf, want] : whole) {
-    CAPTURE(name, leaf);
+    CAPTURE(leaf);
+    std::vector<Tensor> got;
+    for (const auto& all : of_ranks) got.push_back(all.at(leaf));
     const bool by_token = want.dim() == 3 && want.size(1) == length;
-    const auto got =
-        by_token ? at::cat({parts[0][leaf], parts[1][leaf]}, 1) : parts[0][leaf] + parts[1][leaf];
-    CHECK(test::scaled_error(got, want) < 1e-10);
+    CHECK(test::scaled_error(by_token ? joined(got) : at::stack(got).sum(0), want) < 1e-10);
   }
+}
+
+TEST_CASE("rates per channel are not split over processes") {
+  const ops::Rule rule;
+  const auto w = weights();
+  auto t = tokens(4, rule);
+  t.rate.down = t.rate.down.expand({kN, 4, kV});
+  const ops::ScanOptions split{.exchange = [](const auto&) {}};
+  CHECK_THROWS_WITH(ops::scan(ops::initial_state(w, rule), {}, normal({kN, 4, kK}), t,
+                              ops::bidirectional(4), rule, split),
+                    Catch::Contains("rates per channel"));
 }
 
 namespace {

@@ -249,6 +249,10 @@ FastWeights HeadScan::delta(const Tokens& chunk, const FastWeights& w,
   FastWeights sum;
   for (const auto which : learning(wide_w, plan_.rule))
     sum.*which = at::empty((wide_w.*which).sizes(), (wide_w.*which).options());
+  if (chunk.k.size(1) == 0) {  // the tokens of a chunk can all be other processes'
+    for (const auto* x : defined(sum)) x->zero_();
+    return sum;
+  }
   accumulate_delta(buffers_, w, chunk, sum, saved);
   return sum;
 }
@@ -286,13 +290,16 @@ void HeadScan::apply_backward(const Step& step, const Record& record, StateGradi
 void HeadScan::update_backward(const Step& step, const Record& record, StateGradient& g,
                                const ScanInput& to) const {
   Tensor grad_beta;
-  const FastWeights grad_sum =
+  FastWeights grad_sum =
       ops::update_backward(g, record.state, plan_.rule, record.update, grad_beta);
   const Tokens chunk = slice(input_.tokens, step.begin, step.end);
   auto count = static_cast<double>(chunk.k.size(1));
   if (plan_.options.exchange) {
     std::vector<Tensor> parts;
-    for (const auto* x : defined(grad_sum)) parts.push_back(*x);
+    for (const auto which : learning(record.state.w, plan_.rule)) {
+      grad_sum.*which = (grad_sum.*which).clone();  // else it can be g's own, which stays a share
+      parts.push_back(grad_sum.*which);
+    }
     if (grad_beta.defined()) parts.push_back(grad_beta);
     const auto tokens = at::full({1}, count, grad_sum.down.options());
     parts.push_back(tokens);

@@ -161,8 +161,11 @@ ScanResult scan(const FastState& state, const OpenChunk& open, const Tensor& q,
   require(tokens.v.dim() == 3 && tokens.v.size(1) == tokens.k.size(1), "v", tokens.v);
   require(!rule.momentum || tokens.momentum.defined(), "momentum is missing for q", q);
   const ScanInput input{state, q, tokens};
+  const bool plain = plain_rates(tokens.rate);
+  if (!plain && options.exchange)
+    throw Error(Exit::internal, "rates per channel: chunks are not split over processes");
   ScanOutput done;
-  if (!plain_rates(tokens.rate))
+  if (!plain)
     done = scan_by_reference(input, open, schedule, rule);
   else if (at::GradMode::is_enabled())
     done = scan_recorded(input, open, schedule, rule, options);

@@ -78,7 +78,9 @@ struct ScanOptions {
   bool recompute = false;
   /// Where a chunk's tokens are split over processes: adds up each of these tensors over all of
   /// them, in place. Called once per update with the deltas, the sum of the momentum coefficients
-  /// and the count of tokens, and in the backward pass with the gradients of the first two.
+  /// and the count of tokens, and in the backward pass with the gradients of the first two. A
+  /// process may have no token in a chunk, but every one walks the same chunks. Not with rates per
+  /// channel (70).
   std::function<void(const std::vector<at::Tensor>&)> exchange;
   int64_t tile = 0;  ///< tokens worked on at once; 0: what fits the caches
 };
