@@ -71,6 +71,7 @@ HEAVY = {
     "lib(?:av|sw)": ("plugins/common/media/",),
     r"png\.h|jpeglib\.h|webp/": ("plugins/common/media/",),
     "tiny_obj_loader": ("plugins/views/",),
+    "yaml-cpp": ("plugins/video/model/",),
 }
 STAMP = "plugin/stamp.h"  # one string that the build makes: anyone may print it
 CODE = ("*.cpp", "*.hpp", "*.h", "*.cu", "*.cuh")

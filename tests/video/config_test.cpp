@@ -79,6 +79,69 @@ std::string refused(const char* key, const json& value) {
 
 }  // namespace
 
+TEST_CASE("the published YAML of the 1.3B model is the preset of that name", "[config]") {
+  const auto file = test::source_root() / "tests/golden/video/lact_ar_chunk3f_1.3B.yaml";
+  auto read = json(Config::open(file).to_json()), want = json(Config::preset("wan_1.3b").to_json());
+  for (const char* key : {"width", "height"}) {  // of the frames, which it says nothing of
+    read.erase(key);
+    want.erase(key);
+  }
+  CHECK(read == want);
+  // With momentum and another place; JSON is YAML; and ours.
+  const test::TemporaryFolder folder;
+  const auto other = folder / "other.yaml", ours = folder / "config.json";
+  auto text = io::read_text(file);
+  const auto replace = [&](const std::string& from, const std::string& to) {
+    const auto at = text.find(from);
+    REQUIRE(at != text.npos);
+    text.replace(at, from.size(), to);
+  };
+  replace("ar_window_f: 3", "ar_window_f: 5\n          use_momentum: true");
+  io::write_text(other, text);
+  CHECK(Config::open(other).chunk_frames == 5);
+  CHECK(Config::open(other).fast->momentum);
+  io::write_text(ours, want.dump());
+  CHECK(json(Config::open(ours).to_json())["dim"] == 1536);
+}
+
+TEST_CASE("a YAML that is not of our model is refused by file, line or key", "[config]") {
+  const test::TemporaryFolder folder;
+  const auto file = folder / "m.yaml";
+  const auto published =
+      io::read_text(test::source_root() / "tests/golden/video/lact_ar_chunk3f_1.3B.yaml");
+  const auto said = [&](const std::string& from, const std::string& to) {
+    auto text = published;
+    const auto at = text.find(from);
+    REQUIRE(at != text.npos);
+    text.replace(at, from.size(), to);
+    io::write_text(file, text);
+    return refusal([&] { Config::open(file); });
+  };
+  for (const auto& [from, to, words] :
+       {std::tuple{"wan_model_warpper.WanModel", "vae.Other", "class_name: expected WanModel"},
+        std::tuple{"repeat.ARFastWeightSwiGLU", "x.Linear", "expected ARFastWeightSwiGLU"},
+        std::tuple{"      num_heads: 12", "      num_heads: 12\n      number: 3", "number"},
+        std::tuple{"          num_heads: 12", "          num_heads: 6", "num_heads: expected 12"},
+        std::tuple{"o_norm: true", "o_norm: false", "o_norm: expected true, found false"},
+        std::tuple{"lr_dim: 1", "lr_dim: 2", "lr_dim"},
+        std::tuple{"w_init: clean", "w_init: dirty", "w_init"},
+        std::tuple{"      dim: 1536", "      dim: wide", "dim"},
+        std::tuple{"model_type: t2v", "model_type: i2v", "model_type"},
+        std::tuple{"model_config:", "model_config_2:", "no configuration of a video model"},
+        std::tuple{"  shift: 3.0", "\tshift: 3.0", "m.yaml:13: no YAML"}}) {
+    CAPTURE(from, to);
+    CHECK_THAT(said(from, to), Catch::Contains("m.yaml") && Catch::Contains(words));
+  }
+  // Aliases of aliases, a gigabyte when they are followed; an endless nest.
+  std::string laughs = "a0: &a0 [1, 1]\n", nest(100'000, '[');
+  for (int i = 1; i < 30; ++i)
+    laughs += concat("a", i, ": &a", i, " [*a", i - 1, ", *a", i - 1, "]\n");
+  for (const auto& text : {laughs, nest, std::string("dim: [1"), std::string("")}) {
+    io::write_text(file, text);
+    CHECK_THAT(refusal([&] { Config::open(file); }), Catch::Contains("m.yaml"));
+  }
+}
+
 TEST_CASE("a codec that gives no choice has its own factor, and frames without its tensors",
           "[config]") {
   auto values = json(Config::preset("wan_1.3b").to_json());

@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <utility>
@@ -78,6 +79,9 @@ struct Config {
 
   /// Errors   65 naming `what` and the key
   static Config from_json(const nlohmann::json& values, const std::string& what);
+  /// A config.json, or the published program's YAML, whose model_config is taken.
+  /// Errors   65 naming the file, the line or key; 66
+  static Config open(const std::filesystem::path& file);
   nlohmann::ordered_json to_json() const;
   /// config.json beside the tensors (ours, Wan's or diffusers'), or else inferred from their names
   /// and shapes: what these do not tell is as published. Errors   65 if the names are of another

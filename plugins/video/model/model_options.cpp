@@ -26,6 +26,11 @@ void ModelOptions::declare(cli::Options options) {
       .words(Config::presets())
       .initially("tiny")
       .renamed("nano", "tiny");
+  group
+      .add("--model-config", config_file_,
+           "take the configuration from a config.json, or from the published program's YAML, in "
+           "place of a preset")
+      .value("FILE");
   declare_extras(group);
   declare_sizes(group);
   declare_layer(group);
@@ -112,7 +117,8 @@ void ModelOptions::declare_extras(cli::Options options) {
 
 bool ModelOptions::given() const {
   const auto any = [](const auto&... one) { return (one.has_value() || ...); };
-  return any(preset_, dim_, ffn_dim_, heads_, layers_, freq_dim_, text_dim_, text_len_, patch_,
+  return !config_file_.empty() ||
+         any(preset_, dim_, ffn_dim_, heads_, layers_, freq_dim_, text_dim_, text_len_, patch_,
              patch_frames_, chunk_frames_, every_, fast_head_, muon_steps_, kv_cache_, factor_,
              channels_, inter_multi_, scale_, scale_bias_, momentum_bias_, base_lr_, shift_,
              sample_shift_, l2_norm_, silu_, l2_first_, muon_, weight_norm_, momentum_, learnable_,
@@ -161,7 +167,12 @@ void ModelOptions::change_extras(Config& c) const {
 Config ModelOptions::resolve(const Config* base) const {
   if (base != nullptr && preset_)
     throw Error(Exit::usage, "--preset and --init-from exclude each other");
-  Config c = base != nullptr ? *base : Config::preset(preset());
+  if (!config_file_.empty() && (base != nullptr || preset_))
+    throw Error(Exit::usage,
+                "--model-config excludes --preset, and --init-from, which has its own");
+  Config c = base != nullptr        ? *base
+             : config_file_.empty() ? Config::preset(preset())
+                                    : Config::open(config_file_);
   change(c.ffn_dim, ffn_dim_);
   change(c.num_heads, heads_);
   change(c.num_layers, layers_);

@@ -36,6 +36,7 @@ class ModelOptions {
   std::optional<double> inter_multi_, scale_, scale_bias_, momentum_bias_, base_lr_, shift_;
   std::optional<double> sample_shift_;
   std::optional<bool> l2_norm_, silu_, l2_first_, muon_, weight_norm_, momentum_, learnable_, fast_;
+  std::string config_file_;
   std::optional<std::string> preset_, init_, learn_, codec_, condition_;
 };
 
