@@ -188,6 +188,12 @@ def heavy_libraries_have_their_place():
     expect(not found, *found)
 
 
+def c10d_is_known_to_one_file():
+    """c10d's headers, half a minute and a gigabyte, are included by one file"""
+    found = matches(re.compile(r'#\s*include\s*[<"]torch/csrc/distributed'), tracked("libs", "plugins", "tools", "tests"))
+    expect({line.split(":")[0] for line in found} == {"libs/lact/src/dist/c10d.cpp"}, *found)
+
+
 def plugins_stay_apart():
     """no plugin includes another, and what they share includes none"""
     found = []
@@ -401,7 +407,7 @@ if __name__ == "__main__":
         print_arrows()
         sys.exit()
     main([no_machine_paths, narrow_headers, headers_are_guarded, rooms_include_upwards, plugin_rooms_include_upwards,
-          rooms_include_one_way, core_knows_no_modality, heavy_libraries_have_their_place, plugins_stay_apart,
+          rooms_include_one_way, core_knows_no_modality, heavy_libraries_have_their_place, c10d_is_known_to_one_file, plugins_stay_apart,
           tools_stay_thin, dev_names_what_is_missing, dev_test_takes_long, dev_names_a_missing_wheel,
           dev_checks_a_given_libtorch, dev_refuses_unknown_words, links_resolve, citations_name_sections,
           versions_agree, subjects_are_short, adding_up])

@@ -30,6 +30,7 @@ class Descriptor {
 
   int get() const { return number_; }
   explicit operator bool() const { return number_ >= 0; }
+  int release() { return std::exchange(number_, -1); }
   /// False, with errno, if the kernel reports a late write error. EINTR is none: Linux has closed.
   bool close() { return number_ < 0 || ::close(std::exchange(number_, -1)) == 0 || errno == EINTR; }
   /// False, with errno, if what was written is not on the disk.
