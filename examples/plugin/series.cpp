@@ -34,9 +34,8 @@ class Windows final : public lact::train::Source {
   Windows(at::Tensor rows, int64_t batch, int64_t length)
       : rows_(std::move(rows)), batch_(batch), length_(length) {}
 
-  Batch at(uint64_t seed, int64_t step, int micro, lact::train::Rank rank) override {
-    const auto place = (static_cast<uint64_t>(step) << 20) + static_cast<uint64_t>(micro) * 1024 +
-                       static_cast<uint64_t>(rank.rank);
+  Batch at(uint64_t seed, int64_t step, int micro) override {
+    const auto place = (static_cast<uint64_t>(step) << 20) + static_cast<uint64_t>(micro);
     const auto generator = at::detail::createCPUGenerator(seed * 1000003 + place);
     const auto begins = at::randint(rows_.size(0) - length_, {batch_}, generator, at::kLong);
     std::vector<at::Tensor> rows;

@@ -407,26 +407,6 @@ TEST_CASE("a dry run writes the cost to stdout and touches nothing", "[train][pr
   CHECK(json::parse(values.out).at("parameters") == 130);
 }
 
-TEST_CASE("one of several processes says so before it touches the run, and so does a broken place",
-          "[train][process]") {
-  const TemporaryFolder folder;
-  const auto words = command({"-o", (folder / "run").string(), "--steps", "1"});
-  const auto start = [&](std::map<std::string, std::string> environment) {
-    environment["MASTER_ADDR"] = "127.0.0.1";
-    return run(words, {}, environment);
-  };
-  const auto second = start({{"RANK", "1"}, {"WORLD_SIZE", "2"}});
-  CHECK(second.exit == 69);
-  CHECK(second.err ==
-        "lact-train: error: started as process 1 of 2 by environment: a run is one process; start "
-        "it once, with --threads\n");
-  const auto broken = start({{"RANK", "1"}});
-  CHECK(broken.exit == 78);
-  CHECK_THAT(broken.err, Catch::Contains("environment: WORLD_SIZE: missing"));
-  CHECK_FALSE(fs::exists(folder / "run"));
-  CHECK(start({{"RANK", "0"}, {"WORLD_SIZE", "1"}}).exit == 0);
-}
-
 TEST_CASE("a run without a directory, and a task that is not there, are said in one line",
           "[train][process]") {
   const auto nowhere = run(command({"--steps", "1"}));

@@ -38,7 +38,7 @@ class ToySource final : public train::Source {
   explicit ToySource(const ToyOptions& options)
       : rows_(options.rows), micro_(options.micro_batches) {}
 
-  train::Batch at(uint64_t seed, int64_t step, int micro, train::Rank) override {
+  train::Batch at(uint64_t seed, int64_t step, int micro) override {
     const auto all = draw({rows_, kIn}, seed * 1000003 + static_cast<uint64_t>(step));
     const auto x = all.tensor_split(micro_).at(static_cast<size_t>(micro));
     return {{"x", x}, {"y", teacher(x)}};
@@ -127,7 +127,8 @@ train::Loss ToyTask::loss(const train::Batch& batch, const train::StepInfo& info
   // 0 * infinity in the backward pass, 0 in the forward pass.
   if (options_.nan_gradient.count(info.step)) value = value + (first_ * 0).sqrt().sum();
   if (options_.explosion.count(info.step)) value = value * 1e4;
-  return {value, static_cast<double>(batch.at("x").size(0))};
+  return {value, static_cast<double>(batch.at("x").size(0)),
+          static_cast<double>(options_.rows) / options_.micro_batches};
 }
 
 train::Metrics ToyTask::evaluate(int64_t batches, const std::function<bool()>& stop) {

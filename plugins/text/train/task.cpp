@@ -42,7 +42,7 @@ class RowSource final : public train::Source {
         documents_(documents),
         mask_(mask) {}
 
-  Batch at(uint64_t seed, int64_t step, int micro, train::Rank rank) override {
+  Batch at(uint64_t seed, int64_t step, int micro) override {
     if (!order_ || seed != seed_) {
       if (documents_)
         order_.emplace(seed, document_rows(data_, length_));
@@ -50,7 +50,7 @@ class RowSource final : public train::Source {
         order_.emplace(seed, data_.tokens(), length_);
     }
     seed_ = seed;
-    const int64_t place = train::place_of(step, micro, micro_batches_, rank);
+    const int64_t place = train::place_of(step, micro, micro_batches_);
     std::vector<Row> rows;
     for (int64_t row = 0; row < batch_; ++row) rows.push_back(order_->at(place * batch_ + row));
     return make_batch(data_, rows, mask_);
@@ -182,9 +182,9 @@ class TextTask final : public train::Task {
   }
 
   train::Loss loss(const Batch& batch, const train::StepInfo&) override {
-    const auto scored =
-        static_cast<double>(batch.at("labels").slice(1, 1).ne(-100).sum().item<int64_t>());
-    return {loss_of(batch), scored};
+    const auto labels = batch.at("labels").slice(1, 1);
+    return {loss_of(batch), static_cast<double>(labels.ne(-100).sum().item<int64_t>()),
+            static_cast<double>(labels.numel())};
   }
 
   int micro_batches() const override { return micro_batches_; }

@@ -41,10 +41,10 @@ class WindowSource final : public train::Source {
   WindowSource(PackedClips clips, const WindowShape& shape, const BatchPlan& plan)
       : clips_(std::move(clips)), shape_(shape), plan_(plan) {}
 
-  Batch at(uint64_t seed, int64_t step, int micro, train::Rank rank) override {
+  Batch at(uint64_t seed, int64_t step, int micro) override {
     if (!order_ || seed != seed_) order_.emplace(seed, clips_.size());
     seed_ = seed;
-    const int64_t place = train::place_of(step, micro, plan_.micro_batches, rank);
+    const int64_t place = train::place_of(step, micro, plan_.micro_batches);
     WindowBatch batch;
     for (int64_t row = 0; row < plan_.rows; ++row) {
       const int64_t position = place * plan_.rows + row, clip = order_->at(position);

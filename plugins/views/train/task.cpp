@@ -38,11 +38,11 @@ class SceneSource final : public train::Source {
   SceneSource(PackedScenes data, Sampling how, int64_t batch, int micro_batches)
       : data_(std::move(data)), how_(std::move(how)), batch_(batch), micro_(micro_batches) {}
 
-  Batch at(uint64_t seed, int64_t step, int micro, train::Rank rank) override {
+  Batch at(uint64_t seed, int64_t step, int micro) override {
     if (!order_ || seed != seed_) order_.emplace(seed, data_.size());
     seed_ = seed;
     const int64_t context = context_count(how_, seed, step);
-    const int64_t place = train::place_of(step, micro, micro_, rank);
+    const int64_t place = train::place_of(step, micro, micro_);
     std::vector<Draw> rows;
     for (int64_t row = 0; row < batch_; ++row) {
       const int64_t position = place * batch_ + row, scene = order_->at(position);

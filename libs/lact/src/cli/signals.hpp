@@ -7,7 +7,4 @@ namespace lact::cli {
 /// mapped file is cut short while it is read.
 void install_signals(const char* program);
 
-/// The signal that asked to stop; 0: none did.
-int stop_signal();
-
 }  // namespace lact::cli

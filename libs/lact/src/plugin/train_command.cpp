@@ -1,3 +1,4 @@
+#include <lact/dist/place.hpp>
 #include <lact/log.hpp>
 #include <lact/ops/ceiling.hpp>
 #include <lact/plugin/train_command.hpp>
@@ -5,6 +6,11 @@
 #include <lact/train/run_config.hpp>
 #include <lact/train/trainer.hpp>
 
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
 #include <optional>
 
 namespace lact::plugin {
@@ -15,6 +21,9 @@ void TrainCommand::declare(cli::Options options) {
 }
 
 void TrainCommand::run(cli::Context& context) {
+  // Of several processes rank 0 speaks for all; the others warn.
+  const auto place = dist::place([](const char* name) { return std::getenv(name); });
+  if (place.rank > 0) log::set_level(std::min(log::level(), log::Level::warning));
   task_->configure();
   const auto recipe = task_->defaults();
   const auto options = options_.resolve(recipe);
@@ -34,9 +43,16 @@ void TrainCommand::run(cli::Context& context) {
     if (!progress) progress.emplace("training", total, "steps");
     progress->set(done, note);
   };
-  const train::Observer observer{[](const std::string& line) { log::info(line); },
-                                 [](const std::string& line) { log::warning(line); }, show,
-                                 cli::stop_requested};
+  train::Observer observer;
+  observer.info = [](const std::string& line) { log::info(line); };
+  observer.warning = [](const std::string& line) { log::warning(line); };
+  observer.progress = show;
+  observer.stop = [] { return cli::stop_requested() ? cli::stop_signal() : 0; };
+  observer.take_signal = [](int signal) { ::raise(signal); };
+  observer.lost = [](const std::string& line) {
+    log::write(log::Level::error, "error: " + line);
+    ::_exit(static_cast<int>(Exit::stopped));
+  };
   if (train::run(*task_, options, context, observer) == train::Outcome::interrupted)
     throw cli::Interrupted();
 }

@@ -79,6 +79,24 @@ void GivenOptions::declare(cli::Options options, const Recipe& usual) {
       .value("DIR");
   group.add("--export-dtype", run_.export_dtype, "number type of the matrices in --export")
       .words({"bfloat16", "float32"});
+  group
+      .add("--reduce-order", run_.reduce_order,
+           "order in which the gradients of micro-batches are added up: fast, or fixed: as a tree, "
+           "which gives the same bytes for 1, 2, 4, 8, ... processes")
+      .words({"fast", "fixed"});
+  group
+      .add("--comm-init-timeout-seconds", run_.comm_init_timeout,
+           "with several processes: how long they wait for all to come")
+      .range(1, 1 << 20);
+  group
+      .add("--comm-train-timeout-seconds", run_.comm_train_timeout,
+           "with several processes: how long one that is silent is waited for, while rank 0 "
+           "evaluates and saves too")
+      .range(1, 1 << 20);
+  group
+      .add("--comm-interface", run_.comm_interface,
+           "network interface between machines (default: that of the host name)")
+      .value("NAME");
   group.flag("--recompute", run_.recompute,
              "keep only the input of each block for the backward pass: less memory, more time");
   group.flag("--resume", run_.resume,

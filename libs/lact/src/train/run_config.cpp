@@ -19,9 +19,25 @@ namespace {
 /// Length and skipping do, and are here because a run that ended needs them changed to go on. Data
 /// are known by their content (Task::data_identity), wherever they lie now.
 const std::set<std::string> kFree = {
-    "steps",        "log-every",  "eval-every",      "eval-batches", "save-every", "keep",
-    "skip-norm",    "skip-above", "skip-above-from", "max-skips",    "recompute",  "export",
-    "export-dtype", "data",       "init-from",       "model-config",
+    "steps",
+    "log-every",
+    "eval-every",
+    "eval-batches",
+    "save-every",
+    "keep",
+    "skip-norm",
+    "skip-above",
+    "skip-above-from",
+    "max-skips",
+    "recompute",
+    "export",
+    "export-dtype",
+    "data",
+    "init-from",
+    "model-config",
+    "comm-init-timeout-seconds",
+    "comm-train-timeout-seconds",
+    "comm-interface",
 };
 
 /// What runs trained with before there was a choice: a run.toml without the key is of that time.

@@ -1,9 +1,10 @@
-#include <lact/dist/place.hpp>
+#include <lact/dist/connect.hpp>
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
 #include <lact/ops/ceiling.hpp>
 #include <lact/stopwatch.hpp>
 #include <lact/train/averages.hpp>
+#include <lact/train/gradient_sum.hpp>
 #include <lact/train/lr_schedule.hpp>
 #include <lact/train/norm_history.hpp>
 #include <lact/train/optimizer.hpp>
@@ -24,6 +25,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <optional>
+#include <sstream>
+#include <thread>
 #include <utility>
 
 namespace lact::train {
@@ -66,9 +69,13 @@ class Run {
         options_(options),
         context_(context),
         observer_(observer),
-        directory_(checked_output(options)),
-        store_(options.output) {
-    if (!options.export_to.empty()) io::check_model_folder(options.export_to);
+        store_(checked_output(options)),
+        place_(dist::place([](const char* name) { return std::getenv(name); })),
+        connection_(dist::connect(place_, how_to_connect())),
+        world_(connection_->world()),
+        chief_(world_.rank() == 0) {
+    if (chief_) directory_.emplace(options.output);
+    if (chief_ && !options.export_to.empty()) io::check_model_folder(options.export_to);
     schedule_ = {LrSchedule::shape_from(options.schedule),
                  options.learning_rate,
                  options.min_lr_ratio,
@@ -81,11 +88,75 @@ class Run {
   }
 
   Outcome go() {
-    store_.clean();
-    settle_options();
+    try {
+      const auto outcome = work();
+      connection_->leave();
+      return outcome;
+    } catch (const dist::PeerLost&) {
+      // Who it is, the alarm knows, and ends the process; or everyone is silent.
+      std::this_thread::sleep_for(std::chrono::seconds(2));
+      throw;
+    }
+  }
+
+ private:
+  // --- the processes of the run ------------------------------------------------------------------
+
+  dist::ConnectOptions how_to_connect() const {
+    dist::ConnectOptions how;
+    how.init_timeout = std::chrono::seconds(options_.comm_init_timeout);
+    how.train_timeout = std::chrono::seconds(options_.comm_train_timeout);
+    how.interface = options_.comm_interface;
+    how.lost = [this](int rank) {
+      const auto line = concat("rank ", rank, " of ", place_.world,
+                               " is gone; --resume goes on from the last checkpoint");
+      if (observer_.lost) observer_.lost(line);
+    };
+    return how;
+  }
+
+  /// What rank 0 says, to all.
+  std::string from_chief(const std::string& said) const {
+    return world_.size() == 1 ? said : world_.gather(chief_ ? said : std::string())[0];
+  }
+  /// True if it is on any rank.
+  bool on_any(bool here) const {
+    if (world_.size() == 1) return here;
+    for (const auto& rank : world_.gather(std::vector<double>{here ? 1.0 : 0.0}))
+      if (rank[0] != 0) return true;
+    return false;
+  }
+  /// Errors   78 naming a rank and what it has otherwise than rank 0
+  void require_same(const std::string& mine, const char* what) const {
+    if (world_.size() == 1) return;
+    const auto all = world_.gather(mine);
+    for (size_t rank = 1; rank < all.size(); ++rank) {
+      std::istringstream first(all[0]), other(all[rank]);
+      std::string a, b;
+      while (all[rank] != all[0] && a == b) {
+        if (!std::getline(first, a)) a = "(nothing)";
+        if (!std::getline(other, b)) b = "(nothing)";
+      }
+      if (a != b)
+        throw Error(Exit::config, "rank ", rank, " has other ", what, " than rank 0: ", b, ", not ",
+                    a);
+    }
+  }
+
+  Outcome work() {
+    require_same(context_.resolved_config, "options");
+    if (task_.micro_batches() % world_.size() != 0)
+      throw Error(Exit::config, world_.size(), " processes do not divide the ",
+                  task_.micro_batches(),
+                  " micro-batches of a step: --grad-accum must be a multiple");
+    if (chief_) {
+      store_.clean();
+      settle_options();
+    }
+    share_settings();
     build();
     const auto checkpoint = options_.resume ? restore() : std::filesystem::path();
-    metrics_.emplace(directory_.folder() / "metrics.jsonl", step_);
+    if (chief_) metrics_.emplace(directory_->folder() / "metrics.jsonl", step_);
     begin(checkpoint);
     Outcome outcome = make_up_evaluation() ? Outcome::done : Outcome::interrupted;
     interval_ = {};
@@ -98,7 +169,6 @@ class Run {
     return outcome;
   }
 
- private:
   // --- start -------------------------------------------------------------------------------------
 
   static const std::string& checked_output(const TrainOptions& options) {
@@ -109,17 +179,20 @@ class Run {
 
   /// Options, device, dtype, threads and seed: the run's, if there is one.
   void settle_options() {
-    const bool exists = directory_.holds_run();
+    const bool exists = directory_->holds_run();
     const std::string anew =
-        directory_.holds_checkpoint() ? "" : "; it has no checkpoint yet: remove it to start anew";
+        directory_->holds_checkpoint() ? "" : "; it has no checkpoint yet: remove it to start anew";
     if (exists && !options_.resume)
       throw Error(Exit::cannot_create, options_.output,
                   ": holds a run; give --resume to go on with it, or another --output", anew);
     if (options_.resume && !exists) info("no run in ", options_.output, " yet: starting one");
-    const auto stored = exists ? translated(directory_.config(), context_.renamed) : std::string();
+    const auto stored = exists ? translated(directory_->config(), context_.renamed) : std::string();
     resolved_ = exists ? resolved_before(context_, stored, options_.output)
                        : resolve(context_, options_.dtype);
-    at::set_num_threads(resolved_.threads);
+    // Processes of one machine share its cores, unless they were told how many each has.
+    if (!exists && place_.local_world > 1 &&
+        config_value(context_.resolved_config, "threads") == "0")
+      resolved_.threads = std::max(1, resolved_.threads / place_.local_world);
     config_ = run_config(context_, resolved_);
     if (!exists) return;
     steps_before_ = stored_steps(stored);
@@ -134,6 +207,18 @@ class Run {
                 more > 0 ? concat(" (and ", more, " more)") : "", anew);
   }
 
+  /// Rank 0 has settled them for all.
+  void share_settings() {
+    const json mine = {
+        {"device", resolved_.device}, {"dtype", resolved_.dtype}, {"threads", resolved_.threads},
+        {"seed", resolved_.seed},     {"config", config_},        {"before", steps_before_}};
+    const auto settled = json::parse(from_chief(mine.dump()));
+    resolved_ = {settled["device"], settled["dtype"], settled["threads"], settled["seed"]};
+    config_ = settled["config"];
+    steps_before_ = settled["before"];
+    at::set_num_threads(resolved_.threads);
+  }
+
   void build() {
     const auto dtype = ops::resolve_dtype(resolved_.dtype, context_.device);
     const TaskSetup setup{context_.device, dtype, resolved_.seed, options_.recompute,
@@ -144,6 +229,7 @@ class Run {
     seed_generators(resolved_.seed, context_.device);
     task_.build(setup);
     data_ = task_.data_identity();
+    require_same(data_, "data");
     source_ = task_.source(Split::train);
     // Whatever building drew, the first step starts from the seed.
     seed_generators(resolved_.seed, context_.device);
@@ -151,9 +237,11 @@ class Run {
 
   /// Takes up the newest intact checkpoint. Returns its folder, empty if the run has none yet.
   std::filesystem::path restore() {
-    const auto folder = store_.newest([this](const std::string& line) { warning(line); });
+    std::filesystem::path folder;
+    if (chief_) folder = store_.newest([this](const std::string& line) { warning(line); });
+    folder = from_chief(folder.string());
     if (folder.empty()) {
-      if (directory_.holds_checkpoint())
+      if (chief_ && directory_->holds_checkpoint())
         throw Error(Exit::data, options_.output,
                     "/checkpoints: none is intact; remove them to "
                     "start again from step 0");
@@ -203,14 +291,16 @@ class Run {
 
   void begin(const std::filesystem::path& checkpoint) {
     if (!optimizer_) make_optimizer();
-    directory_.write_config(config_);
+    sums_.emplace(options_.reduce_order == "fixed" ? ReduceOrder::fixed : ReduceOrder::fast, world_,
+                  optimizer_->parameters());
+    if (chief_) directory_->write_config(config_);
     started_at_ = step_;
-    if (!checkpoint.empty()) {
+    if (chief_ && !checkpoint.empty()) {
       info("going on from ", checkpoint.string());
       if (steps_before_ > 0) tell_stretched();
       // Killed between the checkpoint and the link to it: the same bytes again.
       std::error_code none;
-      if (!std::filesystem::equivalent(directory_.folder() / "latest", checkpoint, none)) save();
+      if (!std::filesystem::equivalent(directory_->folder() / "latest", checkpoint, none)) save();
     }
     stopping();  // from here on a signal is heard
     info(format("%.2fM parameters, %lld tokens a step, %s on %s, %d threads",
@@ -221,8 +311,9 @@ class Run {
 
   /// A signal between a step and its evaluation left that to us. False if another came.
   bool make_up_evaluation() {
-    const bool missing = step_ > 0 && evaluation_due() && metrics_->last_evaluation().step != step_;
-    if (!missing) return true;
+    const bool missing =
+        chief_ && step_ > 0 && evaluation_due() && metrics_->last_evaluation().step != step_;
+    if (!on_any(missing)) return true;
     if (!evaluate()) return false;
     save();  // the same, and a card that names it
     return true;
@@ -238,14 +329,17 @@ class Run {
     count(result);
     if (step_ == 1 || step_ % options_.log_every == 0 || step_ == options_.steps) log(result);
     const Stopwatch aside;
-    const bool interrupted = evaluation_due() ? !evaluate() : stopping();
+    const bool interrupted = evaluation_due() ? !evaluate() : all_stop();
     const bool given_up = skips_in_row_ > options_.max_skips;
     const bool due = options_.save_every > 0 && step_ % options_.save_every == 0;
     if (given_up) skips_in_row_ = 0;  // who goes on has as many tries again
     if (due || interrupted || given_up || step_ == options_.steps) save();
-    if (given_up) give_up(result);
+    if (given_up) {
+      connection_->leave();
+      give_up(result);
+    }
     interval_.aside_seconds += aside.seconds();
-    if (observer_.progress)
+    if (chief_ && observer_.progress)
       observer_.progress(static_cast<double>(step_ - started_at_),
                          static_cast<double>(options_.steps - started_at_),
                          format("loss %.4f", result.loss));
@@ -275,35 +369,57 @@ class Run {
       norms_.add(result.norm);
     }
     optimizer_->zero_grad();
+    sums_->forget();
     return result;
   }
 
-  /// Adds up the gradients of the micro-batches, each times its weight relative to the first's.
-  /// Returns the sum of these weights; fills in the losses.
+  /// Adds up the gradients of all micro-batches, each times the share of it that is scored.
+  /// Returns the sum of these shares; fills in the losses.
   double accumulate(StepResult& result) {
-    std::vector<std::pair<at::Tensor, double>> losses;
-    double first = 0, sum = 0;
-    for (int micro = 0; micro < task_.micro_batches(); ++micro) {
+    const int mine = task_.micro_batches() / world_.size();
+    std::vector<std::pair<at::Tensor, double>> scored;
+    for (int micro = world_.rank() * mine; micro < (world_.rank() + 1) * mine; ++micro) {
       const Stopwatch watch;
-      const auto batch = source_->at(resolved_.seed, step_, micro, Rank{});
+      const auto batch = source_->at(resolved_.seed, step_, micro);
       interval_.data_seconds += watch.seconds();
       const auto loss = task_.loss(batch, {step_, micro});
-      if (!(loss.weight > 0)) continue;  // nothing is scored in it
-      if (first == 0) first = loss.weight;
-      const double weight = loss.weight / first;
-      sum += weight;
-      (weight == 1 ? loss.value : loss.value.mul(weight)).backward();
-      losses.emplace_back(loss.value.detach(), weight);
+      if (loss.weight > 0) {
+        const double weight = loss.weight / loss.whole;
+        (weight == 1 ? loss.value : loss.value.mul(weight)).backward();
+        scored.emplace_back(loss.value.detach(), weight);
+      }
+      sums_->micro_done();
     }
+    sums_->finish();
+    const auto losses = losses_of_all(scored, mine);
+    double sum = 0;
+    for (const auto& [value, weight] : losses) sum += weight;
     result.max_loss = losses.empty() ? NAN : -INFINITY;
     if (losses.empty()) result.loss = NAN;
-    for (const auto& [tensor, weight] : losses) {
-      const double value = tensor.item<double>();
+    for (const auto& [value, weight] : losses) {
       result.loss += value * weight / sum;
       // Not std::max: it would lose NaN.
       if (!(value <= result.max_loss)) result.max_loss = value;
     }
     return sum > 0 ? sum : 1;
+  }
+
+  /// Value and weight of every micro-batch of the step that has something scored, in their order.
+  std::vector<std::pair<double, double>> losses_of_all(
+      const std::vector<std::pair<at::Tensor, double>>& scored, int mine) const {
+    std::vector<double> numbers;
+    for (const auto& [value, weight] : scored) {
+      numbers.push_back(value.item<double>());
+      numbers.push_back(weight);
+    }
+    numbers.resize(2 * static_cast<size_t>(mine), 0);
+    std::vector<std::vector<double>> ranks{numbers};
+    if (world_.size() > 1) ranks = world_.gather(numbers);
+    std::vector<std::pair<double, double>> losses;
+    for (const auto& rank : ranks)
+      for (size_t i = 0; i < rank.size(); i += 2)
+        if (rank[i + 1] > 0) losses.emplace_back(rank[i], rank[i + 1]);
+    return losses;
   }
 
   void count(const StepResult& result) {
@@ -324,11 +440,12 @@ class Run {
   // --- telling -----------------------------------------------------------------------------------
 
   void log(const StepResult& result) {
+    if (!chief_) return;
     const double elapsed = interval_.start.seconds() - interval_.aside_seconds;
     const double steps = static_cast<double>(std::max<int64_t>(interval_.steps, 1));
     const double seconds = std::max(elapsed, 1e-9) / steps;
-    const double tokens_rate = static_cast<double>(cost_.tokens) / seconds;
-    const double flops_rate = cost_.flops / seconds;
+    const double tokens_rate = static_cast<double>(cost_.tokens) / world_.size() / seconds;
+    const double flops_rate = cost_.flops / world_.size() / seconds;
     ordered_json line = {{"step", step_},
                          {"loss_metrics/global_avg_loss", result.loss},
                          {"loss_metrics/global_max_loss", result.max_loss},
@@ -338,6 +455,7 @@ class Run {
                          {"optimizer/skipped_step", skips_},
                          {"throughput(tps)", tokens_rate},
                          {"tflops", flops_rate / 1e12}};
+    if (world_.size() > 1) line["processes"] = world_.size();  // rates are of one of them
     if (ceiling_ > 0) line["mfu(%)"] = 100 * flops_rate / ceiling_;
     line["time_metrics/end_to_end(s)"] = seconds;
     line["time_metrics/data_loading(s)"] = interval_.data_seconds / steps;
@@ -366,8 +484,9 @@ class Run {
     // Evaluating more or less often must not change the run.
     const GeneratorGuard guard(context_.device);
     const AveragesGuard averaged(averages());
-    const auto metrics = task_.evaluate(options_.eval_batches, [this] { return stopping(); });
-    if (stopping()) return false;
+    Metrics metrics;
+    if (chief_) metrics = task_.evaluate(options_.eval_batches, [this] { return stopping(); });
+    if (all_stop()) return false;
     if (metrics.empty()) return true;
     ordered_json line = {{"step", step_}};
     for (const auto& [name, value] : metrics) line[name] = value;
@@ -382,6 +501,7 @@ class Run {
   // --- checkpoints -------------------------------------------------------------------------------
 
   void save() {
+    if (!chief_) return;
     metrics_->sync();
     const AveragesGuard averaged(averages());
     store_.save(step_, options_.keep, [this](io::CheckpointWriter& writer) {
@@ -409,6 +529,7 @@ class Run {
   }
 
   void export_model() {
+    if (!chief_) return;
     const AveragesGuard averaged(averages());
     io::CheckpointWriter writer(options_.export_to);
     if (options_.export_dtype == "bfloat16") writer.store_matrices_in(at::kBFloat16);
@@ -475,21 +596,36 @@ class Run {
   }
 
   Averages* averages() { return averages_ ? &*averages_ : nullptr; }
-  bool stopping() const { return observer_.stop && observer_.stop(); }
+  bool stopping() const { return observer_.stop && observer_.stop() != 0; }
+  /// A signal to one process stops all, after the same step.
+  bool all_stop() const {
+    if (world_.size() == 1) return stopping();
+    const int mine = observer_.stop ? observer_.stop() : 0;
+    double signal = 0;
+    for (const auto& rank : world_.gather(std::vector<double>{static_cast<double>(mine)}))
+      signal = std::max(signal, rank[0]);
+    if (signal != 0 && mine == 0 && observer_.take_signal)
+      observer_.take_signal(static_cast<int>(signal));
+    return signal != 0;
+  }
   template <class... Parts>
   void info(const Parts&... parts) const {
-    if (observer_.info) observer_.info(concat(parts...));
+    if (chief_ && observer_.info) observer_.info(concat(parts...));
   }
   void warning(const std::string& line) const {
-    if (observer_.warning) observer_.warning(line);
+    if (chief_ && observer_.warning) observer_.warning(line);
   }
 
   Task& task_;
   const TrainOptions options_;
   const cli::Context& context_;
   const Observer& observer_;
-  RunDirectory directory_;
   io::CheckpointStore store_;
+  const dist::Place place_;
+  const std::unique_ptr<dist::Connection> connection_;
+  const dist::Group& world_;
+  const bool chief_;  ///< rank 0, who alone reads and writes the run directory, and speaks
+  std::optional<RunDirectory> directory_;
   LrSchedule schedule_;
   StepRule rule_;
   DeterministicGuard deterministic_;
@@ -502,6 +638,7 @@ class Run {
   std::unique_ptr<Source> source_;
   std::optional<Optimizer> optimizer_;
   std::optional<Averages> averages_;
+  std::optional<GradientSum> sums_;
   std::optional<MetricsFile> metrics_;
 
   int64_t steps_before_ = 0;  ///< what a run that goes on was to have; 0: not known
@@ -515,10 +652,6 @@ class Run {
 
 Outcome run(Task& task, const TrainOptions& options, const cli::Context& context,
             const Observer& observer) {
-  const auto place = dist::place([](const char* name) { return std::getenv(name); });
-  if (place.world > 1)
-    throw Error(Exit::unavailable, "started as process ", place.rank, " of ", place.world, " by ",
-                place.launcher, ": a run is one process; start it once, with --threads");
   return Run(task, options, context, observer).go();
 }
 

@@ -66,6 +66,8 @@ struct Finished {};
 /// program at once. Verbs poll it, tidy up, and throw Interrupted. Until the first poll there is
 /// nobody to tidy up, and a signal ends the program as any other: poll once before work starts.
 bool stop_requested();
+/// The signal; 0: none came.
+int stop_signal();
 /// Thrown when work ended early because of a signal, after saving: exit 128 + signal.
 struct Interrupted : std::exception {
   const char* what() const noexcept override;

@@ -18,14 +18,9 @@
 
 namespace lact::train {
 
-/// This process among those that train together.
-struct Rank {
-  int rank = 0, world = 1;
-};
-
-/// The place of a micro-batch among all of a run, whoever computes it.
-inline int64_t place_of(int64_t step, int micro, int micro_batches, Rank rank) {
-  return (step * micro_batches + micro) * rank.world + rank.rank;
+/// The place of a micro-batch among all of a run, whichever process computes it.
+inline int64_t place_of(int64_t step, int micro, int micro_batches) {
+  return step * micro_batches + micro;
 }
 
 enum class Split { train, validation };
@@ -37,7 +32,7 @@ using Metrics = std::map<std::string, double>;
 class Source {
  public:
   virtual ~Source();
-  virtual Batch at(uint64_t seed, int64_t step, int micro, Rank rank) = 0;
+  virtual Batch at(uint64_t seed, int64_t step, int micro) = 0;
 };
 
 /// A trained tensor. Gradients are in tensor.grad().
@@ -54,7 +49,7 @@ struct Parameter {
 /// What a step costs, for the dry run and for utilisation.
 struct Cost {
   int64_t parameters = 0;
-  int64_t tokens = 0;                    ///< per step, all micro-batches of this process
+  int64_t tokens = 0;                    ///< per step, all micro-batches
   double flops = 0;                      ///< per step, forward and backward, as spec/llm 13 counts
   double memory_bytes = 0;               ///< estimate: parameters, gradients, moments, activations
   std::optional<double> write_strength;  ///< of the fresh model: Task::write_strength
@@ -69,6 +64,7 @@ struct StepInfo {
 struct Loss {
   at::Tensor value;   ///< scalar, in the graph: the mean over what is scored
   double weight = 1;  ///< how much is scored (tokens); micro-batches are averaged by it
+  double whole = 1;   ///< how much would be if nothing were masked: the same for all of a run
 };
 
 /// How the trainer asks a task to be built.

@@ -30,8 +30,13 @@ struct Observer {
   std::function<void(const std::string&line)> info, warning;
   /// Steps done and to do in this process.
   std::function<void(double done, double total, const std::string& note)> progress;
-  /// True: finish the step, save, return.
-  std::function<bool()> stop;
+  /// Not 0, but the signal that asks for it: finish the step, save, return.
+  std::function<int()> stop;
+  /// Another process of the run got this signal: all stop.
+  std::function<void(int signal)> take_signal;
+  /// Told from another thread that a process of the run is gone, while the others may hang; should
+  /// end this one with 75.
+  std::function<void(const std::string& line)> lost;
 };
 
 enum class Outcome { done, interrupted };
@@ -41,10 +46,14 @@ enum class Outcome { done, interrupted };
 /// A step whose loss or gradients are not finite, or whose gradient norm explodes
 /// (options.skip_norm), changes no parameter and no moment; it is counted, and the schedule goes
 /// on.
+/// Where a launcher started several processes (dist::place) they are one run: each computes its
+/// micro-batches of every step; rank 0 alone has the run directory and speaks.
 /// Errors     64  no output; --resume with an option that contradicts the run
 ///            65  the run or its checkpoint is malformed; checkpoints exist but none is intact
 ///            73  the directory cannot be made, or holds a run and --resume is not given
-///            75  another process trains there; too many skipped steps in a row (after saving)
+///            75  another process trains there; too many skipped steps in a row (after saving);
+///                a process of the run is gone or does not come
+///            78  processes that have other options or data, or do not divide the micro-batches
 Outcome run(Task& task, const TrainOptions& options, const cli::Context& context,
             const Observer& observer);
 

@@ -1,0 +1,313 @@
+// lact-train as several processes, as a launcher starts them.
+#include "support/process.hpp"
+#include "support/test.hpp"
+
+#include <lact/error.hpp>
+#include <lact/io/checkpoint.hpp>
+#include <lact/io/files.hpp>
+#include <lact/io/safetensors.hpp>
+
+#include <ATen/TensorOperators.h>
+
+#include <nlohmann/json.hpp>
+
+#include <netinet/in.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <memory>
+#include <random>
+#include <sstream>
+#include <thread>
+
+using namespace lact;
+using namespace lact::test;
+using nlohmann::json;
+
+namespace {
+
+namespace fs = std::filesystem;
+using Words = std::vector<std::string>;
+
+std::string free_port() {
+  const int socket = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  REQUIRE(::bind(socket, reinterpret_cast<sockaddr*>(&address), size) == 0);
+  REQUIRE(::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size) == 0);
+  ::close(socket);
+  return std::to_string(ntohs(address.sin_port));
+}
+
+/// `world` processes of one run; the words of rank r can be other ones.
+class Launch {
+ public:
+  Launch(int world, const Words& words, const std::map<int, Words>& others = {}) {
+    const auto port = free_port(), count = std::to_string(world);
+    for (int rank = 0; rank < world; ++rank) {
+      const auto number = std::to_string(rank);
+      Words all{"env",
+                "RANK=" + number,
+                "WORLD_SIZE=" + count,
+                "LOCAL_RANK=" + number,
+                "LOCAL_WORLD_SIZE=" + count,
+                "MASTER_ADDR=127.0.0.1",
+                "MASTER_PORT=" + port,
+                (build_root() / "tools/lact-train").string()};
+      const auto& own = others.count(rank) > 0 ? others.at(rank) : words;
+      all.insert(all.end(), own.begin(), own.end());
+      processes.push_back(std::make_unique<Process>(all));
+    }
+  }
+  std::vector<Result> wait() {
+    std::vector<Result> results;
+    for (auto& process : processes) results.push_back(process->wait(std::chrono::seconds(120)));
+    return results;
+  }
+
+  std::vector<std::unique_ptr<Process>> processes;
+};
+
+/// All end well; rank 0 alone speaks.
+void run_well(int world, const Words& words) {
+  Launch launch(world, words);
+  const auto results = launch.wait();
+  for (size_t rank = 0; rank < results.size(); ++rank) {
+    CAPTURE(world, rank, results[rank].err);
+    REQUIRE(results[rank].exit == 0);
+    if (rank > 0) CHECK(results[rank].err.empty());
+  }
+}
+
+std::map<std::string, std::string> checkpoint(const fs::path& run) {
+  const auto folder = fs::canonical(run / "latest");
+  CHECK(io::verify_checkpoint(folder).empty());
+  std::map<std::string, std::string> files;
+  for (const auto& item : fs::recursive_directory_iterator(folder)) {
+    if (item.is_directory()) continue;
+    const auto text = io::read_text(item.path());
+    files[item.path().lexically_relative(folder)] = io::xxh3(text.data(), text.size());
+  }
+  return files;
+}
+
+/// Without what depends on the clock, on memory, and on the number of processes.
+std::vector<std::string> metrics(const fs::path& run) {
+  std::vector<std::string> lines;
+  std::istringstream in(io::read_text(run / "metrics.jsonl"));
+  for (std::string text; std::getline(in, text);) {
+    auto line = json::parse(text);
+    for (const char* key : {"throughput(tps)", "tflops", "mfu(%)", "processes"}) line.erase(key);
+    for (auto item = line.begin(); item != line.end();)
+      item = item.key().rfind("time_metrics/", 0) == 0 || item.key().rfind("memory/", 0) == 0
+                 ? line.erase(item)
+                 : std::next(item);
+    lines.push_back(line.dump());
+  }
+  return lines;
+}
+
+Words toy(const fs::path& run, Words more = {}) {
+  Words words{"toy",
+              "--plugin-dir",
+              (build_root() / "tests/train").string(),
+              "-o",
+              run.string(),
+              "--dtype",
+              "float32",
+              "--device",
+              "cpu",
+              "--threads",
+              "1",
+              "--micro-batches",
+              "4",
+              "--rows",
+              "32",
+              "--warmup-steps",
+              "5",
+              "--log-every",
+              "1"};
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+Words fixed(const fs::path& run, Words more = {}) {
+  Words words = toy(run, {"--steps", "30", "--reduce-order", "fixed", "--nan-loss", "11,12",
+                          "--nan-gradient", "20", "--explosion", "25", "--ema", "0.9",
+                          "--eval-every", "7", "--eval-batches", "2", "--save-every", "5"});
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+}  // namespace
+
+TEST_CASE("in a fixed order, one, two and four processes train to the same bytes",
+          "[train][ranks]") {
+  const TemporaryFolder folder;
+  run_well(1, fixed(folder / "1"));
+  const auto want = checkpoint(folder / "1");
+  const auto lines = metrics(folder / "1");
+  CHECK(std::count_if(lines.begin(), lines.end(), [](const std::string& line) {
+          return line.find("\"loss_metrics/global_avg_loss\":null") != line.npos;
+        }) == 2);  // bad steps were met
+  for (const int world : {2, 4}) {
+    CAPTURE(world);
+    const auto run = folder / std::to_string(world);
+    run_well(world, fixed(run));
+    CHECK(checkpoint(run) == want);
+    CHECK(metrics(run) == lines);
+  }
+}
+
+TEST_CASE("texts, views and films are trained by two processes as by one, in a fixed order",
+          "[train][ranks]") {
+  const std::string modality = GENERATE("text", "views", "video");
+  CAPTURE(modality);
+  const TemporaryFolder folder;
+  fs::copy(source_root() / "tests/formats" / modality / "data", folder / "data",
+           fs::copy_options::recursive | fs::copy_options::copy_symlinks);
+  fs::copy_file(source_root() / "tests/formats" / modality / "run/run.toml", folder / "old.toml");
+  const auto words = [&](const char* run) {
+    return Words{modality,
+                 "--config",
+                 (folder / "old.toml").string(),
+                 "--data",
+                 (folder / "data").string(),
+                 "-o",
+                 (folder / run).string(),
+                 "--steps",
+                 "4",
+                 "--grad-accum",
+                 "4",
+                 "--threads",
+                 "1",
+                 "--log-every",
+                 "1",
+                 "--reduce-order",
+                 "fixed"};
+  };
+  run_well(1, words("one"));
+  run_well(2, words("two"));
+  CHECK(checkpoint(folder / "two") == checkpoint(folder / "one"));
+  CHECK(metrics(folder / "two") == metrics(folder / "one"));
+}
+
+TEST_CASE("in the fast order a number of processes gives its bytes each time, and nearly one's",
+          "[train][ranks]") {
+  const TemporaryFolder folder;
+  const Words more{"--steps", "20", "--save-every", "0"};
+  run_well(1, toy(folder / "alone", more));
+  run_well(2, toy(folder / "a", more));
+  run_well(2, toy(folder / "b", more));
+  CHECK(checkpoint(folder / "a") == checkpoint(folder / "b"));
+  const auto alone = metrics(folder / "alone"), two = metrics(folder / "a");
+  REQUIRE(alone.size() == two.size());
+  for (size_t i = 0; i < two.size(); ++i) {
+    const auto a = json::parse(alone[i]), b = json::parse(two[i]);
+    if (!a.contains("loss_metrics/global_avg_loss")) continue;
+    const double loss = a["loss_metrics/global_avg_loss"];
+    CHECK(b["loss_metrics/global_avg_loss"].get<double>() == Approx(loss).epsilon(1e-6));
+  }
+}
+
+TEST_CASE("a run goes on with another number of processes to the same bytes", "[train][ranks]") {
+  const TemporaryFolder folder;
+  run_well(1, fixed(folder / "whole"));
+  for (const auto& [steps, world] : {std::pair{"10", 4}, std::pair{"15", 1}, std::pair{"25", 2}}) {
+    auto words = fixed(folder / "run", {"--resume"});
+    *std::find(words.begin(), words.end(), "30") = steps;
+    run_well(world, words);
+  }
+  run_well(4, fixed(folder / "run", {"--resume"}));
+  auto got = checkpoint(folder / "run"), want = checkpoint(folder / "whole");
+  // A shorter run evaluates at its end, and the schedule of the steps until then was another one.
+  CHECK(got.size() == want.size());
+  CHECK(metrics(folder / "run").size() >= metrics(folder / "whole").size());
+}
+
+TEST_CASE("a process that is killed ends all others with 75, and the next start goes on",
+          "[train][ranks]") {
+  const TemporaryFolder folder;
+  run_well(1, fixed(folder / "whole"));
+  const auto words = fixed(folder / "run", {"--resume", "--slow", "0.01"});
+  std::mt19937 random(20261201);
+  int killed = 0;
+  for (int i = 0; i < trials(6); ++i) {
+    const int world = 1 << (1 + random() % 2);
+    const auto victim = random() % static_cast<size_t>(world);
+    Launch launch(world, words);
+    // In the middle of the work: start-up has its own time-out.
+    const auto seen =
+        fs::exists(folder / "run/metrics.jsonl") ? fs::file_size(folder / "run/metrics.jsonl") : 0;
+    std::error_code none;
+    while (launch.processes[0]->running() &&
+           (!fs::exists(folder / "run/metrics.jsonl", none) ||
+            fs::file_size(folder / "run/metrics.jsonl", none) <= seen))
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    std::this_thread::sleep_for(std::chrono::milliseconds(random() % 150));
+    launch.processes[victim]->signal(SIGKILL);
+    const auto start = std::chrono::steady_clock::now();
+    const auto results = launch.wait();
+    if (results[victim].exit != 128 + SIGKILL) continue;  // it was done
+    ++killed;
+    for (size_t rank = 0; rank < results.size(); ++rank) {
+      CAPTURE(world, victim, rank, results[rank].err);
+      if (rank == victim) continue;
+      CHECK(results[rank].exit == 75);
+      CHECK_THAT(results[rank].err,
+                 Catch::EndsWith(concat("error: rank ", victim, " of ", world,
+                                        " is gone; --resume goes on from the last checkpoint\n")));
+    }
+    CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(4));
+  }
+  CHECK(killed > 0);
+  run_well(4, words);
+  auto got = checkpoint(folder / "run"), want = checkpoint(folder / "whole");
+  CHECK(got == want);
+}
+
+TEST_CASE("a signal to any process stops all after the same step, saved", "[train][ranks]") {
+  const TemporaryFolder folder;
+  for (const int victim : {0, 1, 2}) {
+    const auto run = folder / std::to_string(victim);
+    Launch launch(3, toy(run, {"--steps", "100000", "--micro-batches", "3", "--save-every", "0",
+                               "--slow", "0.01"}));
+    while (launch.processes[0]->running() && !fs::exists(run / "metrics.jsonl"))
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    launch.processes[static_cast<size_t>(victim)]->signal(SIGTERM);
+    const auto results = launch.wait();
+    for (const auto& result : results) {
+      CAPTURE(result.err);
+      CHECK(result.exit == 143);
+      CHECK_THAT(result.err, Catch::EndsWith("lact-train: stopped by SIGTERM\n"));
+    }
+    CHECK(io::verify_checkpoint(fs::canonical(run / "latest")).empty());
+  }
+}
+
+TEST_CASE("processes that cannot be one run are told why, in one line each", "[train][ranks]") {
+  const TemporaryFolder folder;
+  const auto words = toy(folder / "run", {"--steps", "3"});
+  Launch odd(3, words);
+  for (const auto& result : odd.wait()) {
+    CHECK(result.exit == 78);
+    CHECK_THAT(result.err, Catch::Contains("3 processes do not divide the 4 micro-batches"));
+  }
+  Launch other(2, words, {{1, toy(folder / "run", {"--steps", "4"})}});
+  for (const auto& result : other.wait()) {
+    CHECK(result.exit == 78);
+    CHECK_THAT(result.err, Catch::Contains("rank 1 has other options than rank 0: steps = 4"));
+  }
+  CHECK_FALSE(fs::exists(folder / "run/checkpoints"));
+  const auto broken =
+      run({"env", "RANK=1", "MASTER_ADDR=127.0.0.1", (build_root() / "tools/lact-train").string(),
+           "toy", "--plugin-dir", (build_root() / "tests/train").string(), "-o",
+           (folder / "run").string(), "--steps", "1"});
+  CHECK(broken.exit == 78);
+  CHECK_THAT(broken.err, Catch::Contains("environment: WORLD_SIZE: missing"));
+}
