@@ -3,15 +3,19 @@
 #include <plugins/video/codec/codec.hpp>
 #include <plugins/video/model/config.hpp>
 #include <plugins/video/model/model.hpp>
+#include <plugins/video/model/model_options.hpp>
 #include <plugins/video/model/model_place.hpp>
 #include <plugins/video/model/names.hpp>
+#include <plugins/video/train/training_options.hpp>
 
+#include <lact/cli/options.hpp>
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/zeros.h>
 
+#include <array>
 #include <fstream>
 
 using namespace lact;
@@ -79,58 +83,138 @@ std::string refused(const char* key, const json& value) {
 
 }  // namespace
 
-TEST_CASE("the published YAML of the 1.3B model is the preset of that name", "[config]") {
-  const auto file = test::source_root() / "tests/golden/video/lact_ar_chunk3f_1.3B.yaml";
-  auto read = json(Config::open(file).to_json()), want = json(Config::preset("wan_1.3b").to_json());
-  for (const char* key : {"width", "height"}) {  // of the frames, which it says nothing of
-    read.erase(key);
-    want.erase(key);
-  }
-  CHECK(read == want);
-  // With momentum and another place; JSON is YAML; and ours.
-  const test::TemporaryFolder folder;
-  const auto other = folder / "other.yaml", ours = folder / "config.json";
-  auto text = io::read_text(file);
-  const auto replace = [&](const std::string& from, const std::string& to) {
+namespace {
+
+std::filesystem::path published_yaml() {
+  return test::source_root() / "tests/golden/video/lact_ar_chunk3f_1.3B.yaml";
+}
+
+/// The published YAML, in which some words are others, in a file.
+std::filesystem::path changed_yaml(const test::TemporaryFolder& folder,
+                                   const std::vector<std::array<std::string, 2>>& changes) {
+  auto text = io::read_text(published_yaml());
+  for (const auto& [from, to] : changes) {
+    CAPTURE(from);
     const auto at = text.find(from);
     REQUIRE(at != text.npos);
     text.replace(at, from.size(), to);
+  }
+  const auto file = folder / "m.yaml";
+  io::write_text(file, text);
+  return file;
+}
+
+ModelOptions model_options(const std::vector<std::string>& words) {
+  cli::CommandLine line;
+  ModelOptions options;
+  options.declare(line.options());
+  line.parse(words);
+  return options;
+}
+
+}  // namespace
+
+TEST_CASE("the published YAML of the 1.3B model is the preset of that name", "[config]") {
+  const auto values = [](const Config& config) {
+    auto all = json(config.to_json());
+    for (const char* key : {"width", "height"}) all.erase(key);  // which it says nothing of
+    return all;
   };
-  replace("ar_window_f: 3", "ar_window_f: 5\n          use_momentum: true");
-  io::write_text(other, text);
-  CHECK(Config::open(other).chunk_frames == 5);
-  CHECK(Config::open(other).fast->momentum);
-  io::write_text(ours, want.dump());
-  CHECK(json(Config::open(ours).to_json())["dim"] == 1536);
+  const auto preset = Config::preset("wan_1.3b");
+  const test::TemporaryFolder folder;
+  CHECK(values(Config::open(published_yaml())) == values(preset));
+  // The other published file differs in this.
+  CHECK(values(Config::open(
+            changed_yaml(folder, {{"drop_text_prob: 0.0", "drop_text_prob: 0.1"},
+                                  {"repeat.ARFastWeightSwiGLU", "repeat_sp.ARFastWeightSwiGLU "},
+                                  {"learnable_ttt_scale: true",
+                                   "learnable_ttt_scale: true\n"
+                                   "          use_momentum: false"}}))) == values(preset));
+  // JSON is YAML; and ours.
+  io::write_text(folder / "config.json", json(preset.to_json()).dump());
+  CHECK(Config::open(folder / "config.json").to_json() == preset.to_json());
+}
+
+TEST_CASE("what a published YAML says of the model and around it is taken", "[config]") {
+  const test::TemporaryFolder folder;
+  const auto with = [&](const std::vector<std::array<std::string, 2>>& changes) {
+    return Config::open(changed_yaml(folder, changes));
+  };
+  const auto longer = with({{"ar_window_size: 3", "ar_window_size: 5"},
+                            {"ar_window_f: 3", "ar_window_f: 5\n          use_momentum: true"}});
+  CHECK(longer.chunk_frames == 5);
+  CHECK(longer.fast->momentum);
+  const auto shifted = with({{"adjust_timestep_shift: true", "adjust_timestep_shift: false"},
+                             {"  timestep_shift: 3.0", "  timestep_shift: 4.0"},
+                             {"sample_timestep_shift: 3.0", "sample_timestep_shift: 8.0"}});
+  CHECK(shifted.shift == 4);
+  CHECK(shifted.sample_shift == 8);
+  CHECK(with({{"adjust_timestep_shift: true", "adjust_timestep_shift: false"},
+              {"  timestep_shift: 3.0", "  timestep_shift: 0"}})
+            .shift == 1);
+  // Of what is left out, the program's defaults, which are not those of the preset.
+  const auto short_one = with({{"      ffn_dim: 8960\n", ""},
+                               {"      num_layers: 30\n", ""},
+                               {"      attn_every_n_layers: 100\n", ""},
+                               {"          qk_l2_norm: true\n", ""}});
+  CHECK(short_one.ffn_dim == 8192);
+  CHECK(short_one.num_layers == 32);
+  CHECK(short_one.attn_every_n_layers == 1);
+  CHECK_FALSE(short_one.fast->qk_l2_norm);
+  // What the layer says with its default changes nothing.
+  CHECK(with({{"o_norm: true",
+               "o_norm: true\n          no_time_rope: false\n          eps: 1e-6\n"
+               "          window_size: [-1, -1]\n"
+               "          lr_parameterization: mamba"}})
+            .to_json() == Config::open(published_yaml()).to_json());
+}
+
+TEST_CASE("a YAML stands for the preset, with its training, and for what a start is", "[config]") {
+  const auto file = published_yaml().string();
+  const auto options = model_options({"--model-config", file, "--chunk-frames", "5"});
+  CHECK(options.resolve(nullptr).dim == 1536);
+  CHECK(options.resolve(nullptr).chunk_frames == 5);
+  CHECK(PresetTraining::of(options.preset()).recipe.learning_rate == 5e-6);
+  CHECK(PresetTraining::of(model_options({}).preset()).recipe.learning_rate == 2e-3);
+  const test::TemporaryFolder folder;
+  const auto wan = Config::preset("wan_t2v_1.3b");
+  const auto changed = changed_yaml(folder, {{"fw_head_dim: 768", "fw_head_dim: 384"}}).string();
+  CHECK(model_options({"--model-config", changed}).resolve(&wan).fast->head_dim == 384);
+  CHECK(model_options({}).resolve(&wan).fast->head_dim == 768);
+  // A plain one stays plain.
+  io::write_text(folder / "plain.json", json(wan.to_json()).dump());
+  const auto plain = (folder / "plain.json").string();
+  CHECK_FALSE(model_options({"--model-config", plain}).resolve(&wan).fast);
+  CHECK_THROWS_WITH(model_options({"--model-config", file, "--preset", "tiny"}).resolve(nullptr),
+                    Catch::Contains("--preset and --model-config"));
 }
 
 TEST_CASE("a YAML that is not of our model is refused by file, line or key", "[config]") {
   const test::TemporaryFolder folder;
   const auto file = folder / "m.yaml";
-  const auto published =
-      io::read_text(test::source_root() / "tests/golden/video/lact_ar_chunk3f_1.3B.yaml");
-  const auto said = [&](const std::string& from, const std::string& to) {
-    auto text = published;
-    const auto at = text.find(from);
-    REQUIRE(at != text.npos);
-    text.replace(at, from.size(), to);
-    io::write_text(file, text);
-    return refusal([&] { Config::open(file); });
-  };
   for (const auto& [from, to, words] :
        {std::tuple{"wan_model_warpper.WanModel", "vae.Other", "class_name: expected WanModel"},
         std::tuple{"repeat.ARFastWeightSwiGLU", "x.Linear", "expected ARFastWeightSwiGLU"},
         std::tuple{"      num_heads: 12", "      num_heads: 12\n      number: 3", "number"},
         std::tuple{"          num_heads: 12", "          num_heads: 6", "num_heads: expected 12"},
         std::tuple{"o_norm: true", "o_norm: false", "o_norm: expected true, found false"},
+        std::tuple{"o_norm: true", "no_time_rope: true", "no_time_rope: expected false"},
         std::tuple{"lr_dim: 1", "lr_dim: 2", "lr_dim"},
         std::tuple{"w_init: clean", "w_init: dirty", "w_init"},
         std::tuple{"      dim: 1536", "      dim: wide", "dim"},
+        std::tuple{"      dim: 1536", "      dim: 1536\n      dim: 768",
+                   "line 24: key 'dim' comes"},
         std::tuple{"model_type: t2v", "model_type: i2v", "model_type"},
         std::tuple{"model_config:", "model_config_2:", "no configuration of a video model"},
+        std::tuple{"ar_window_size: 3", "ar_window_size: 5", "expected 3, as ar_window_f, found 5"},
+        std::tuple{"num_repeat: 1", "ar_window_shape: 1", "m.yaml: model: ar_window_shape"},
+        std::tuple{"weighting: true", "weighting: false", "logit_normal_weighting: expected true"},
+        std::tuple{"method: uniform", "method: logit_normal", "timestep_sample_method"},
         std::tuple{"  shift: 3.0", "\tshift: 3.0", "m.yaml:13: no YAML"}}) {
     CAPTURE(from, to);
-    CHECK_THAT(said(from, to), Catch::Contains("m.yaml") && Catch::Contains(words));
+    const auto changed = changed_yaml(folder, {{from, to}});
+    CHECK_THAT(refusal([&] { Config::open(changed); }),
+               Catch::Contains("m.yaml") && Catch::Contains(words));
   }
   // Aliases of aliases, a gigabyte when they are followed; an endless nest.
   std::string laughs = "a0: &a0 [1, 1]\n", nest(100'000, '[');

@@ -587,6 +587,37 @@ TEST_CASE("a plain Wan is fine-tuned on packed latents", "[wan]") {
   const auto gate = after.tensor("blocks.0.self_attn.ttt_scale_proj.bias").abs().item<double>();
   CHECK(gate > 2e-5);
   CHECK(gate < 1.1e-4);
+
+  // The same in the words of the published program; another width of it is refused.
+  const std::string yaml = R"(model_config:
+  class_name: wan_model_warpper.WanModel
+  dim: 24
+  ffn_dim: 64
+  num_heads: 2
+  num_layers: 2
+  in_dim: 4
+  out_dim: 4
+  freq_dim: 32
+  text_dim: 20
+  text_len: 7
+  attn_every_n_layers: 100
+  efficient_attn_config: [{fw_head_dim: 12, qk_l2_norm: true}]
+)";
+  io::write_text(folder / "m.yaml", yaml);
+  const Words words{"--init-from",    start.string(),
+                    "--model-config", (folder / "m.yaml").string(),
+                    "--data",         (folder / "data").string(),
+                    "--steps",        "2",
+                    "--batch-size",   "1",
+                    "--ema",          "0",
+                    "--warmup-steps", "0"};
+  const auto same = model_of(trained(folder / "same", words));
+  REQUIRE(same.names() == after.names());
+  for (const auto& name : after.names()) CHECK(same.tensor(name).equal(after.tensor(name)));
+  auto wide = yaml;
+  wide.replace(wide.find("ffn_dim: 64"), 11, "ffn_dim: 80");
+  io::write_text(folder / "m.yaml", wide);
+  CHECK_THAT(refusal(words, folder / "wide"), Catch::Contains("ffn.0.weight"));
 }
 
 TEST_CASE("a shift of training leaves that of sampling, and the other way round", "[wan]") {

@@ -79,7 +79,8 @@ struct Config {
 
   /// Errors   65 naming `what` and the key
   static Config from_json(const nlohmann::json& values, const std::string& what);
-  /// A config.json, or the published program's YAML, whose model_config is taken.
+  /// A config.json, or the published program's YAML, of which model_config is taken, the shifts of
+  /// the times and the frames of a chunk.
   /// Errors   65 naming the file, the line or key; 66
   static Config open(const std::filesystem::path& file);
   nlohmann::ordered_json to_json() const;

@@ -167,12 +167,12 @@ void ModelOptions::change_extras(Config& c) const {
 Config ModelOptions::resolve(const Config* base) const {
   if (base != nullptr && preset_)
     throw Error(Exit::usage, "--preset and --init-from exclude each other");
-  if (!config_file_.empty() && (base != nullptr || preset_))
-    throw Error(Exit::usage,
-                "--model-config excludes --preset, and --init-from, which has its own");
-  Config c = base != nullptr        ? *base
-             : config_file_.empty() ? Config::preset(preset())
-                                    : Config::open(config_file_);
+  if (!config_file_.empty() && preset_)
+    throw Error(Exit::usage, "--preset and --model-config exclude each other");
+  const bool converts = base != nullptr && config_file_.empty();
+  Config c = !config_file_.empty() ? Config::open(config_file_)
+             : base != nullptr     ? *base
+                                   : Config::preset(preset());
   change(c.ffn_dim, ffn_dim_);
   change(c.num_heads, heads_);
   change(c.num_layers, layers_);
@@ -187,7 +187,7 @@ Config ModelOptions::resolve(const Config* base) const {
   if (fast_ == false) {
     c.fast.reset();
   } else {
-    if (!c.fast && (base != nullptr || fast_)) {  // as the released configuration converts it
+    if (!c.fast && (converts || fast_)) {  // as the released configuration converts it
       c.fast.emplace();
       c.fast->head_dim = default_fast_head(c.dim);
       c.attn_every_n_layers = every_.value_or(100);

@@ -14,12 +14,13 @@ namespace lact::video {
 class ModelOptions {
  public:
   void declare(cli::Options options);
-  /// The preset, or `base` if there is one, changed by what was given. A plain Wan becomes the
-  /// hybrid with the released layer, but for `--use-fast-weights false`. Not checked: classes come
-  /// from the data. Errors: 64
+  /// The file of --model-config, else `base` if there is one, else the preset; changed by what was
+  /// given. A plain Wan as base becomes the hybrid with the released layer, but for
+  /// `--use-fast-weights false`. Not checked: classes come from the data. Errors: 64; 65, 66 of the
+  /// file
   Config resolve(const Config* base) const;
-  /// As given; "tiny" if none was.
-  std::string preset() const { return preset_.value_or("tiny"); }
+  /// As given; if none was, "tiny", or none with a file of --model-config.
+  std::string preset() const { return preset_.value_or(config_file_.empty() ? "tiny" : ""); }
   bool given() const;  ///< any of them
   bool codec_given() const { return codec_ || factor_; }
 
