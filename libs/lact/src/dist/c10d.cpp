@@ -139,13 +139,16 @@ class Alarm {
   void stop() { stopped_ = true; }
 
  private:
-  void watch() {
-    int gone = next_;
+  int gone() {
     try {
       receiving_->wait();
-      gone = static_cast<int>(word_[0].item<int64_t>());
+      return static_cast<int>(word_[0].item<int64_t>());
     } catch (const std::exception&) {  // the connection
+      return next_;
     }
+  }
+  void watch() {
+    const int gone = this->gone();
     if (stopped_) return;
     try {
       std::vector<Tensor> word{at::full({1}, gone, at::kLong)};
