@@ -304,6 +304,7 @@ TEST_CASE("processes that cannot be one run are told why, in one line each", "[t
     CHECK_THAT(result.err, Catch::Contains("rank 1 has other options than rank 0: steps = 4"));
   }
   CHECK_FALSE(fs::exists(folder / "run/checkpoints"));
+  run_well(2, toy(folder / "random", {"--steps", "2", "--seed", "-1"}));
   const auto broken =
       run({"env", "RANK=1", "MASTER_ADDR=127.0.0.1", (build_root() / "tools/lact-train").string(),
            "toy", "--plugin-dir", (build_root() / "tests/train").string(), "-o",
