@@ -523,21 +523,24 @@ ops::Schedule chunks_of(const std::vector<int64_t>& lengths) {
 
 TEST_CASE("chunks split over processes that add up their sums are the same chunks") {
   at::manual_seed(23);
-  // Tokens of each rank in each chunk; some have none in some of them.
+  // Tokens of each rank in each chunk; some have none in some of them, or none at all.
   const auto parts = GENERATE(std::vector<std::vector<int64_t>>{{10, 3, 7}, {6, 9, 1}},
-                              std::vector<std::vector<int64_t>>{{4, 0, 5}, {3, 8, 2}, {0, 2, 0}});
-  const std::string name = GENERATE("gd", "momentum", "muon", "muon_momentum");
+                              std::vector<std::vector<int64_t>>{{4, 0, 5}, {3, 8, 2}, {0, 2, 0}},
+                              std::vector<std::vector<int64_t>>{{0, 0, 0}, {5, 2, 6}});
+  const std::string name = GENERATE(from_range(ops::Rule::names()));
   const bool prenorm = GENERATE(false, true), weight_norm = GENERATE(false, true),
              recompute = GENERATE(false, true);
+  const std::string kind = GENERATE("swiglu", "linear", "last", "stacked, detached");
   auto rule = ops::Rule::from_name(name);
   rule.prenorm = prenorm;
   rule.weight_norm = weight_norm;
-  rule.learn = GENERATE(ops::Learn::all, ops::Learn::last);
-  CAPTURE(parts.size(), name, prenorm, weight_norm, recompute, rule.learn == ops::Learn::all);
+  rule.stacked = rule.detach_norms = kind == "stacked, detached";
+  if (kind == "last") rule.learn = ops::Learn::last;
+  CAPTURE(parts, name, prenorm, weight_norm, recompute, kind);
   std::vector<int64_t> lengths(3, 0);
   for (const auto& part : parts)
     for (size_t c = 0; c < 3; ++c) lengths[c] += part[c];
-  const auto w = weights();
+  const auto w = weights(kind == "linear");
   const auto length = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
   const auto q = normal({kN, length, kK});
   const auto t = tokens(length, rule);
@@ -566,10 +569,18 @@ TEST_CASE("chunks split over processes that add up their sums are the same chunk
   const auto run = [&](Leaves in, const std::vector<int64_t>& schedule, double of_state,
                        const ops::ScanOptions& options) {
     for (auto& [leaf, x] : in.named()) *x = x->detach().clone().requires_grad_(true);
-    const auto done = ops::scan(ops::initial_state(in.w, rule), {}, in.q, in.t, chunks_of(schedule),
-                                rule, options);
+    const auto scan = [&] {
+      return ops::scan(ops::initial_state(in.w, rule), {}, in.q, in.t, chunks_of(schedule), rule,
+                       options);
+    };
+    const auto done = scan();
     (done.out.square().sum() + of_state * done.state.w.down.square().sum()).backward();
-    std::map<std::string, Tensor> all{{"out", done.out.detach()}};
+    std::map<std::string, Tensor> all{{"out", done.out.detach()},
+                                      {"state", done.state.w.down.detach()}};
+    {
+      const at::NoGradGuard no_grad;
+      all["out, unrecorded"] = scan().out;
+    }
     for (auto& [leaf, x] : in.named())
       all[leaf] = x->grad().defined() ? x->grad() : at::zeros_like(*x);
     return all;
@@ -589,7 +600,10 @@ TEST_CASE("chunks split over processes that add up their sums are the same chunk
     std::vector<Tensor> got;
     for (const auto& all : of_ranks) got.push_back(all.at(leaf));
     const bool by_token = want.dim() == 3 && want.size(1) == length;
-    CHECK(test::scaled_error(by_token ? joined(got) : at::stack(got).sum(0), want) < 1e-10);
+    if (leaf == "state")
+      for (const auto& x : got) CHECK(test::scaled_error(x, want) < 1e-10);
+    else
+      CHECK(test::scaled_error(by_token ? joined(got) : at::stack(got).sum(0), want) < 1e-10);
   }
 }
 
@@ -597,7 +611,7 @@ TEST_CASE("rates per channel are not split over processes") {
   const ops::Rule rule;
   const auto w = weights();
   auto t = tokens(4, rule);
-  t.rate.down = t.rate.down.expand({kN, 4, kV});
+  t.rate.down = t.rate.down.expand({kN, 4, kF});
   const ops::ScanOptions split{.exchange = [](const auto&) {}};
   CHECK_THROWS_WITH(ops::scan(ops::initial_state(w, rule), {}, normal({kN, 4, kK}), t,
                               ops::bidirectional(4), rule, split),

@@ -417,7 +417,7 @@ ScanOutput Engine::forward(const ScanInput& input, const OpenChunk& open, bool r
   input_ = prepared(input);
   const int64_t all_heads = input_.state.w.down.size(0), cores = choose_groups();
   ScanOutput result;
-  if (plan_.applied > 0)
+  if (!spans(plan_.schedule, kApply).empty())  // spans of no token too
     result.out = at::empty({all_heads, plan_.applied, input_.state.w.down.size(1)},
                            input_.q.options().dtype(plan_.type));
   std::vector<SavedActivations> saved;

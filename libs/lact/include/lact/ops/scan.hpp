@@ -67,7 +67,7 @@ at::Tensor orthogonalize(const at::Tensor& g, const NewtonSchulz& how);
 
 struct ScanResult {
   at::Tensor out;  ///< [N, tokens that were applied, V] in token order, in v's dtype; undefined if
-                   ///< none were
+                   ///< no step applies
   FastState state;
   OpenChunk open;
 };
@@ -79,8 +79,8 @@ struct ScanOptions {
   /// Where a chunk's tokens are split over processes: adds up each of these tensors over all of
   /// them, in place. Called once per update with the deltas, the sum of the momentum coefficients
   /// and the count of tokens, and in the backward pass with the gradients of the first two. A
-  /// process may have no token in a chunk, but every one walks the same chunks. Not with rates per
-  /// channel (70).
+  /// process may have no token in a chunk, but every one walks the same chunks, backward too: its
+  /// loss depends on the scan. Not with rates per channel (70).
   std::function<void(const std::vector<at::Tensor>&)> exchange;
   int64_t tile = 0;  ///< tokens worked on at once; 0: what fits the caches
 };
