@@ -151,9 +151,11 @@ std::vector<json> metrics(const fs::path& run) {
 
 std::map<std::string, std::string> bytes(const fs::path& run, int64_t step) {
   std::map<std::string, std::string> files;
-  for (const auto& item : fs::directory_iterator(run / "checkpoints" / concat("step-", step))) {
+  const auto folder = run / "checkpoints" / concat("step-", step);
+  for (const auto& item : fs::recursive_directory_iterator(folder)) {
+    if (item.is_directory()) continue;
     const auto text = io::read_text(item.path());
-    files[item.path().filename()] = io::xxh3(text.data(), text.size());
+    files[item.path().lexically_relative(folder)] = io::xxh3(text.data(), text.size());
   }
   return files;
 }

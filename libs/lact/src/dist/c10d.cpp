@@ -12,7 +12,7 @@
 #include <ATen/ops/zeros.h>
 #include <c10/util/Logging.h>
 
-#include <unistd.h>
+#include <signal.h>
 
 #include <atomic>
 #include <cstdlib>
@@ -28,6 +28,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kForever = std::chrono::hours(24 * 365);
 constexpr milliseconds kPoll{50};
+constexpr milliseconds kWord{2000};  // for a busy machine to deliver a last word
 
 /// c10d ends whatever goes wrong between processes in an exception of its own kinds.
 template <class Call>
@@ -152,7 +153,7 @@ class Alarm {
     if (stopped_) return;
     try {
       std::vector<Tensor> word{at::full({1}, gone, at::kLong)};
-      group_->send(word, before_, 0)->wait(kPoll);
+      group_->send(word, before_, 0)->wait(kWord);
     } catch (const std::exception&) {  // gone too
     }
     if (lost_) lost_(gone);
@@ -244,6 +245,8 @@ Connection::~Connection() = default;
 
 std::unique_ptr<Connection> connect(const Place& place, const ConnectOptions& options) {
   if (place.world == 1) return std::make_unique<Alone>();
+  // Gloo writes to sockets whose peer may be gone; who prints to a closed pipe sees it anyway.
+  ::signal(SIGPIPE, SIG_IGN);
   // What c10d has to say it says in exceptions; its log is for those who ask for it.
   ::setenv("TORCH_CPP_LOG_LEVEL", "FATAL", /*overwrite=*/0);
   c10::initLogging();
