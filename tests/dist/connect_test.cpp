@@ -1,5 +1,6 @@
 // Real processes that meet, work, lose each other.
 #include "support/process.hpp"
+#include "support/run_files.hpp"
 #include "support/test.hpp"
 
 #include <lact/error.hpp>
@@ -19,19 +20,6 @@ using namespace lact::test;
 namespace {
 
 using Variables = std::map<std::string, std::string>;
-
-/// A port that was free a moment ago.
-std::string free_port() {
-  const int socket = ::socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  REQUIRE(::bind(socket, reinterpret_cast<sockaddr*>(&address), size) == 0);
-  REQUIRE(::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size) == 0);
-  ::close(socket);
-  return std::to_string(ntohs(address.sin_port));
-}
 
 struct Ranks {
   Ranks(const std::string& what, int world, std::vector<int> ranks, const Variables& more = {}) {
@@ -171,15 +159,9 @@ TEST_CASE("a place where nobody can meet is refused in one line", "[dist][proces
   CHECK(nowhere.exit == 78);
   CHECK_THAT(nowhere.err, Catch::Contains("no-such-host.invalid: "));
   // Somebody else's port.
-  const int socket = ::socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  REQUIRE(::bind(socket, reinterpret_cast<sockaddr*>(&address), size) == 0);
+  const auto [socket, port] = bound_socket();
   REQUIRE(::listen(socket, 1) == 0);
-  REQUIRE(::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size) == 0);
-  const auto taken = first({{"MASTER_PORT", std::to_string(ntohs(address.sin_port))}});
+  const auto taken = first({{"MASTER_PORT", port}});
   ::close(socket);
   CHECK(taken.exit == 75);
   CHECK_THAT(taken.err, Catch::Contains("choose another MASTER_PORT"));

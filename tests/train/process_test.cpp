@@ -1,6 +1,7 @@
 // lact-train as a real process: killed, stopped, locked out, resumed.
 
 #include "support/process.hpp"
+#include "support/run_files.hpp"
 #include "support/test.hpp"
 
 #include <lact/error.hpp>
@@ -73,13 +74,7 @@ Words options(const fs::path& run) {
 std::map<std::string, std::string> checkpoint(const fs::path& run, int64_t step) {
   const auto folder = run / "checkpoints" / concat("step-", step);
   CHECK(io::verify_checkpoint(folder).empty());
-  std::map<std::string, std::string> files;
-  for (const auto& item : fs::recursive_directory_iterator(folder)) {
-    if (item.is_directory()) continue;
-    const auto text = io::read_text(item.path());
-    files[item.path().lexically_relative(folder)] = io::xxh3(text.data(), text.size());
-  }
-  return files;
+  return hashes(folder);
 }
 
 /// metrics.jsonl without what depends on the clock and on memory.

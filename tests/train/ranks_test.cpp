@@ -1,5 +1,6 @@
 // lact-train as several processes, as a launcher starts them.
 #include "support/process.hpp"
+#include "support/run_files.hpp"
 #include "support/test.hpp"
 
 #include <lact/error.hpp>
@@ -11,10 +12,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include <netinet/in.h>
 #include <signal.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <memory>
@@ -30,18 +28,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using Words = std::vector<std::string>;
-
-std::string free_port() {
-  const int socket = ::socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  REQUIRE(::bind(socket, reinterpret_cast<sockaddr*>(&address), size) == 0);
-  REQUIRE(::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size) == 0);
-  ::close(socket);
-  return std::to_string(ntohs(address.sin_port));
-}
 
 /// `world` processes of one run; the words of rank r can be other ones.
 class Launch {
@@ -86,13 +72,7 @@ void run_well(int world, const Words& words) {
 std::map<std::string, std::string> checkpoint(const fs::path& run) {
   const auto folder = fs::canonical(run / "latest");
   CHECK(io::verify_checkpoint(folder).empty());
-  std::map<std::string, std::string> files;
-  for (const auto& item : fs::recursive_directory_iterator(folder)) {
-    if (item.is_directory()) continue;
-    const auto text = io::read_text(item.path());
-    files[item.path().lexically_relative(folder)] = io::xxh3(text.data(), text.size());
-  }
-  return files;
+  return hashes(folder);
 }
 
 /// Without what depends on the clock, on memory, and on the number of processes.

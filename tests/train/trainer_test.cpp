@@ -1,3 +1,4 @@
+#include "support/run_files.hpp"
 #include "support/test.hpp"
 #include "train/toy_task.hpp"
 
@@ -102,14 +103,8 @@ std::vector<std::string> timeless(const fs::path& run) {
 
 /// Every file of a checkpoint with the hash of its bytes.
 std::map<std::string, std::string> bytes(const fs::path& run, int64_t step) {
-  std::map<std::string, std::string> files;
   const auto folder = run / "checkpoints" / concat("step-", step);
-  for (const auto& item : fs::recursive_directory_iterator(folder)) {
-    if (item.is_directory()) continue;
-    const auto text = io::read_text(item.path());
-    files[item.path().lexically_relative(folder)] = io::xxh3(text.data(), text.size());
-  }
-  return files;
+  return hashes(folder);
 }
 
 json trainer_json(const fs::path& run, int64_t step) {

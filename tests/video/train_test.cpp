@@ -1,5 +1,6 @@
 // lact-train video in this process, on clips that are made here.
 #include "support/process.hpp"
+#include "support/run_files.hpp"
 #include "support/test.hpp"
 
 #include <plugins/video/clips/encode_clips.hpp>
@@ -150,14 +151,8 @@ std::vector<json> metrics(const fs::path& run) {
 }
 
 std::map<std::string, std::string> bytes(const fs::path& run, int64_t step) {
-  std::map<std::string, std::string> files;
   const auto folder = run / "checkpoints" / concat("step-", step);
-  for (const auto& item : fs::recursive_directory_iterator(folder)) {
-    if (item.is_directory()) continue;
-    const auto text = io::read_text(item.path());
-    files[item.path().lexically_relative(folder)] = io::xxh3(text.data(), text.size());
-  }
-  return files;
+  return test::hashes(folder);
 }
 
 std::string refusal(const Words& words, const fs::path& run) {

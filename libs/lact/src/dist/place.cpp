@@ -111,11 +111,25 @@ int tasks_of(const char* name, const std::string& list, int node) {
   }
 }
 
+/// A launcher's names for the four numbers.
+struct Names {
+  const char *launcher, *rank, *world, *local_rank, *local_world;
+};
+constexpr Names kPlain{"environment", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"};
+constexpr Names kOpenMpi{"mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE",
+                         "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"};
+constexpr Names kSlurm{"srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", ""};
+constexpr Names kPmi{"mpiexec", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"};
+
+void read(const Variables& variables, const Names& names, Place& place) {
+  place.launcher = names.launcher;
+  place.rank = variables.must(names.rank, names.world);
+  place.world = variables.must(names.world, names.rank);
+  place.local_rank = variables.or_else(names.local_rank, 0);
+  place.local_world = variables.or_else(names.local_world, 1);
+}
+
 void from_slurm(const Variables& variables, Place& place) {
-  place.launcher = "srun";
-  place.rank = variables.must("SLURM_PROCID", "SLURM_STEP_NUM_TASKS");
-  place.world = variables.must("SLURM_STEP_NUM_TASKS", "SLURM_PROCID");
-  place.local_rank = variables.or_else("SLURM_LOCALID", 0);
   const auto tasks = variables.text("SLURM_STEP_TASKS_PER_NODE");
   if (!tasks.empty())
     place.local_world =
@@ -130,28 +144,18 @@ void from_slurm(const Variables& variables, Place& place) {
 }
 
 void from_launcher(const Variables& variables, Place& place) {
-  if (variables.has("RANK") || variables.has("WORLD_SIZE")) {
-    place.launcher = variables.has("TORCHELASTIC_RUN_ID") ? "torchrun" : "environment";
-    place.rank = variables.must("RANK", "WORLD_SIZE");
-    place.world = variables.must("WORLD_SIZE", "RANK");
-    place.local_rank = variables.or_else("LOCAL_RANK", 0);
-    place.local_world = variables.or_else("LOCAL_WORLD_SIZE", 1);
+  if (variables.has(kPlain.rank) || variables.has(kPlain.world)) {
+    read(variables, kPlain, place);
+    if (variables.has("TORCHELASTIC_RUN_ID")) place.launcher = "torchrun";
     place.attempt = concat(variables.text("TORCHELASTIC_RUN_ID"), ".",
                            variables.or_else("TORCHELASTIC_RESTART_COUNT", 0));
-  } else if (variables.has("OMPI_COMM_WORLD_RANK")) {
-    place.launcher = "mpirun";
-    place.rank = variables.must("OMPI_COMM_WORLD_RANK", "");
-    place.world = variables.must("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK");
-    place.local_rank = variables.or_else("OMPI_COMM_WORLD_LOCAL_RANK", 0);
-    place.local_world = variables.or_else("OMPI_COMM_WORLD_LOCAL_SIZE", 1);
-  } else if (variables.has("SLURM_PROCID") && variables.has("SLURM_STEP_NUM_TASKS")) {
+  } else if (variables.has(kOpenMpi.rank)) {
+    read(variables, kOpenMpi, place);
+  } else if (variables.has(kSlurm.rank) && variables.has(kSlurm.world)) {
+    read(variables, kSlurm, place);
     from_slurm(variables, place);
-  } else if (variables.has("PMI_RANK")) {
-    place.launcher = "mpiexec";
-    place.rank = variables.must("PMI_RANK", "");
-    place.world = variables.must("PMI_SIZE", "PMI_RANK");
-    place.local_rank = variables.or_else("MPI_LOCALRANKID", 0);
-    place.local_world = variables.or_else("MPI_LOCALNRANKS", 1);
+  } else if (variables.has(kPmi.rank)) {
+    read(variables, kPmi, place);
   }
 }
 

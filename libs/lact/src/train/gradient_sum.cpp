@@ -64,8 +64,4 @@ void GradientSum::finish() {
   }
 }
 
-void GradientSum::forget() {
-  levels_.clear();
-}
-
 }  // namespace lact::train

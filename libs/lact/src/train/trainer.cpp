@@ -380,7 +380,6 @@ class Run {
       norms_.add(result.norm);
     }
     optimizer_->zero_grad();
-    sums_->forget();
     return result;
   }
 

@@ -24,7 +24,6 @@ class GradientSum {
   /// stays undefined in one process, and is zero in several and in a fixed order.
   /// Errors   PeerLost
   void finish();
-  void forget();  ///< what a step has left
 
  private:
   at::Tensor taken();  ///< flat, and no gradient is left
