@@ -38,6 +38,8 @@ void Muon::step(double learning_rate) {
   const at::NoGradGuard no_grad;
   ops::NewtonSchulz how;
   how.steps = ops::NewtonSchulz::keller_jordan();
+  how.square_first = true;
+  how.dtype = options_.iterate;
   for (const auto& group : groups_) {
     std::vector<Tensor> directions;
     for (const size_t i : group.members) {

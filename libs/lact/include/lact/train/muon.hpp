@@ -7,6 +7,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 namespace lact::train {
@@ -14,10 +15,11 @@ namespace lact::train {
 struct MuonOptions {
   double momentum = 0.95;
   double weight_decay = 0.1;
+  /// Of the Newton-Schulz iteration, none: the gradient's. torch.optim.Muon always takes bfloat16.
+  std::optional<c10::ScalarType> iterate;
 };
 
-/// Muon with Nesterov momentum and decoupled decay, as torch.optim.Muon has it (but for its
-/// bfloat16). Source: https://kellerjordan.github.io/posts/muon
+/// Muon with Nesterov momentum and decoupled decay, as torch.optim.Muon has it. Source: https://kellerjordan.github.io/posts/muon
 ///   m <- b m + (1 - b) g;  u <- b m + (1 - b) g;  p <- (1 - lr * decay) p
 ///   p <- p - lr * sqrt(max(1, rows / columns)) * NewtonSchulz(u)
 /// for each matrix of a parameter. lr is the step's rate times Parameter::learning_rate.
