@@ -117,22 +117,22 @@ class SeriesTask final : public lact::train::Task {
   int micro_batches() const override { return 1; }
 
   /// Beside the loss, that of who says "as it is now, so it will be".
-  lact::train::Metrics evaluate(int64_t batches, const std::function<bool()>& stop) override {
-    if (rows_.count(Split::validation) == 0) return {};
+  int64_t validation_batches() const override {
+    return rows_.count(Split::validation) == 0 ? 0
+                                               : (data(Split::validation).size(0) - 1) / length_;
+  }
+  /// Error, error of who repeats the last row, and their number.
+  lact::train::Tally tally(int64_t batch) override {
     const at::NoGradGuard no_grad;
     const auto rows = model_->standard(data(Split::validation));
-    double loss = 0, unchanged = 0;
-    int64_t done = 0;
-    for (int64_t begin = 0; begin + length_ < rows.size(0) && done < batches && !stop();
-         begin += length_, ++done) {
-      const auto now = rows.narrow(0, begin, length_).unsqueeze(0);
-      const auto next = rows.narrow(0, begin + 1, length_).unsqueeze(0);
-      loss += at::mse_loss(model_->predict(now), next).item<double>();
-      unchanged += at::mse_loss(now, next).item<double>();
-    }
-    if (done == 0) return {};
-    return {{"validation_metrics/loss", loss / static_cast<double>(done)},
-            {"validation_metrics/unchanged", unchanged / static_cast<double>(done)}};
+    const auto now = rows.narrow(0, batch * length_, length_).unsqueeze(0);
+    const auto next = rows.narrow(0, batch * length_ + 1, length_).unsqueeze(0);
+    return {at::mse_loss(model_->predict(now), next).item<double>(),
+            at::mse_loss(now, next).item<double>(), 1};
+  }
+  lact::train::Metrics conclude(const lact::train::Tally& sums) const override {
+    return {{"validation_metrics/loss", sums[0] / sums[2]},
+            {"validation_metrics/unchanged", sums[1] / sums[2]}};
   }
 
   void load(const lact::io::Checkpoint& checkpoint) override { model_->assign(checkpoint); }

@@ -131,16 +131,19 @@ train::Loss ToyTask::loss(const train::Batch& batch, const train::StepInfo& info
           static_cast<double>(options_.rows) / options_.micro_batches};
 }
 
-train::Metrics ToyTask::evaluate(int64_t batches, const std::function<bool()>& stop) {
-  if (!options_.validation) return {};
+int64_t ToyTask::validation_batches() const {
+  return options_.validation ? 1000 : 0;
+}
+
+train::Tally ToyTask::tally(int64_t batch) {
   const at::NoGradGuard no_grad;
-  double sum = 0;
-  for (int64_t i = 0; i < batches && !stop(); ++i) {
-    if (while_evaluating) while_evaluating();
-    const auto x = draw({64, kIn}, 900000 + static_cast<uint64_t>(i));
-    sum += at::mse_loss(predict(x), teacher(x)).item<double>();
-  }
-  return {{"validation_metrics/loss", sum / static_cast<double>(batches)}};
+  if (while_evaluating) while_evaluating();
+  const auto x = draw({64, kIn}, 900000 + static_cast<uint64_t>(batch));
+  return {at::mse_loss(predict(x), teacher(x)).item<double>(), 1};
+}
+
+train::Metrics ToyTask::conclude(const train::Tally& sums) const {
+  return {{"validation_metrics/loss", sums[0] / sums[1]}};
 }
 
 void ToyTask::load(const io::Checkpoint& checkpoint) {

@@ -4,6 +4,7 @@
 
 #include <lact/train/task.hpp>
 
+#include <functional>
 #include <set>
 #include <string>
 
@@ -36,11 +37,13 @@ class ToyTask final : public train::Task {
   std::unique_ptr<train::Source> source(train::Split split) override;
   train::Loss loss(const train::Batch& batch, const train::StepInfo& info) override;
   int micro_batches() const override { return options_.micro_batches; }
-  train::Metrics evaluate(int64_t batches, const std::function<bool()>& stop) override;
+  int64_t validation_batches() const override;
+  train::Tally tally(int64_t batch) override;
+  train::Metrics conclude(const train::Tally& sums) const override;
   void load(const io::Checkpoint& checkpoint) override;
   void save(io::CheckpointWriter& writer) const override;
 
-  /// What evaluate() calls in the middle of its work.
+  /// What tally() calls in the middle of its work.
   std::function<void()> while_evaluating;
 
  private:

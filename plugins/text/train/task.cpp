@@ -189,26 +189,33 @@ class TextTask final : public train::Task {
 
   int micro_batches() const override { return micro_batches_; }
 
-  train::Metrics evaluate(int64_t batches, const std::function<bool()>& stop) override {
+  int64_t validation_batches() const override {
     const auto found = data_.find(Split::validation);
-    if (found == data_.end()) return {};
+    if (found == data_.end()) return 0;
+    const auto rows = static_cast<int64_t>(evaluation_rows(found->second).size());
+    return (rows + batch_size_ - 1) / batch_size_;
+  }
+
+  /// Summed loss, tokens scored, and the first batch's write strength.
+  train::Tally tally(int64_t number) override {
     const at::NoGradGuard no_grad;
-    const auto& data = found->second;
+    const auto& data = data_.at(Split::validation);
     const auto all = evaluation_rows(data);
-    const auto rows = static_cast<int64_t>(all.size());
-    double sum = 0, scored = 0, strength = 0;
-    for (int64_t row = 0, done = 0; row < rows && done < batches && !stop();
-         row += batch_size_, ++done) {
-      const auto batch = make_batch(
-          data, {all.begin() + row, all.begin() + std::min(row + batch_size_, rows)}, mask());
-      const auto weight =
-          static_cast<double>(batch.at("labels").slice(1, 1).ne(-100).sum().item<int64_t>());
-      sum += loss_of(batch).item<double>() * weight;
-      scored += weight;
-      if (row == 0) strength = model_->write_strength(batch.at("ids").to(setup_.device));
-    }
+    const auto rows = static_cast<int64_t>(all.size()), first = number * batch_size_;
+    const auto batch = make_batch(
+        data, {all.begin() + first, all.begin() + std::min(first + batch_size_, rows)}, mask());
+    const auto scored =
+        static_cast<double>(batch.at("labels").slice(1, 1).ne(-100).sum().item<int64_t>());
+    // The mean of nothing is no number.
+    const double loss = scored > 0 ? loss_of(batch).item<double>() * scored : 0;
+    return {loss, scored,
+            number == 0 ? model_->write_strength(batch.at("ids").to(setup_.device)) : 0};
+  }
+
+  train::Metrics conclude(const train::Tally& sums) const override {
+    const double loss = sums[0], scored = sums[1], strength = sums[2];
     if (scored == 0) return {};
-    train::Metrics metrics{{"validation_metrics/loss", sum / scored}};
+    train::Metrics metrics{{"validation_metrics/loss", loss / scored}};
     if (strength > 0) metrics["validation_metrics/write_strength"] = strength;
     return metrics;
   }

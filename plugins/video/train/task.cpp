@@ -22,6 +22,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -154,32 +155,44 @@ class VideoTask final : public train::Task {
 
   int micro_batches() const override { return options_.micro_batches; }
 
-  train::Metrics evaluate(int64_t batches, const std::function<bool()>& stop) override {
-    if (!set_.has(Split::validation)) return {};
+  int64_t validation_batches() const override {
+    if (!set_.has(Split::validation)) return 0;
+    return (set_.clips(Split::validation).size() + batch_size() - 1) / batch_size();
+  }
+
+  /// Videos, the first batch's write strength, then for each chunk the error summed over videos and
+  /// times, and that of the velocity summed over videos.
+  train::Tally tally(int64_t number) override {
     const auto& clips = set_.clips(Split::validation);
     const at::NoGradGuard no_grad;
     auto shape = shape_;
     shape.repeats = 1;
-    Tensor all, memory;  // [chunks], sums over videos
-    int64_t videos = 0;
-    double strength = 0;
-    for (int64_t first = 0, done = 0; first < clips.size() && done < batches;
-         first += batch_size(), ++done) {
-      const auto batch = evaluation_windows(clips, shape, first, batch_size());
-      for (int i = 0; i <= kEvaluationTimes; ++i) {
-        if (stop()) return {};
-        const bool last = i == kEvaluationTimes;
-        const double t = last ? kVelocityTime : 0.05 + 0.9 * i / (kEvaluationTimes - 1);
-        const auto error = chunk_errors(clips, batch, t).sum(0);
-        auto& sum = last ? memory : all;
-        sum = sum.defined() ? sum + error : error;
-      }
-      videos += batch.at("clips").size(0);
-      if (first == 0) strength = strength_on(clips, batch);
+    const auto batch = evaluation_windows(clips, shape, number * batch_size(), batch_size());
+    const auto summed = [&](double t) { return chunk_errors(clips, batch, t).sum(0); };
+    auto all = at::zeros({shape.chunks}, at::kDouble);
+    for (int i = 0; i < kEvaluationTimes; ++i)
+      all += summed(0.05 + 0.9 * i / (kEvaluationTimes - 1)).to(all.options());
+    const auto velocity = summed(kVelocityTime).to(all.options());
+    train::Tally tally{static_cast<double>(batch.at("clips").size(0)),
+                       number == 0 ? strength_on(clips, batch) : 0};
+    for (const auto& sums : {all, velocity})
+      tally.insert(tally.end(), sums.const_data_ptr<double>(),
+                   sums.const_data_ptr<double>() + shape.chunks);
+    return tally;
+  }
+
+  train::Metrics conclude(const train::Tally& sums) const override {
+    const double videos = sums[0], strength = sums[1];
+    const auto chunks = (sums.size() - 2) / 2;
+    train::Metrics found;
+    double loss = 0;
+    for (size_t i = 0; i < chunks; ++i) {
+      const double error = sums[2 + i] / (videos * kEvaluationTimes);
+      found[concat("validation_metrics/loss_chunk_", i)] = error;
+      found[concat("validation_metrics/velocity_chunk_", i)] = sums[2 + chunks + i] / videos;
+      loss += error / static_cast<double>(chunks);
     }
-    if (videos == 0) return {};
-    auto found = metrics(all / static_cast<double>(videos * kEvaluationTimes),
-                         memory / static_cast<double>(videos));
+    found["validation_metrics/loss"] = loss;
     if (strength > 0) found["validation_metrics/write_strength"] = strength;
     return found;
   }
@@ -328,15 +341,6 @@ class VideoTask final : public train::Task {
                                       : PresetTraining::of_start(options_.train_only);
   }
   int64_t batch_size() const { return options_.batch.value_or(training().batch); }
-
-  static train::Metrics metrics(const Tensor& all, const Tensor& memory) {
-    train::Metrics found{{"validation_metrics/loss", all.mean().item<double>()}};
-    for (int64_t i = 0; i < all.size(0); ++i) {
-      found[concat("validation_metrics/loss_chunk_", i)] = all[i].item<double>();
-      found[concat("validation_metrics/velocity_chunk_", i)] = memory[i].item<double>();
-    }
-    return found;
-  }
 
   ModelOptions model_options_;
   TrainingOptions options_;

@@ -216,25 +216,27 @@ class ViewsTask final : public train::Task {
 
   int micro_batches() const override { return micro_batches_; }
 
-  train::Metrics evaluate(int64_t batches, const std::function<bool()>& stop) override {
+  int64_t validation_batches() const override {
     const auto found = data_.find(Split::validation);
-    if (found == data_.end()) return {};
+    return found == data_.end() ? 0 : (found->second.size() + batch_size_ - 1) / batch_size_;
+  }
+
+  /// Summed squared error and PSNR of views, their number, and the first batch's write strength.
+  train::Tally tally(int64_t number) override {
     const at::NoGradGuard no_grad;
-    const auto& data = found->second;
-    double error = 0, decibels = 0, views = 0, strength = 0;
-    for (int64_t first = 0, done = 0; first < data.size() && done < batches && !stop();
-         first += batch_size_, ++done) {
-      const auto batch = evaluation_batch(data, first);
-      const auto targets = targets_of(batch, setup_.device);
-      const auto truth = targets.images.to(at::kFloat).div(255);
-      const auto squared =
-          (model_->forward(context_of(batch, setup_.device), targets) - truth).square();
-      const auto each = squared.mean({2, 3, 4}).to(at::kCPU, at::kDouble).flatten();  // a view's
-      error += each.sum().item<double>();
-      decibels += (-10 * each.log10()).sum().item<double>();
-      views += static_cast<double>(each.numel());
-      if (first == 0) strength = model_->write_strength(context_of(batch, setup_.device), targets);
-    }
+    const auto batch = evaluation_batch(data_.at(Split::validation), number * batch_size_);
+    const auto context = context_of(batch, setup_.device);
+    const auto targets = targets_of(batch, setup_.device);
+    const auto truth = targets.images.to(at::kFloat).div(255);
+    const auto squared = (model_->forward(context, targets) - truth).square();
+    const auto each = squared.mean({2, 3, 4}).to(at::kCPU, at::kDouble).flatten();  // a view's
+    return {each.sum().item<double>(), (-10 * each.log10()).sum().item<double>(),
+            static_cast<double>(each.numel()),
+            number == 0 ? model_->write_strength(context, targets) : 0};
+  }
+
+  train::Metrics conclude(const train::Tally& sums) const override {
+    const double error = sums[0], decibels = sums[1], views = sums[2], strength = sums[3];
     if (views == 0) return {};
     train::Metrics metrics{{"validation_metrics/loss", error / views},
                            {"validation_metrics/psnr", -10 * std::log10(error / views)},

@@ -24,6 +24,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <optional>
 #include <sstream>
 #include <thread>
@@ -58,6 +59,7 @@ struct StepResult {
 struct Interval {
   Stopwatch start;
   double data_seconds = 0, aside_seconds = 0;  ///< aside: evaluating, saving
+  double communication_seconds = 0;            ///< waiting for other processes
   int64_t steps = 0;
 };
 
@@ -288,7 +290,11 @@ class Run {
 
   void make_optimizer() {
     std::optional<MuonOptions> muon;
-    if (options_.optimizer == "muon") muon = {options_.muon_momentum, options_.weight_decay};
+    if (options_.optimizer == "muon") {
+      muon = {options_.muon_momentum, options_.weight_decay, {}};
+      // Where the model's products are worth rounding, its optimizer's are.
+      if (resolved_.dtype == "bfloat16") muon->iterate = at::kBFloat16;
+    }
     optimizer_.emplace(
         task_.parameters(),
         AdamWOptions{options_.beta1, options_.beta2, options_.adam_epsilon, options_.weight_decay},
@@ -387,21 +393,25 @@ class Run {
   /// Returns the sum of these shares; fills in the losses.
   double accumulate(StepResult& result) {
     const int mine = task_.micro_batches() / world_.size();
+    const int first = world_.rank() * mine, last = first + mine - 1;
     std::vector<std::pair<at::Tensor, double>> scored;
-    for (int micro = world_.rank() * mine; micro < (world_.rank() + 1) * mine; ++micro) {
+    for (int micro = first; micro <= last; ++micro) {
       const Stopwatch watch;
       const auto batch = source_->at(resolved_.seed, step_, micro);
       interval_.data_seconds += watch.seconds();
       const auto loss = task_.loss(batch, {step_, micro});
       if (loss.weight > 0) {
         const double weight = loss.weight / loss.whole;
+        if (micro == last) sums_->begin_last();
         (weight == 1 ? loss.value : loss.value.mul(weight)).backward();
         scored.emplace_back(loss.value.detach(), weight);
       }
       sums_->micro_done();
     }
+    const Stopwatch communication;
     sums_->finish();
     const auto losses = losses_of_all(scored, mine);
+    interval_.communication_seconds += communication.seconds();
     double sum = 0;
     for (const auto& [value, weight] : losses) sum += weight;
     result.max_loss = losses.empty() ? NAN : -INFINITY;
@@ -470,6 +480,8 @@ class Run {
     line["time_metrics/end_to_end(s)"] = seconds;
     line["time_metrics/data_loading(s)"] = interval_.data_seconds / steps;
     line["time_metrics/data_loading(%)"] = 100 * interval_.data_seconds / steps / seconds;
+    if (world_.size() > 1)
+      line["time_metrics/communication(s)"] = interval_.communication_seconds / steps;
     for (const auto& [name, value] : memory_metrics(context_.device)) line[name] = value;
     metrics_->write(line);
     info(format("step %lld/%lld  loss %.4f  grad norm %.4f  lr %.3g  %.0f tokens/s",
@@ -494,9 +506,16 @@ class Run {
     // Evaluating more or less often must not change the run.
     const GeneratorGuard guard(context_.device);
     const AveragesGuard averaged(averages());
-    Metrics metrics;
-    if (chief_) metrics = task_.evaluate(options_.eval_batches, [this] { return stopping(); });
+    const int64_t batches = std::min(options_.eval_batches, task_.validation_batches());
+    std::string mine;
+    for (int64_t batch = world_.rank(); batch < batches && !stopping(); batch += world_.size()) {
+      const auto tally = task_.tally(batch);
+      mine.append(reinterpret_cast<const char*>(tally.data()), tally.size() * sizeof(double));
+    }
     if (all_stop()) return false;
+    const auto sums = sums_of_all(mine, batches);
+    if (!chief_ || sums.empty()) return true;
+    const auto metrics = task_.conclude(sums);
     if (metrics.empty()) return true;
     ordered_json line = {{"step", step_}};
     for (const auto& [name, value] : metrics) line[name] = value;
@@ -506,6 +525,28 @@ class Run {
       info(format("step %lld  validation loss %.4f", static_cast<long long>(step_), loss->second) +
            written(metrics));
     return true;
+  }
+
+  /// Tallies of all batches, of which each rank has every size()th, added up in their order:
+  /// the same numbers for any number of processes.
+  Tally sums_of_all(const std::string& mine, int64_t batches) const {
+    const auto ranks = world_.size() > 1 ? world_.gather(mine) : std::vector{mine};
+    Tally sums;
+    std::vector<size_t> read(ranks.size());
+    for (int64_t batch = 0; batch < batches; ++batch) {
+      const auto rank = static_cast<size_t>(batch % world_.size());
+      // Rank 0 has the first batch, and as many numbers for each.
+      if (batch == 0)
+        sums.resize(ranks[0].size() / sizeof(double) /
+                    static_cast<size_t>((batches + world_.size() - 1) / world_.size()));
+      for (auto& sum : sums) {
+        double number = 0;
+        std::memcpy(&number, ranks[rank].data() + read[rank], sizeof number);
+        read[rank] += sizeof number;
+        sum += number;
+      }
+    }
+    return sums;
   }
 
   // --- checkpoints -------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ extern "C" {
 #endif
 
 /* Rises whenever lact_plugin or lact::plugin::Modality changes. */
-#define LACT_PLUGIN_ABI 4u
+#define LACT_PLUGIN_ABI 5u
 
 /* LACT_BUILD_STAMP (compiler, LibTorch, C++ ABI) is in <lact/plugin/stamp.h>, which the
    build makes: equal stamps mean that C++ objects may cross. */

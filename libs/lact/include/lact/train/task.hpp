@@ -8,7 +8,6 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -27,6 +26,8 @@ enum class Split { train, validation };
 
 using Batch = std::map<std::string, at::Tensor>;
 using Metrics = std::map<std::string, double>;
+/// Sums over examples, which add up over batches.
+using Tally = std::vector<double>;
 
 /// Batches as a pure function of their place in the run, so that resuming is exact.
 class Source {
@@ -99,9 +100,13 @@ class Task {
   virtual Loss loss(const Batch& batch, const StepInfo& info) = 0;
   /// Micro-batches of one step.
   virtual int micro_batches() const = 0;
-  /// Mean loss and what else is worth logging over (at most `batches` of) the validation split;
-  /// empty if there is none. Keys as in metrics.jsonl: "validation_metrics/loss".
-  virtual Metrics evaluate(int64_t batches, const std::function<bool()>& stop) = 0;
+  /// Of the validation split; 0: there is none.
+  virtual int64_t validation_batches() const = 0;
+  /// What one of them adds to the sums; equally many numbers for each. Whoever computes it.
+  virtual Tally tally(int64_t batch) = 0;
+  /// Mean loss and what else is worth logging, from the sums; empty if nothing was scored.
+  /// Keys as in metrics.jsonl: "validation_metrics/loss".
+  virtual Metrics conclude(const Tally& sums) const = 0;
   /// Published names in, and out with side files (config.json, tokenizer.model).
   virtual void load(const io::Checkpoint& checkpoint) = 0;
   virtual void save(io::CheckpointWriter& writer) const = 0;
