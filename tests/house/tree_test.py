@@ -21,7 +21,7 @@ ROOMS = {
     "io": {"", "io"},
     "dist": {"", "io", "dist"},
     "verify": {"", "ops", "nn", "io", "verify"},
-    "cli": {"", "io", "cli"},
+    "cli": {"", "io", "dist", "cli"},
     "train": {"", "ops", "nn", "io", "dist", "cli", "train"},
     "plugin": {"", "ops", "nn", "io", "dist", "verify", "cli", "train", "plugin"},
 }

@@ -1,6 +1,5 @@
 // lact-train as several processes, as a launcher starts them.
-#include "support/process.hpp"
-#include "support/run_files.hpp"
+#include "support/launch.hpp"
 #include "support/test.hpp"
 
 #include <lact/error.hpp>
@@ -27,36 +26,7 @@ using nlohmann::json;
 namespace {
 
 namespace fs = std::filesystem;
-using Words = std::vector<std::string>;
-
-/// `world` processes of one run; the words of rank r can be other ones.
-class Launch {
- public:
-  Launch(int world, const Words& words, const std::map<int, Words>& others = {}) {
-    const auto port = free_port(), count = std::to_string(world);
-    for (int rank = 0; rank < world; ++rank) {
-      const auto number = std::to_string(rank);
-      Words all{"env",
-                "RANK=" + number,
-                "WORLD_SIZE=" + count,
-                "LOCAL_RANK=" + number,
-                "LOCAL_WORLD_SIZE=" + count,
-                "MASTER_ADDR=127.0.0.1",
-                "MASTER_PORT=" + port,
-                (build_root() / "tools/lact-train").string()};
-      const auto& own = others.count(rank) > 0 ? others.at(rank) : words;
-      all.insert(all.end(), own.begin(), own.end());
-      processes.push_back(std::make_unique<Process>(all));
-    }
-  }
-  std::vector<Result> wait() {
-    std::vector<Result> results;
-    for (auto& process : processes) results.push_back(process->wait(std::chrono::seconds(120)));
-    return results;
-  }
-
-  std::vector<std::unique_ptr<Process>> processes;
-};
+using Words = Launch::Words;
 
 /// All end well; rank 0 alone speaks.
 void run_well(int world, const Words& words) {
@@ -92,7 +62,8 @@ std::vector<std::string> metrics(const fs::path& run) {
 }
 
 Words toy(const fs::path& run, Words more = {}) {
-  Words words{"toy",
+  Words words{"lact-train",
+              "toy",
               "--plugin-dir",
               (build_root() / "tests/train").string(),
               "-o",
@@ -152,7 +123,8 @@ TEST_CASE("texts, views and films are trained by two processes as by one, in a f
            fs::copy_options::recursive | fs::copy_options::copy_symlinks);
   fs::copy_file(source_root() / "tests/formats" / modality / "run/run.toml", folder / "old.toml");
   const auto words = [&](const char* run) {
-    return Words{modality,
+    return Words{"lact-train",
+                 modality,
                  "--config",
                  (folder / "old.toml").string(),
                  "--data",

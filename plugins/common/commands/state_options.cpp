@@ -1,6 +1,7 @@
 #include "state_options.hpp"
 
 #include <lact/cli/inspect_state.hpp>
+#include <lact/cli/processes.hpp>
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
 #include <lact/ops/ceiling.hpp>
@@ -21,6 +22,7 @@ void StateOptions::declare(cli::Options options, const std::string& load, const 
 
 bool StateOptions::inspect(const cli::Context& context) const {
   if (inspect_.empty()) return false;
+  cli::require_one_process("--inspect-state");
   cli::out(cli::inspect_state(inspect_, context.json));
   return true;
 }

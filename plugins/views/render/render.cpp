@@ -12,9 +12,11 @@
 #include <plugins/views/scene/frames.hpp>
 #include <plugins/views/scene/scene.hpp>
 
+#include <lact/cli/processes.hpp>
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
 #include <lact/log.hpp>
+#include <lact/ops/ceiling.hpp>
 #include <lact/random.hpp>
 #include <lact/stopwatch.hpp>
 
@@ -43,14 +45,23 @@ class Render final : public plugin::Command {
     state.add("--tile", tile_, "tokens that are processed at a time; views stay whole")
         .range(1, 1 << 30);
     declare_output(options.group("Output"));
+    processes_.declare(options);
     options.renamed("--input-views", "--context-views");
     options.renamed("--holdout", "--target-every");
   }
 
   void run(cli::Context& context) override {
     if (state_options_.inspect(context)) return;
+    processes_.run(context, [&] { work(context); });
+  }
+
+ private:
+  /// Every process reads the same views; then they share the frames.
+  void work(cli::Context& context) {
     check_options();
     auto model = model_.load(context);
+    processes_.require_same(concat(model_.hash(), ", ", ops::dtype_name(model.compute_dtype())),
+                            "models");
     if (tile_) model.set_tile(*tile_);
     check_path(model);
     if (!lpips_file_.empty()) lpips_.emplace(media::Lpips::open(lpips_file_));
@@ -64,11 +75,11 @@ class Render final : public plugin::Command {
     if (!views.context.empty()) read(model, views, scene);
     if (scene.cameras.empty())
       throw Error(Exit::usage, "nothing to render from: give --images, --data or --state");
-    if (state_options_.saves()) state_options_.save(to_state(scene, model_.hash()));
+    if (state_options_.saves() && processes_.chief())
+      state_options_.save(to_state(scene, model_.hash()));
     if (!path_.empty()) render(model, scene, views, context);
   }
 
- private:
   /// A state's, or else that which the model was trained on.
   std::pair<int64_t, int64_t> image_size(const SceneState& scene) const {
     return scene.width > 0 ? std::pair{scene.width, scene.height} : model_.image_size();
@@ -114,6 +125,7 @@ class Render final : public plugin::Command {
   }
 
   void check_options() const {
+    processes_.require_file(state_options_.file(), "--state");
     if (path_.empty() && !state_options_.saves())
       throw Error(Exit::usage, "nothing to do: give --path with --output, or --save-state");
     const bool shown = !output_.empty() || metrics_ || !sheet_.empty();
@@ -125,7 +137,7 @@ class Render final : public plugin::Command {
       throw Error(Exit::usage, "--metrics, --sheet: only with --path dataset, which has truths");
     if (!render_size_.empty() && (metrics_ || !sheet_.empty()))
       throw Error(Exit::usage, "--render-size: --metrics and --sheet compare at the size read");
-    if (!output_.empty()) media::FrameSink::check(output_);
+    if (!output_.empty() && processes_.chief()) media::FrameSink::check(output_);
     if (!dataparser_.empty() && path_.find('.') == std::string::npos)
       throw Error(Exit::usage, "--dataparser: only with a camera_path.json as --path");
     if (!lpips_file_.empty() && !metrics_)
@@ -133,6 +145,7 @@ class Render final : public plugin::Command {
     if ((output_ == "-") + state_options_.saves_to_stdout() + metrics_ + (sheet_ == "-") > 1)
       throw Error(Exit::usage, "--output, --save-state, --metrics, --sheet: only one of them has ",
                   "stdout");
+    if (!processes_.chief()) return;
     state_options_.check_folder();
     if (!sheet_.empty() && sheet_ != "-")
       media::check_folder(std::filesystem::path(sheet_).parent_path(), /*may_be_made=*/false);
@@ -289,24 +302,37 @@ class Render final : public plugin::Command {
     std::vector<Camera> cameras;
     for (const auto& camera : path.cameras)
       cameras.push_back(turned ? camera : scene.normal(camera));
-    std::optional<media::FrameSink> sink;
-    if (!output_.empty()) sink.emplace(output_, fps_.value_or(path.rate), numbers(cameras.size()));
     const bool keep = metrics_ || !sheet_.empty();
+    std::optional<media::FrameSink> sink;
+    if (!output_.empty() && processes_.chief())
+      sink.emplace(output_, fps_.value_or(path.rate), numbers(cameras.size()));
     std::vector<Tensor> kept;
     const Stopwatch watch;
     {
-      cli::Progress progress("rendering", static_cast<double>(cameras.size()), "views");
-      for (size_t first = 0; first < cameras.size(); first += static_cast<size_t>(at_once_)) {
-        if (cli::stop_requested()) throw cli::Interrupted();
-        const size_t end = std::min(cameras.size(), first + static_cast<size_t>(at_once_));
-        const auto images = model.render(posed({cameras.begin() + static_cast<int64_t>(first),
-                                                cameras.begin() + static_cast<int64_t>(end)}),
-                                         scene.weights, path.height, path.width);
-        for (int64_t i = 0; sink && i < images.size(0); ++i) sink->add(image_of(images[i]));
-        if (keep) kept.push_back(images.cpu());
-        progress.set(static_cast<double>(end));
-      }
+      const auto count = static_cast<int64_t>(cameras.size());
+      cli::Progress progress("rendering", static_cast<double>(count), "views");
+      const auto group = [&](int64_t part) {
+        const auto at = cameras.begin() + part * at_once_;
+        return std::vector<Camera>(at, at + std::min(at_once_, count - part * at_once_));
+      };
+      processes_.in_order((count + at_once_ - 1) / at_once_, 1,
+                          [&](int64_t part) {
+                            const auto images = model.render(posed(group(part)), scene.weights,
+                                                             path.height, path.width);
+                            return cli::to_bytes(keep ? images : in_8_bits(images));
+                          },
+                          [&](int64_t part, const std::string& made) {
+                            const auto views = static_cast<int64_t>(group(part).size());
+                            const auto images =
+                                cli::from_bytes(made, keep ? at::kFloat : at::kByte,
+                                                {views, 3, path.height, path.width});
+                            for (int64_t i = 0; sink && i < views; ++i)
+                              sink->add(image_of(images[i]));
+                            if (keep) kept.push_back(images);
+                            progress.set(static_cast<double>(part * at_once_ + views));
+                          });
     }
+    if (!processes_.chief()) return;
     if (sink) sink->finish();
     const double seconds = watch.seconds();
     char line[96];
@@ -331,6 +357,7 @@ class Render final : public plugin::Command {
   bool metrics_ = false;
   InputOptions source_;
   commands::StateOptions state_options_;
+  cli::Processes processes_;
   std::optional<std::pair<int64_t, int64_t>> size_;  ///< --render-size
   std::optional<Trajectory> keyframes_;              ///< of a camera_path.json
   std::optional<Matrix> parser_world_;               ///< of --dataparser

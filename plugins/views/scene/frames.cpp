@@ -26,10 +26,12 @@ Tensor stacked(const std::vector<media::Image>& images, const std::vector<int64_
   return out.movedim(-1, 1);
 }
 
+Tensor in_8_bits(const Tensor& images) {
+  return images.scalar_type() == at::kByte ? images : images.mul(255).clamp(0, 255).to(at::kByte);
+}
+
 media::Image image_of(const Tensor& tensor) {
-  const auto bytes =
-      tensor.scalar_type() == at::kByte ? tensor : tensor.mul(255).clamp(0, 255).to(at::kByte);
-  const auto rows = bytes.to(at::kCPU).movedim(0, -1).contiguous();
+  const auto rows = in_8_bits(tensor).to(at::kCPU).movedim(0, -1).contiguous();
   media::Image image(rows.size(1), rows.size(0));
   std::memcpy(image.pixels.data(), rows.data_ptr<uint8_t>(), image.pixels.size());
   return image;

@@ -1,6 +1,7 @@
 #include <lact/cli/completion.hpp>
 #include <lact/cli/nearest.hpp>
 #include <lact/cli/options.hpp>
+#include <lact/cli/processes.hpp>
 #include <lact/io/files.hpp>
 #include <lact/plugin/tool_main.hpp>
 
@@ -158,6 +159,8 @@ void run_command(Command& command, const std::string& program, const std::string
   context.program = program;
   command.declare(line.options());
   line.parse(args, context);
+  // Each would do the same, and write the same file.
+  if (!line.knows("--comm-init-timeout-seconds")) cli::require_one_process(program);
   command.run(context);
 }
 

@@ -1,6 +1,7 @@
 #include <lact/train/options.hpp>
 
 #include <lact/cli/options.hpp>
+#include <lact/cli/processes.hpp>
 
 #include <charconv>
 
@@ -84,19 +85,7 @@ void GivenOptions::declare(cli::Options options, const Recipe& usual) {
            "order in which the gradients of micro-batches are added up: fast, or fixed: as a tree, "
            "which gives the same bytes for 1, 2, 4, 8, ... processes")
       .words({"fast", "fixed"});
-  group
-      .add("--comm-init-timeout-seconds", run_.comm_init_timeout,
-           "with several processes: how long they wait for all to come")
-      .range(1, 1 << 20);
-  group
-      .add("--comm-train-timeout-seconds", run_.comm_train_timeout,
-           "with several processes: how long one that is silent is waited for, while rank 0 "
-           "evaluates and saves too")
-      .range(1, 1 << 20);
-  group
-      .add("--comm-interface", run_.comm_interface,
-           "network interface between machines (default: that of the host name)")
-      .value("NAME");
+  cli::declare_comm(group, run_.comm_init_timeout, run_.comm_train_timeout, run_.comm_interface);
   group.flag("--recompute", run_.recompute,
              "keep only the input of each block for the backward pass: less memory, more time");
   group.flag("--resume", run_.resume,
