@@ -97,6 +97,28 @@ TEST_CASE("two and three processes render the films, frames and sheets of one", 
   }
 }
 
+TEST_CASE("scenes and clips are measured by two and three processes as by one", "[processes]") {
+  const TemporaryFolder folder;
+  const auto quality = [](const std::string& modality, const Words& more) {
+    return joined(with_model({"lact-bench", "quality", modality}, modality),
+                  joined({format(modality + "/data"), "--split", "train", "--json", "-q"}, more));
+  };
+  const auto views = quality("views", {"--context-views", "1,2", "--each"});
+  const auto sheet = [&](int world) { return (folder / concat(world, ".png")).string(); };
+  const auto video = [&](int world) {
+    return quality("video", {"--context-chunks", "1", "--at-once", "2", "--sheet-clips", "3",
+                             "--sheet", sheet(world)});
+  };
+  const auto scenes = printed(1, views), clips = printed(1, video(1));
+  CHECK(scenes.find("write_strength") != std::string::npos);
+  CHECK(clips.find("velocity_error") != std::string::npos);
+  for (const int world : {2, 3}) {
+    CHECK(printed(world, views) == scenes);
+    CHECK(printed(world, video(world)) == clips);
+    CHECK((io::read_text(sheet(world)) == io::read_text(sheet(1))));
+  }
+}
+
 TEST_CASE("of several processes with a random seed all read what rank 0 reads", "[processes]") {
   const TemporaryFolder folder;
   const auto state = (folder / "scene.state").string();

@@ -2,7 +2,7 @@
 
 #include "models.hpp"
 #include "small_model.hpp"
-#include "support/process.hpp"
+#include "support/launch.hpp"
 
 #include <plugins/text/evaluate/needle.hpp>
 
@@ -28,11 +28,14 @@ struct Fixture {
     test::write_model(model);
     io::write_text(book.string(), test::invented_text(3, 20000));
   }
-  test::Result quality(std::vector<std::string> more) const {
+  std::vector<std::string> words(const std::vector<std::string>& more) const {
     std::vector<std::string> all = {"lact-bench", "quality", "text",      "--model", model.string(),
                                     "--dtype",    "float32", "--threads", "1"};
     all.insert(all.end(), more.begin(), more.end());
-    return test::run(all);
+    return all;
+  }
+  test::Result quality(const std::vector<std::string>& more) const {
+    return test::run(words(more));
   }
 };
 
@@ -117,10 +120,10 @@ TEST_CASE("needles are scored by what the text adds to the question") {
   const auto loaded = test::load(f.model);
   const text::Haystack haystack(loaded, f.book, 200);
   text::NeedleOptions options;
-  options.trials = 3;
   options.candidates = 5;
   options.group = 64;
-  const auto score = haystack.retrieve(200, 0.5, options);
+  text::NeedleScore score;
+  for (int64_t i = 0; i < 3; ++i) score.add(haystack.retrieve(200, 0.5, i, options));
   // By hand: the log-probability of each candidate behind both, as scoring gives it.
   const auto logprob = [&](std::vector<int32_t> ids, int32_t next) {
     ids.push_back(next);
@@ -168,6 +171,46 @@ TEST_CASE("every length and depth has a row, the same each time") {
   CHECK(std::count(result.out.begin(), result.out.end(), '\n') == 6);
   CHECK(f.quality(words).out == result.out);
   CHECK_THAT(result.out, Catch::Contains(R"("length":128,"depth":0.5)"));
+}
+
+TEST_CASE("two and three processes print the numbers of one", "[processes]") {
+  const Fixture f;
+  // More documents than are scored before all exchange what they have, of many lengths.
+  const auto documents = f.folder / "documents";
+  std::filesystem::create_directory(documents);
+  for (uint64_t i = 0; i < 60; ++i)
+    io::write_text(documents / concat(i, ".txt"), test::invented_text(100 + i, 40 + 13 * i % 500));
+  const auto data = (f.folder / "data").string();
+  REQUIRE(test::run({"lact-tokenize", "text", "encode", "--model",
+                     (f.model / "tokenizer.model").string(), "-o", data, documents.string()})
+              .exit == 0);
+  const auto words = f.words({data + "/train.safetensors", f.book.string(), "--chunk", "8,16",
+                              "--needle", f.book.string(), "--needle-length", "64,128",
+                              "--needle-depth", "0,1", "--needles", "5", "--json"});
+  const auto want = test::Launch(1, words).wait()[0];
+  CAPTURE(want.err);
+  REQUIRE(want.exit == 0);
+  CHECK(of_test(rows_of(want), "text").size() == 4);
+  CHECK(of_test(rows_of(want), "needle").size() == 8);
+  for (const int world : {2, 3}) {
+    const auto results = test::Launch(world, words).wait();
+    for (size_t rank = 0; rank < results.size(); ++rank) {
+      CAPTURE(world, rank, results[rank].err);
+      CHECK(results[rank].exit == 0);
+      CHECK(results[rank].err.empty());
+      CHECK((results[rank].out == (rank == 0 ? want.out : "")));
+    }
+  }
+  // Rank 1 finds out that the second file is none.
+  for (const auto& result : test::Launch(2, f.words({f.book.string(), "/nowhere.txt"})).wait()) {
+    CHECK(result.exit == 66);
+    CHECK_THAT(result.err, Catch::Contains("/nowhere.txt: "));
+    CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
+    CHECK(result.out.empty());
+  }
+  const auto piped = test::Launch(2, f.words({"-"})).wait();
+  CHECK(piped[0].exit == 64);
+  CHECK(piped[1].exit == 64);
 }
 
 TEST_CASE("what cannot be evaluated is refused") {

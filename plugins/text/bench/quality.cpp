@@ -71,13 +71,20 @@ class QualityText final : public plugin::Command {
         .range(1, 1 << 20);
     cli::declare_form(options, format_);
     declare_needles(options.group("Needles"));
+    processes_.declare(options);
   }
 
   void run(cli::Context& context) override {
+    processes_.run(context, [&] { measure(context); });
+  }
+
+ private:
+  void measure(const cli::Context& context) {
     complete(context);
     LoadOptions loading{model_, tokenizer_, context.device,
-                        ops::resolve_dtype(context.dtype, context.device)};
+                        ops::resolve_dtype(context.dtype, context.device), processes_.size() > 1};
     auto loaded = load_model(loading);
+    processes_.require_same(concat(loaded.hash, ", ", ops::dtype_name(loading.dtype)), "models");
     const auto trained = loaded.model.config().learn;
     if (!learn_.empty()) loaded.model.set_learn(learn_);
     cli::Table table(context.json ? "json" : format_, {{"test", 20},
@@ -93,7 +100,7 @@ class QualityText final : public plugin::Command {
                                                        {"rank", 5, true},
                                                        {"exact", 7, true},
                                                        {"strength", 8, true}});
-    evaluate_quality(loaded, options_, [&](const QualityRow& measured) {
+    evaluate_quality(loaded, options_, processes_, [&](const QualityRow& measured) {
       auto row = measured;
       row["trained_learn"] = trained;
       table.row(
@@ -105,10 +112,9 @@ class QualityText final : public plugin::Command {
                 number_or(row, "gain", "%.3f"), number_or(row, "mean_rank", "%.2f"),
                 number_or(row, "exact", "%.1f %%", 100), number_or(row, "write_strength", "%.3g")});
     });
-    table.finish();
+    if (processes_.chief()) table.finish();
   }
 
- private:
   void declare_needles(cli::Options options) {
     options.add("--needle", options_.haystack, "text or packed data to hide needles in")
         .value("FILE");
@@ -129,6 +135,8 @@ class QualityText final : public plugin::Command {
   void complete(const cli::Context& context) {
     if (options_.files.empty() && options_.haystack.empty())
       throw Error(Exit::usage, "nothing to evaluate: give a FILE, or --needle");
+    for (const auto& file : options_.files) processes_.require_file(file, "FILE");
+    processes_.require_file(options_.haystack, "--needle");
     options_.chunks = cli::parse_numbers(chunks_, "--chunk", {});
     options_.lengths = cli::parse_numbers(lengths_, "--needle-length", options_.lengths);
     options_.depths = cli::parse_reals(depths_, "--needle-depth", options_.depths);
@@ -143,6 +151,7 @@ class QualityText final : public plugin::Command {
   std::string model_, tokenizer_, learn_, format_ = "md";
   std::vector<std::string> chunks_, lengths_, depths_;
   QualityOptions options_;
+  cli::Processes processes_;
 };
 
 }  // namespace

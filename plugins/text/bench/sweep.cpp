@@ -315,7 +315,7 @@ class SweepText final : public plugin::Command {
                       {}};
     if (measured.load(folder)) return measured.rows;
     const int64_t parameters = nn::count(parameter_shapes(loaded.model.config()));
-    evaluate_quality(loaded, options, [&](const QualityRow& row) {
+    evaluate_quality(loaded, options, cli::Processes(), [&](const QualityRow& row) {
       QualityRow full{{"parameters", parameters}};
       full.update(row);
       measured.rows.push_back(full);

@@ -142,31 +142,30 @@ std::vector<double> Haystack::logprobs(const std::vector<int32_t>& ids, int64_t 
   return session.logprobs();
 }
 
-NeedleScore Haystack::retrieve(int64_t length, double depth, const NeedleOptions& options) const {
+NeedleScore Haystack::retrieve(int64_t length, double depth, int64_t i,
+                               const NeedleOptions& options) const {
   if (options.candidates + 1 > static_cast<int64_t>(words_.size()))
     throw Error(Exit::usage, "--candidates ", options.candidates, ": the text has ", words_.size(),
                 " words for them");
+  const auto one =
+      trial(length, depth, options.candidates, options.seed + static_cast<uint64_t>(i));
+  const auto before = logprobs(one.question, options.group);
+  const auto after = logprobs(one.ids, options.group);
+  std::vector<double> gains;
+  for (const int32_t id : one.candidates)
+    gains.push_back(after.at(static_cast<size_t>(id)) - before.at(static_cast<size_t>(id)));
+  const double answer = gains[0];
+  const auto better =
+      std::count_if(gains.begin(), gains.end(), [answer](double other) { return other > answer; });
+  const double sum = std::accumulate(gains.begin(), gains.end(), 0.0);
+  const double logprob = after[static_cast<size_t>(one.candidates[0])];
   NeedleScore score;
-  for (int64_t i = 0; i < options.trials; ++i) {
-    const auto one =
-        trial(length, depth, options.candidates, options.seed + static_cast<uint64_t>(i));
-    const auto before = logprobs(one.question, options.group);
-    const auto after = logprobs(one.ids, options.group);
-    std::vector<double> gains;
-    for (const int32_t id : one.candidates)
-      gains.push_back(after.at(static_cast<size_t>(id)) - before.at(static_cast<size_t>(id)));
-    const double answer = gains[0];
-    const auto better = std::count_if(gains.begin(), gains.end(),
-                                      [answer](double other) { return other > answer; });
-    const double sum = std::accumulate(gains.begin(), gains.end(), 0.0);
-    const double logprob = after[static_cast<size_t>(one.candidates[0])];
-    ++score.trials;
-    score.logprob += logprob;
-    score.gain += answer - (sum - answer) / static_cast<double>(gains.size() - 1);
-    score.ranks += 1 + better;
-    score.first += better == 0;
-    score.exact += logprob >= *std::max_element(after.begin(), after.end());
-  }
+  score.trials = 1;
+  score.logprob = logprob;
+  score.gain = answer - (sum - answer) / static_cast<double>(gains.size() - 1);
+  score.ranks = 1 + better;
+  score.first = better == 0;
+  score.exact = logprob >= *std::max_element(after.begin(), after.end());
   return score;
 }
 

@@ -27,6 +27,15 @@ struct NeedleScore {
   int64_t first = 0;   ///< answers that gained more than all other candidates
   int64_t exact = 0;   ///< answers likelier than all other tokens: greedy decoding writes them
   int64_t ranks = 0;   ///< of the answers among the candidates, 1 the best, summed
+
+  void add(const NeedleScore& more) {
+    trials += more.trials;
+    logprob += more.logprob;
+    gain += more.gain;
+    first += more.first;
+    exact += more.exact;
+    ranks += more.ranks;
+  }
 };
 
 /// Text to hide needles in, and the words they are made of.
@@ -44,8 +53,9 @@ class Haystack {
   Haystack(const LoadedModel& loaded, const std::filesystem::path& file, int64_t least);
 
   /// `length` counts everything: BOS, text, needle, question. Depth 0: the needle comes first; 1:
-  /// just before the question. Errors: 64 if the length has no room, cli::Interrupted.
-  NeedleScore retrieve(int64_t length, double depth, const NeedleOptions& options) const;
+  /// just before the question. Of trial number `i`, from 0.
+  /// Errors   64 if the length has no room, cli::Interrupted
+  NeedleScore retrieve(int64_t length, double depth, int64_t i, const NeedleOptions& options) const;
 
   struct Trial {
     std::vector<int32_t> question;    ///< alone, after BOS

@@ -5,6 +5,8 @@
 
 #include <plugins/text/session/session.hpp>
 
+#include <lact/cli/processes.hpp>
+
 #include <nlohmann/json.hpp>
 
 #include <cstdint>
@@ -37,8 +39,11 @@ struct QualityOptions {
 ///   trials, candidates, first, gain, mean_rank, exact
 using QualityRow = nlohmann::ordered_json;
 
+/// Several processes share the files, documents and needles; `each` is called on rank 0 alone, with
+/// the numbers of one process.
 /// Errors   as score() and Haystack; cli::Interrupted
 void evaluate_quality(LoadedModel& loaded, const QualityOptions& options,
+                      const cli::Processes& processes,
                       const std::function<void(const QualityRow&)>& each);
 
 }  // namespace lact::text

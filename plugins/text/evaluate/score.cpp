@@ -65,6 +65,8 @@ bool is_summary(const ScoreOptions& options, Kind kind) {
   return !options.per_token && !options.by_position && kind != Kind::pairs;
 }
 
+}  // namespace
+
 /// One file being scored.
 class Scorer {
  public:
@@ -80,14 +82,21 @@ class Scorer {
     group_ = std::max<int64_t>(1, std::min(options.group, kLogitBytes / row));
   }
 
-  FileScore run() {
-    score_.file = file_;
+  /// The documents of packed data; another file is one part.
+  int64_t parts() {
+    if (kind_ != Kind::packed) return 1;
+    open_packed();
+    return packed_->documents();
+  }
+
+  FileScore part(int64_t number) {
+    score_ = FileScore(options_.bucket);
     switch (kind_) {
       case Kind::pairs:
         score_pairs();
         break;
       case Kind::packed:
-        score_packed();
+        score_document(number);
         break;
       case Kind::records:
         score_records();
@@ -96,9 +105,16 @@ class Scorer {
         score_text();
         break;
     }
-    if (score_.totals.tokens == 0 && is_summary(options_, kind_))
-      throw Error(Exit::data, file_, ": has no token to score");
     return std::move(score_);
+  }
+
+  FileScore run() {
+    FileScore all(options_.bucket);
+    all.file = file_;
+    const int64_t count = parts();
+    for (int64_t i = 0; i < count; ++i) all.add(part(i));
+    if (is_summary(options_, kind_)) require_tokens(all);
+    return all;
   }
 
  private:
@@ -172,25 +188,28 @@ class Scorer {
     if (session.tokens() == 0 && options_.bos && bos) session.read({*bos});
   }
 
+  void open_packed() {
+    if (packed_) return;
+    packed_.emplace(PackedTokens::open(file_));
+    packed_->require_tokenizer(loaded_.tokenizer.hash(), file_);
+  }
+
   /// As it is stored: a document's first token has nothing before it, as in training.
-  void score_packed() {
-    const auto packed = PackedTokens::open(file_);
-    packed.require_tokenizer(loaded_.tokenizer.hash(), file_);
+  void score_document(int64_t d) {
+    open_packed();
+    if (!progress_) progress_.emplace("scoring", static_cast<double>(packed_->tokens()), "tokens");
     score_.packed = true;
-    cli::Progress progress("scoring", static_cast<double>(packed.tokens()), "tokens");
-    for (int64_t d = 0; d < packed.documents(); ++d) {
-      auto session = begin_();
-      score_.documents.emplace_back();
-      const int64_t end = packed.begin(d + 1);
-      for (int64_t at = packed.begin(d); at < end;) {
-        stop_if_asked();
-        const auto ids = packed.ids(at, std::min(end, at + room(session)));
-        const auto* data = ids.const_data_ptr<int64_t>();
-        take(session, std::vector<int32_t>(data, data + ids.numel()), d,
-             packed.scored(at, at + ids.numel()));
-        at += ids.numel();
-        progress.set(static_cast<double>(at));
-      }
+    score_.documents.emplace_back();
+    auto session = begin_();
+    const int64_t end = packed_->begin(d + 1);
+    for (int64_t at = packed_->begin(d); at < end;) {
+      stop_if_asked();
+      const auto ids = packed_->ids(at, std::min(end, at + room(session)));
+      const auto* data = ids.const_data_ptr<int64_t>();
+      take(session, std::vector<int32_t>(data, data + ids.numel()), d,
+           packed_->scored(at, at + ids.numel()));
+      at += ids.numel();
+      progress_->set(static_cast<double>(at));
     }
   }
 
@@ -288,8 +307,12 @@ class Scorer {
   Kind kind_;
   const std::function<Session()>& begin_;
   int64_t group_;
-  FileScore score_;
+  FileScore score_;  // of the part at hand
+  std::optional<PackedTokens> packed_;
+  std::optional<cli::Progress> progress_;  // of packed data
 };
+
+namespace {
 
 std::vector<Kind> kinds_of(const ScoreOptions& options) {
   std::vector<std::optional<Kind>> known;
@@ -346,10 +369,23 @@ void score_many(const LoadedModel& loaded, const ScoreOptions& options,
 
 }  // namespace
 
-FileScore score_file(const LoadedModel& loaded, const ScoreOptions& options,
-                     const std::function<Session()>& begin) {
-  const auto& file = options.files.at(0);
-  return Scorer(loaded, options, file, kind_of(options, file).value_or(Kind::pairs), begin).run();
+void require_tokens(const FileScore& score) {
+  if (score.totals.tokens == 0) throw Error(Exit::data, score.file, ": has no token to score");
+}
+
+PartScorer::PartScorer(const LoadedModel& loaded, const ScoreOptions& options,
+                       const std::function<Session()>& begin)
+    : scorer_(std::make_unique<Scorer>(loaded, options, options.files.at(0),
+                                       kind_of(options, options.files[0]).value_or(Kind::pairs),
+                                       begin)) {}
+PartScorer::~PartScorer() = default;
+PartScorer::PartScorer(PartScorer&&) noexcept = default;
+
+int64_t PartScorer::parts() {
+  return scorer_->parts();
+}
+FileScore PartScorer::score(int64_t part) {
+  return scorer_->part(part);
 }
 
 void score(const LoadedModel& loaded, const ScoreOptions& options,

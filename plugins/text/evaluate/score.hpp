@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -26,9 +27,26 @@ struct ScoreOptions {
   bool json = false;
 };
 
-/// The sums of one text or packed data, options.files[0], without printing them. Errors: as below.
-FileScore score_file(const LoadedModel& loaded, const ScoreOptions& options,
-                     const std::function<Session()>& begin);
+/// One text or packed data, options.files[0], without printing: in parts that are scored each for
+/// itself, and whose sums added up in their order are those of the file. Errors: as below. What it
+/// is given must live as long.
+class PartScorer {
+ public:
+  PartScorer(const LoadedModel& loaded, const ScoreOptions& options,
+             const std::function<Session()>& begin);
+  ~PartScorer();
+  PartScorer(PartScorer&&) noexcept;
+
+  /// The documents of packed data; another file is one part.
+  int64_t parts();
+  FileScore score(int64_t part);
+
+ private:
+  std::unique_ptr<class Scorer> scorer_;
+};
+
+/// Errors   65 if a file has none that counts
+void require_tokens(const FileScore& score);
 
 /// Prints to stdout: of one file a summary, of several a table with a line for each and the total.
 /// `begin` makes the session that a text starts from.

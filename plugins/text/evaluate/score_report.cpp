@@ -66,6 +66,42 @@ std::string table_row(const FileScore& score, const std::string& name) {
 
 }  // namespace
 
+void FileScore::add(const FileScore& more) {
+  totals.add(more.totals);
+  positions.add(more.positions);
+  documents.insert(documents.end(), more.documents.begin(), more.documents.end());
+  packed = packed || more.packed;
+  bytes += more.bytes;
+}
+
+std::vector<double> FileScore::numbers() const {
+  std::vector<double> all{packed ? 1.0 : 0.0, static_cast<double>(bytes),
+                          static_cast<double>(documents.size())};
+  const auto put = [&](const Totals& some) {
+    all.insert(all.end(),
+               {some.logprob, static_cast<double>(some.tokens), static_cast<double>(some.greedy)});
+  };
+  put(totals);
+  for (const auto& one : documents) put(one);
+  for (const auto& one : positions.totals()) put(one);
+  return all;
+}
+
+FileScore FileScore::of(const std::vector<double>& numbers, int64_t width) {
+  FileScore score(width);
+  score.packed = numbers.at(0) != 0;
+  score.bytes = static_cast<uint64_t>(numbers.at(1));
+  std::vector<Totals> all;
+  for (size_t i = 3; i + 2 < numbers.size(); i += 3)
+    all.push_back(
+        {numbers[i], static_cast<int64_t>(numbers[i + 1]), static_cast<int64_t>(numbers[i + 2])});
+  const auto documents = all.begin() + 1, positions = documents + static_cast<int64_t>(numbers[2]);
+  score.totals = all.at(0);
+  score.documents = {documents, positions};
+  score.positions.set_totals({positions, all.end()});
+  return score;
+}
+
 double FileScore::bits_per_byte() const {
   return -totals.logprob / std::numbers::ln2 / static_cast<double>(std::max<uint64_t>(bytes, 1));
 }
@@ -114,10 +150,7 @@ std::string positions_csv(const Positions& positions) {
 // --- many files ----------------------------------------------------------------------------------
 
 void ScoreTable::add(const FileScore& score) {
-  total_.totals.add(score.totals);
-  total_.positions.add(score.positions);
-  total_.packed = total_.packed || score.packed;
-  total_.bytes += score.bytes;
+  total_.add(score);
   files_.push_back(to_json(score));
   last_row_ = table_row(score, score.file);
 }

@@ -8,6 +8,7 @@
 #include <bit>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace lact::text {
@@ -57,6 +58,9 @@ class Positions {
     }
   }
 
+  const std::vector<Totals>& totals() const { return totals_; }
+  void set_totals(std::vector<Totals> totals) { totals_ = std::move(totals); }
+
  private:
   int64_t width_;
   std::vector<Totals> totals_;
@@ -64,6 +68,8 @@ class Positions {
 
 struct FileScore {
   explicit FileScore(int64_t width) : positions(width) {}
+  /// Further documents of the same file.
+  void add(const FileScore& more);
 
   std::string file;
   Totals totals;
@@ -73,6 +79,9 @@ struct FileScore {
   uint64_t bytes = 0;  ///< of the text; packed data does not say
 
   double bits_per_byte() const;
+  /// As numbers that another process makes the same of. The file's name is not among them.
+  std::vector<double> numbers() const;
+  static FileScore of(const std::vector<double>& numbers, int64_t width);
 };
 
 std::string number(double value, const char* form = "%.6g");

@@ -10,6 +10,7 @@
 #include <plugins/video/train/flow.hpp>
 
 #include <lact/cli/bench.hpp>
+#include <lact/cli/processes.hpp>
 #include <lact/error.hpp>
 #include <lact/ops/ceiling.hpp>
 #include <lact/random.hpp>
@@ -96,12 +97,19 @@ class QualityVideo final : public plugin::Command {
         .value("FILE");
     options.add("--sheet-clips", sheet_clips_, "clips on the sheet").range(1, 100);
     cli::declare_form(options, format_);
+    processes_.declare(options);
     options.renamed("--given", "--context-chunks");
   }
 
   void run(cli::Context& context) override {
+    processes_.run(context, [&] { measure_all(context); });
+  }
+
+ private:
+  void measure_all(const cli::Context& context) {
     if (models_.empty()) throw Error(Exit::usage, "--model is required");
-    if (!sheet_.empty()) media::check_folder(fs::path(sheet_).parent_path(), /*may_be_made=*/false);
+    if (!sheet_.empty() && processes_.chief())
+      media::check_folder(fs::path(sheet_).parent_path(), /*may_be_made=*/false);
     const auto data = PackedClips::open(data_, split_);
     clips_.resize(static_cast<size_t>(most_ > 0 ? std::min(most_, data.size()) : data.size()));
     std::iota(clips_.begin(), clips_.end(), int64_t{0});
@@ -115,13 +123,13 @@ class QualityVideo final : public plugin::Command {
                                                        {"strength", 8, true}});
     const auto names = model_names();
     for (size_t i = 0; i < models_.size(); ++i) measure(models_[i], names[i], data, context, table);
+    if (!processes_.chief()) return;
     for (const auto& one : baseline_)
       row(table, {kBaseline}, one.chunk, one.frames, one.likeness, {});
     table.finish();
     if (!sheet_.empty()) media::write_image(sheet_, sheet());
   }
 
- private:
   /// The last word of each path; whole paths where words are the same.
   std::vector<std::string> model_names() const {
     std::vector<std::string> names;
@@ -167,6 +175,8 @@ class QualityVideo final : public plugin::Command {
     model.learn = model.trained;
     if (!learn_.empty() && config.fast) model.learn = config.fast->learn = learn_;
     const auto dtype = ops::resolve_dtype(usual_dtype(context.dtype, config), context.device);
+    if (processes_.size() > 1)
+      processes_.require_same(concat(checkpoint.hash(), ", ", ops::dtype_name(dtype)), "models");
     auto extras = extras_;
     extras.look_beside(place);
     const auto loaded = extras.load(checkpoint, config, context.device, dtype);
@@ -187,25 +197,44 @@ class QualityVideo final : public plugin::Command {
       steps += static_cast<double>((chunks(data, group[0], loaded) - context_chunks_) * seeds_ *
                                    options.film.steps);
     std::vector<ChunkScore> scores;
-    cli::Progress progress("continuing", steps, "steps");
-    for (const auto& group : all) {
-      const auto batch = read_clips(data, group, loaded, chunks(data, group[0], loaded));
-      const auto count = static_cast<int64_t>(group.size());
-      const auto text = prompts.of(data, at::tensor(group), loaded.model.condition_table());
-      Tensor made;
-      const auto some = continue_clips(
-          loaded, batch, group, text.detach(), negative.expand({count, -1, -1}), options,
-          [&] {
-            if (cli::stop_requested()) throw cli::Interrupted();
-            progress.set(++done);
-          },
-          &made);
-      if (scores.empty()) model.strength = strength(loaded.model, batch.latents, text.detach());
-      if (scores.size() < some.size()) scores.resize(some.size());
-      for (size_t c = 0; c < some.size(); ++c) scores[c].add(some[c]);
-      keep(batch, made, name);
-    }
-    report(model, loaded, scores, table);
+    cli::Progress progress("continuing", steps / processes_.size(), "steps");  // rank 0's
+    const auto step = [&] {
+      if (cli::stop_requested()) throw cli::Interrupted();
+      progress.set(++done);
+    };
+    const auto text_of = [&](const std::vector<int64_t>& group) {
+      return prompts.of(data, at::tensor(group), loaded.model.condition_table()).detach();
+    };
+    const auto read = [&](const std::vector<int64_t>& group) {
+      return read_clips(data, group, loaded, chunks(data, group[0], loaded));
+    };
+    processes_.in_order(
+        static_cast<int64_t>(all.size()), 1,
+        [&](int64_t part) {
+          const auto& group = all[static_cast<size_t>(part)];
+          const auto count = static_cast<int64_t>(group.size());
+          Tensor made;
+          const auto some = continue_clips(loaded, read(group), group, text_of(group),
+                                           negative.expand({count, -1, -1}), options, step, &made);
+          return cli::to_bytes(some) + (on_sheet(group) ? cli::to_bytes(made) : "");
+        },
+        [&](int64_t part, const std::string& made) {
+          const auto& group = all[static_cast<size_t>(part)];
+          const auto length = static_cast<size_t>(chunks(data, group[0], loaded));
+          const auto some =
+              cli::from_bytes<ChunkScore>(made.substr(0, length * sizeof(ChunkScore)));
+          if (scores.size() < some.size()) scores.resize(some.size());
+          for (size_t c = 0; c < some.size(); ++c) scores[c].add(some[c]);
+          if (part > 0 && !on_sheet(group)) return;
+          const auto batch = read(group);
+          if (part == 0) model.strength = strength(loaded.model, batch.latents, text_of(group));
+          if (on_sheet(group))
+            keep(batch,
+                 cli::from_bytes(made.substr(length * sizeof(ChunkScore)), at::kFloat,
+                                 batch.video.sizes()),
+                 name);
+        });
+    if (processes_.chief()) report(model, loaded, scores, table);
   }
 
   /// Of the first clips.
@@ -266,9 +295,13 @@ class QualityVideo final : public plugin::Command {
 
   // --- the sheet ---------------------------------------------------------------------------------
 
+  /// The sheet shows some of these clips, which come in their order.
+  bool on_sheet(const std::vector<int64_t>& group) const {
+    return !sheet_.empty() && group[0] < sheet_clips_;
+  }
+
   /// The first clips' pictures, as they come.
   void keep(const ClipBatch& batch, const Tensor& made, const std::string& name) {
-    if (sheet_.empty()) return;
     const auto add = [&](const std::string& part, const Tensor& video) {
       auto& rows = parts_[part];
       if (rows.empty()) order_.push_back(part);
@@ -307,6 +340,7 @@ class QualityVideo final : public plugin::Command {
   std::vector<int64_t> clips_;
   std::vector<std::string> order_;                    // of parts on the sheet
   std::map<std::string, std::vector<Tensor>> parts_;  // a clip each
+  cli::Processes processes_;
 };
 
 }  // namespace

@@ -7,8 +7,10 @@
 #include <plugins/views/scene/frames.hpp>
 
 #include <lact/cli/bench.hpp>
+#include <lact/cli/processes.hpp>
 #include <lact/error.hpp>
 #include <lact/log.hpp>
+#include <lact/ops/ceiling.hpp>
 #include <lact/random.hpp>
 
 #include <ATen/TensorOperators.h>
@@ -87,16 +89,24 @@ class QualityViews final : public plugin::Command {
         .value("FILE");
     options.flag("--each", each_, "print a row for each scene, too");
     cli::declare_form(options, format_);
+    processes_.declare(options);
     options.renamed("--input-views", "--context-views");
     options.renamed("--holdout", "--target-every");
   }
 
   void run(cli::Context& context) override {
+    processes_.run(context, [&] { measure_all(context); });
+  }
+
+ private:
+  void measure_all(const cli::Context& context) {
     if (choice_.split && target_every_)
       throw Error(Exit::usage, "--target-split excludes --target-every: both name the targets");
     if (target_every_) choice_.target_every = *target_every_;
     const auto data = PackedScenes::open(data_, split_);
     const auto model = source_.load(context);
+    processes_.require_same(concat(source_.hash(), ", ", ops::dtype_name(model.compute_dtype())),
+                            "models");
     std::optional<media::Lpips> lpips;
     if (!lpips_file_.empty()) {
       lpips.emplace(media::Lpips::open(lpips_file_));
@@ -120,32 +130,36 @@ class QualityViews final : public plugin::Command {
                                                        {"strength", 8, true}});
     cli::Progress progress(
         "rendering", static_cast<double>(scenes) * static_cast<double>(counts.size()), "scenes");
-    double done = 0;
     const uint64_t seed = context.seed.value_or(kDefaultSeed);
-    for (const int64_t count : counts) {
-      Sum ours, off, other, nearest, colour;
-      const double strength = write_strength(model, data, count, seed);
-      for (int64_t scene = 0; scene < scenes; ++scene) {
-        if (cli::stop_requested()) throw cli::Interrupted();
-        const auto one = measure(model, data, scene, count, lpips ? &*lpips : nullptr, seed);
-        ours.add(one.ours);
-        off.add(one.off);
-        if (one.other) other.add(*one.other);
-        nearest.add(one.nearest);
-        colour.add(one.colour);
-        if (each_) row(table, data.name(scene), count, one);
-        progress.set(++done);
-      }
-      row(table, concat("mean of ", scenes), count,
-          {ours.mean(lpips.has_value()), off.mean(lpips.has_value()),
-           nearest.mean(lpips.has_value()), colour.mean(lpips.has_value()),
-           data.size() > 1 ? std::optional(other.mean(lpips.has_value())) : std::nullopt,
-           strength});
-    }
-    table.finish();
+    Sum ours, off, other, nearest, colour;
+    processes_.in_order(
+        static_cast<int64_t>(counts.size()) * scenes, 1,
+        [&](int64_t part) {
+          return cli::to_bytes(std::vector<Methods>{
+              measure(model, data, part % scenes, counts[static_cast<size_t>(part / scenes)],
+                      lpips ? &*lpips : nullptr, seed)});
+        },
+        [&](int64_t part, const std::string& made) {
+          const int64_t scene = part % scenes, count = counts[static_cast<size_t>(part / scenes)];
+          if (scene == 0) ours = off = other = nearest = colour = {};
+          const auto one = cli::from_bytes<Methods>(made)[0];
+          ours.add(one.ours);
+          off.add(one.off);
+          if (one.other) other.add(*one.other);
+          nearest.add(one.nearest);
+          colour.add(one.colour);
+          if (each_) row(table, data.name(scene), count, one);
+          progress.set(static_cast<double>(part + 1));
+          if (scene + 1 < scenes) return;
+          row(table, concat("mean of ", scenes), count,
+              {ours.mean(lpips.has_value()), off.mean(lpips.has_value()),
+               nearest.mean(lpips.has_value()), colour.mean(lpips.has_value()),
+               data.size() > 1 ? std::optional(other.mean(lpips.has_value())) : std::nullopt,
+               write_strength(model, data, count, seed)});
+        });
+    if (processes_.chief()) table.finish();
   }
 
- private:
   void check_counts(const PackedScenes& data, int64_t scene,
                     const std::vector<int64_t>& counts) const {
     const int64_t left = views_to_read(data, scene);
@@ -249,6 +263,7 @@ class QualityViews final : public plugin::Command {
   std::optional<int64_t> target_every_;
   int64_t most_ = 0;
   bool each_ = false;
+  cli::Processes processes_;
 };
 
 }  // namespace
