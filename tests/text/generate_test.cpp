@@ -2,7 +2,7 @@
 
 #include "models.hpp"
 #include "small_model.hpp"
-#include "support/process.hpp"
+#include "support/launch.hpp"
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <chrono>
 #include <random>
+#include <set>
 #include <sstream>
 #include <thread>
 
@@ -36,14 +37,18 @@ std::string path(const std::string& name) {
   return (place() / name).string();
 }
 
-Result generate(std::vector<std::string> more, const std::string& input = {}) {
+std::vector<std::string> command(const std::vector<std::string>& more) {
   std::vector<std::string> all = {"lact-generate", "text",
                                   "--model",       path("model"),
                                   "--dtype",       "float32",
                                   "--threads",     "1",
                                   "--plugin-dir",  (test::build_root() / "plugins/text").string()};
   all.insert(all.end(), more.begin(), more.end());
-  return test::run(all, input);
+  return all;
+}
+
+Result generate(const std::vector<std::string>& more, const std::string& input = {}) {
+  return test::run(command(more), input);
 }
 
 /// What it wrote; anything but success, or a word on stderr, fails the test.
@@ -277,6 +282,57 @@ TEST_CASE("a batch of JSON has names and seeds, and a line that is none fails al
   CHECK(all[2].at("id") == 3);
   CHECK(all[5].count("id") == 0);
   for (const size_t i : {2, 3, 4}) CHECK(all[i].at("error").is_string());
+}
+
+TEST_CASE("two and three processes continue a batch as one does", "[processes]") {
+  std::string file;
+  for (int i = 0; i < 75; ++i)  // more than a round; two lines are no prompts
+    file += i == 7 || i == 64 ? "{\"promt\": \"karo\"}\n"
+                              : concat("{\"prompt\": \"karo the ", i,
+                                       "\", \"max_tokens\": ", 1 + i * 7 % 9, "}\n");
+  io::write_text(place() / "shared.jsonl", file);
+  const std::string parallel = GENERATE("1", "3");
+  const auto batch = command({"--batch", path("shared.jsonl"), "--parallel", parallel, "--temp",
+                              parallel == "1" ? "1" : "0", "--ignore-eos"});
+  const auto want = test::Launch(1, batch).wait()[0];
+  REQUIRE(want.exit == 65);
+  CHECK(std::count(want.out.begin(), want.out.end(), '\n') == 75);
+  const auto sorted = [](const std::string& text) {
+    std::multiset<std::string> lines;
+    std::istringstream in(text);
+    for (std::string line; std::getline(in, line);) lines.insert(line);
+    return lines;
+  };
+  for (const int world : {2, 3}) {
+    const auto results = test::Launch(world, batch).wait();
+    for (size_t rank = 0; rank < results.size(); ++rank) {
+      CAPTURE(parallel, world, rank, results[rank].err);
+      CHECK(results[rank].exit == 65);
+      CHECK((results[rank].out == (rank == 0 ? want.out : "")));
+    }
+    CHECK(sorted(results[0].err) == sorted(want.err));
+    CHECK_THAT(results[1].err, Catch::EndsWith(": 2 of 75 prompts failed\n"));
+  }
+}
+
+TEST_CASE("a batch of which a process is killed ends in a whole line", "[processes]") {
+  std::string file;
+  for (int i = 0; i < 2000; ++i) file += concat("karo the ", i, "\n");
+  io::write_text(place() / "long.txt", file);
+  const auto batch =
+      command({"--batch", path("long.txt"), "--parallel", "1", "-n", "40", "--ignore-eos"});
+  test::Launch launch(2, batch);
+  std::this_thread::sleep_for(std::chrono::milliseconds(1500));
+  launch.processes[1]->signal(SIGKILL);
+  const auto results = launch.wait();
+  CHECK(results[0].exit == 75);
+  CHECK(results[0].err == "lact-generate: error: rank 1 of 2 is gone\n");
+  CHECK((results[0].out.empty() || results[0].out.back() == '\n'));
+  CHECK(std::count(results[0].out.begin(), results[0].out.end(), '\n') < 2000);
+  for (const auto& result : test::Launch(2, command({"--prompt", "karo", "-n", "2"})).wait()) {
+    CHECK(result.exit == 69);
+    CHECK_THAT(result.err, Catch::Contains("lact-generate text without --batch: is one process"));
+  }
 }
 
 TEST_CASE("--json gives the text with its counts and the seed that makes it again") {

@@ -14,8 +14,11 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <limits>
 #include <list>
 #include <map>
+#include <sstream>
+#include <utility>
 
 namespace lact::text {
 namespace {
@@ -24,6 +27,9 @@ using Json = nlohmann::ordered_json;
 
 /// Finished texts that may wait for one before them, for each that is written at a time.
 constexpr int64_t kWaiting = 64;
+/// Prompts of a round of several processes, for each of theirs that is written at a time: at its
+/// end some wait for others.
+constexpr int64_t kRound = 16;
 
 struct Prompt {
   int64_t index = 0;
@@ -147,17 +153,19 @@ struct Row {
 
 class Batch {
  public:
-  Batch(const LoadedModel& loaded, const BatchOptions& options, const Begin& begin)
-      : loaded_(loaded), options_(options), begin_(begin), prompts_(options) {}
+  Batch(const LoadedModel& loaded, const BatchOptions& options, const cli::Processes& processes,
+        const Begin& begin)
+      : loaded_(loaded),
+        options_(options),
+        processes_(processes),
+        begin_(begin),
+        prompts_(options) {}
 
   void run() {
     const Stopwatch watch;
-    for (;;) {
-      admit();
-      print();
-      if (rows_.empty() && !more_) break;
-      write_one();
-      retire();
+    while (more_) {
+      round();
+      if (processes_.size() > 1) share();
     }
     const double seconds = watch.seconds();
     log::debug("wrote ", tokens_, " tokens for ", next_, " prompts in ", seconds, " s, ",
@@ -173,16 +181,53 @@ class Batch {
     throw cli::Interrupted();
   }
 
+  // --- rounds ----------------------------------------------------------------------------------
+
+  /// All prompts of one process; of several, this one's of the next ones.
+  void round() {
+    if (processes_.size() > 1) end_ = read_ + processes_.size() * options_.parallel * kRound;
+    for (;;) {
+      admit();
+      print();
+      if (rows_.empty() && !waits()) return;
+      write_one();
+      retire();
+    }
+  }
+
+  bool waits() const { return more_ && read_ < end_; }
+
+  /// Rank 0 gets what the others have written and what they could not.
+  void share() {
+    std::string mine;
+    for (const auto& [index, line] : lines_) mine += line;
+    lines_.clear();
+    std::vector<std::istringstream> ranks;
+    for (const auto& lines : processes_.gather(mine)) ranks.emplace_back(lines);
+    const auto failures = processes_.gather(std::exchange(failures_, {}));
+    for (size_t rank = 1; rank < failures.size(); ++rank) {
+      std::istringstream lines(failures[rank]);
+      for (std::string line; std::getline(lines, line); ++failed_) log::warning(line);
+    }
+    for (; next_ < read_; ++next_) {
+      std::string line;
+      std::getline(ranks[static_cast<size_t>(next_ % processes_.size())], line);
+      if (processes_.chief()) cli::out(line + "\n");
+    }
+  }
+
   // --- in --------------------------------------------------------------------------------------
 
   void admit() {
     const auto limit = static_cast<size_t>(options_.parallel * kWaiting);
-    while (more_ && static_cast<int64_t>(rows_.size()) < options_.parallel &&
+    while (waits() && static_cast<int64_t>(rows_.size()) < options_.parallel &&
            lines_.size() < limit) {
       stop_if_asked();
       auto prompt = prompts_.next();
       more_ = prompt.has_value();
       if (!more_) return;
+      ++read_;
+      if (prompt->index % processes_.size() != processes_.rank()) continue;
       if (!prompt->error.empty())
         fail(*prompt, prompt->error);
       else
@@ -224,8 +269,11 @@ class Batch {
   }
 
   void fail(const Prompt& prompt, const std::string& why) {
-    ++failed_;
     log::warning(why);
+    if (processes_.chief())
+      ++failed_;
+    else
+      failures_ += why + "\n";
     Json line{{"index", prompt.index}};
     if (!prompt.id.is_null()) line["id"] = prompt.id;
     line["error"] = why;
@@ -301,8 +349,9 @@ class Batch {
     }
   }
 
-  /// What is finished, up to the first that is not.
+  /// What is finished, up to the first that is not. Of several processes, at the end of a round.
   void print() {
+    if (processes_.size() > 1) return;
     while (!lines_.empty() && lines_.begin()->first == next_) {
       cli::out(lines_.begin()->second);
       lines_.erase(lines_.begin());
@@ -312,19 +361,23 @@ class Batch {
 
   const LoadedModel& loaded_;
   const BatchOptions& options_;
+  const cli::Processes& processes_;
   const Begin& begin_;
   Prompts prompts_;
   bool more_ = true;
   std::list<Row> rows_;
   std::map<int64_t, std::string> lines_;
   std::optional<DecodingThreads> decoding_;
+  int64_t read_ = 0, end_ = std::numeric_limits<int64_t>::max();  // prompts; of this round
+  std::string failures_;                                          // that rank 0 does not know yet
   int64_t next_ = 0, failed_ = 0, tokens_ = 0;
 };
 
 }  // namespace
 
-void generate_batch(const LoadedModel& loaded, const BatchOptions& options, const Begin& begin) {
-  Batch(loaded, options, begin).run();
+void generate_batch(const LoadedModel& loaded, const BatchOptions& options,
+                    const cli::Processes& processes, const Begin& begin) {
+  Batch(loaded, options, processes, begin).run();
 }
 
 }  // namespace lact::text

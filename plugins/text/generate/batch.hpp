@@ -3,6 +3,8 @@
 
 #include <plugins/text/session/prompt.hpp>
 
+#include <lact/cli/processes.hpp>
+
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -26,9 +28,11 @@ using Begin = std::function<Session(std::optional<uint64_t> seed, int64_t prompt
 /// Prints a line of JSON for each prompt, in their order. Prompts are read alone, as they would be
 /// without the others, and written together: a text differs from the one written alone only where
 /// the rounding of a product decides between two tokens. Memory: `parallel` sessions, and finished
-/// texts that wait for one before them.
+/// texts that wait for one before them. Several processes take the prompts in turn, and rank 0
+/// prints what a round of them has written.
 /// Errors   65 at the end if a line was no prompt: the others are done, its line has an "error";
 ///          66 if the file cannot be read; cli::Interrupted
-void generate_batch(const LoadedModel& loaded, const BatchOptions& options, const Begin& begin);
+void generate_batch(const LoadedModel& loaded, const BatchOptions& options,
+                    const cli::Processes& processes, const Begin& begin);
 
 }  // namespace lact::text

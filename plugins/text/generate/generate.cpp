@@ -10,6 +10,7 @@
 #include <plugins/text/session/sampler_arguments.hpp>
 #include <plugins/text/session/session.hpp>
 
+#include <lact/cli/processes.hpp>
 #include <lact/error.hpp>
 #include <lact/log.hpp>
 #include <lact/ops/ceiling.hpp>
@@ -45,11 +46,24 @@ class Generate final : public plugin::Command {
                            "make it a branch",
                            "write everything that the next token depends on, at the end");
     declare_scoring(options);
+    processes_.declare(options);
   }
 
   void run(cli::Context& context) override {
     if (state_options_.inspect(context)) return;
     check_options();
+    if (prompts_.file.empty()) {
+      cli::require_one_process("lact-generate text without --batch");
+      work(context);
+    } else {
+      processes_.run(context, [&] { work(context); });
+    }
+  }
+
+ private:
+  void work(const cli::Context& context) {
+    processes_.require_file(prompts_.file, "--batch");
+    processes_.require_file(state_options_.file(), "--state");
     score_.files.insert(score_.files.end(), more_files_.begin(), more_files_.end());
     state_ = state_options_.load();
     const auto loaded = load(context);
@@ -68,7 +82,6 @@ class Generate final : public plugin::Command {
     if (::isatty(STDOUT_FILENO) == 1 && predict_ != 0) cli::out("\n");
   }
 
- private:
   // --- options ---------------------------------------------------------------------------------
 
   void declare_input(cli::Options options) {
@@ -163,8 +176,9 @@ class Generate final : public plugin::Command {
     const Stopwatch watch;
     LoadOptions options{model_, tokenizer_, context.device,
                         commands::product_type(context, context.dtype, state_),
-                        state_.has_value() || state_options_.saves()};
+                        state_.has_value() || state_options_.saves() || processes_.size() > 1};
     auto loaded = load_model(options);
+    processes_.require_same(concat(loaded.hash, ", ", ops::dtype_name(options.dtype)), "models");
     log::debug(loaded.where, ": loaded in ", watch.seconds(), " s, ",
                ops::dtype_name(options.dtype), " on ", context.device.str());
     return loaded;
@@ -192,7 +206,7 @@ class Generate final : public plugin::Command {
     prompts_.echo = echo_;
     prompts_.ignore_eos = ignore_eos_;
     prompts_.read = read_options();
-    generate_batch(loaded, prompts_, [&](std::optional<uint64_t> seed, int64_t prompt) {
+    generate_batch(loaded, prompts_, processes_, [&](std::optional<uint64_t> seed, int64_t prompt) {
       if (!seed) seed = context.seed;
       if (!seed && !state_) seed = kDefaultSeed + static_cast<uint64_t>(prompt);
       return make_session(loaded, seed);
@@ -316,6 +330,7 @@ class Generate final : public plugin::Command {
   ScoreOptions score_;
   std::vector<std::string> more_files_;
   BatchOptions prompts_;
+  cli::Processes processes_;
   commands::StateOptions state_options_;
   std::optional<io::State> state_;
 };
