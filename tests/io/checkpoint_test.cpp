@@ -2,6 +2,7 @@
 
 #include "tensors.hpp"
 
+#include <lact/dist/group.hpp>
 #include <lact/io/checkpoint.hpp>
 #include <lact/io/files.hpp>
 
@@ -11,7 +12,11 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <functional>
 #include <set>
+#include <thread>
 
 using namespace lact;
 using namespace lact::test;
@@ -44,6 +49,92 @@ int64_t step_in(const fs::path& location) {
 const auto kSilent = [](const std::string& line) { FAIL(line); };
 
 }  // namespace
+
+namespace {
+
+/// Of types that LibTorch copies in deterministic mode.
+io::NamedTensors plain_tensors(uint64_t seed) {
+  io::NamedTensors kept;
+  for (const auto& one : some_tensors(seed))
+    if (one.first == "layers.F32" || one.first == "layers.BF16" || one.first == "layers.I64")
+      for (int i = 0; i < 4; ++i) kept.emplace_back(concat(one.first, ".", i), one.second.clone());
+  return kept;
+}
+
+/// Does `work` on as many threads, each a writer with its rank.
+void together(int count, const std::function<void(const io::Writers&)>& work) {
+  const auto groups = dist::of_threads(count);
+  std::vector<std::thread> threads;
+  for (const auto& group : groups) threads.emplace_back([&] { work(*group); });
+  for (auto& thread : threads) thread.join();
+}
+
+}  // namespace
+
+TEST_CASE("several writers make the bytes of one, at once or while their tensors change", "[io]") {
+  const TemporaryFolder folder;
+  const auto when = GENERATE(CheckpointWriter::When::now, CheckpointWriter::When::at_commit);
+  const auto fill = [](CheckpointWriter& writer) {
+    auto model = plain_tensors(1), moments = plain_tensors(2);
+    writer.tensors("model.safetensors", model, {{"format", "pt"}}, 500);  // several shards
+    writer.tensors("training/optimizer.safetensors", moments, {});
+    writer.file("config.json", R"({"a": 1})");
+    return std::pair{model, moments};
+  };
+  {
+    CheckpointWriter writer(folder / "one");
+    fill(writer);
+    writer.commit();
+  }
+  const int count = GENERATE(2, 3);
+  const auto many = folder / "many";
+  std::atomic<int> wrote = 0;
+  together(count, [&](const io::Writers& writers) {
+    CheckpointWriter writer(many, &writers, when);
+    auto [model, moments] = fill(writer);
+    if (when == CheckpointWriter::When::at_commit)
+      for (auto* tensors : {&model, &moments})
+        for (auto& [name, tensor] : *tensors)
+          std::memset(tensor.mutable_data_ptr(), 0, tensor.nbytes());
+    writer.commit();
+    if (fs::exists(many / "manifest.json")) ++wrote;
+  });
+  CHECK(wrote == count);  // nobody goes on before it is there
+  CHECK(listing(many) == listing(folder / "one"));
+  for (const auto& name : listing(folder / "one"))
+    if (fs::is_regular_file(folder / "one" / name))
+      CHECK(io::read_text(many / name) == io::read_text(folder / "one" / name));
+}
+
+TEST_CASE("several readers find what is damaged, whoever reads it, and pass over it", "[io]") {
+  const TemporaryFolder folder;
+  const auto run = folder / "run";
+  for (const int64_t step : {1, 2})
+    CheckpointStore(run).save(step, 2, [&](CheckpointWriter& writer) {
+      writer.tensors("model.safetensors", some_tensors(3), {}, 500);
+    });
+  std::vector<fs::path> files;
+  for (const auto& item : fs::directory_iterator(run / "checkpoints/step-2"))
+    if (item.path().extension() == ".safetensors") files.push_back(item.path());
+  REQUIRE(files.size() > 3);
+  for (const auto& file : files) {
+    CAPTURE(file);
+    const auto whole = io::read_text(file);
+    auto torn = whole;
+    torn.back() = static_cast<char>(torn.back() ^ 1);
+    io::write_text(file, torn);
+    std::atomic<int> found = 0, complaints = 0;
+    together(3, [&](const io::Writers& readers) {
+      const auto newest = CheckpointStore(run, &readers).newest([&](const std::string& line) {
+        if (line.find(file.filename().string()) != line.npos) ++complaints;
+      });
+      if (newest == run / "checkpoints/step-1") ++found;
+    });
+    CHECK(found == 3);
+    CHECK(complaints == 3);
+    io::write_text(file, whole);
+  }
+}
 
 TEST_CASE("a model is found by file, index, directory and run", "[io]") {
   const TemporaryFolder folder;

@@ -208,14 +208,15 @@ TEST_CASE("Muon takes the steps of torch.optim.Muon", "[train]") {
       given.emplace_back(concat(name, ".", step), draw({rows, columns}, 100 * rows + step));
   }
   io::write_safetensors(in, given, {});
-  // In one type of products the same to rounding; bfloat16 rounds to 8 bits, six times a step.
+  // In float32 the same to rounding; bfloat16 rounds to 8 bits, six times a step, and where both
+  // do, both err.
   struct Kind {
     std::optional<c10::ScalarType> iterate;
     const char* torch;
     double tolerance;
   };
   for (const auto& [iterate, torch, tolerance] :
-       {Kind{{}, "--float32", 2e-6}, Kind{{}, "", 5e-3}, Kind{at::kBFloat16, "", 1e-3}}) {
+       {Kind{{}, "--float32", 2e-6}, Kind{{}, "", 5e-3}, Kind{at::kBFloat16, "", 1e-2}}) {
     auto mine = matrices;
     for (auto& matrix : mine) matrix.tensor = matrix.tensor.detach().clone();
     Optimizer optimizer(mine, {}, train::MuonOptions{0.95, 0.1, iterate}, /*muon_rate=*/1);

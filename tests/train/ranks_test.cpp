@@ -185,11 +185,15 @@ TEST_CASE("a process that is killed ends all others with 75, and the next start 
           "[train][ranks]") {
   const TemporaryFolder folder;
   run_well(1, fixed(folder / "whole"));
-  const auto words = fixed(folder / "run", {"--resume", "--slow", "0.01"});
+  const auto with = [&](const std::string& mode) {  // saves are a good part of the work
+    return fixed(folder / "run",
+                 {"--resume", "--slow", "0.01", "--save-every", "2", "--async-mode", mode});
+  };
   std::mt19937 random(20261201);
   int killed = 0;
   for (int i = 0; i < trials(6); ++i) {
     const int world = 1 << (1 + random() % 2);
+    const auto words = with(i % 2 == 0 ? "disabled" : "async");
     const auto victim = random() % static_cast<size_t>(world);
     Launch launch(world, words);
     // In the middle of the work: start-up has its own time-out.
@@ -217,7 +221,7 @@ TEST_CASE("a process that is killed ends all others with 75, and the next start 
     CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(4));
   }
   CHECK(killed > 0);
-  run_well(4, words);
+  run_well(4, with("async"));
   auto got = checkpoint(folder / "run"), want = checkpoint(folder / "whole");
   CHECK(got == want);
 }

@@ -376,6 +376,25 @@ TEST_CASE("a run that stops and goes on ends in the bytes of one that never stop
   CHECK(bytes(folder / "whole", 30) != bytes(folder / "whole", 25));
 }
 
+TEST_CASE("checkpoints that are written while training goes on have the same bytes", "[train]") {
+  const TemporaryFolder folder;
+  const auto train = [&](const std::string& name, const std::string& mode) {
+    auto all = options(folder / name, 12);
+    all.async_mode = mode;
+    all.save_every = 1;
+    all.keep = 20;
+    all.ema = 0.9;
+    Session(all).run();
+    return folder / name;
+  };
+  const auto waits = train("waits", "disabled"), aside = train("aside", "async");
+  for (int64_t step = 1; step <= 12; ++step) {
+    CAPTURE(step);
+    CHECK(bytes(aside, step) == bytes(waits, step));
+  }
+  CHECK(fs::canonical(aside / "latest").filename() == "step-12");
+}
+
 TEST_CASE("with --ema averages are saved and evaluated, and training is as without", "[train]") {
   const TemporaryFolder folder;
   ToyOptions toy;

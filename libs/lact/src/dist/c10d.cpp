@@ -27,6 +27,7 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 constexpr milliseconds kForever = std::chrono::hours(24 * 365);
+constexpr milliseconds kDisk = std::chrono::hours(1);
 constexpr milliseconds kPoll{50};
 constexpr milliseconds kWord{2000};  // for a busy machine to deliver a last word
 
@@ -215,10 +216,12 @@ class Connected final : public Connection {
       return c10::make_intrusive<c10d::PrefixStore>(name, store_);
     };
     world_.emplace(gloo(under("world"), place, options, options.train_timeout));
+    files_.emplace(gloo(under("files"), place, options, kDisk));
     alarm_.emplace(gloo(under("alarm"), place, options, kForever), options.lost);
   }
 
   const Group& world() const override { return *world_; }
+  const Group& files() const override { return *files_; }
   void leave() override {
     alarm_->stop();
     world_->barrier();
@@ -226,13 +229,14 @@ class Connected final : public Connection {
 
  private:
   intrusive_ptr<c10d::Store> store_;
-  std::optional<GlooGroup> world_;
+  std::optional<GlooGroup> world_, files_;
   std::optional<Alarm> alarm_;
 };
 
 class Alone final : public Connection {
  public:
   const Group& world() const override { return *group_; }
+  const Group& files() const override { return *group_; }
   void leave() override {}
 
  private:

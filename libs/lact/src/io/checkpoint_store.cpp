@@ -171,21 +171,44 @@ std::vector<Shard> split(const std::string& name, const NamedTensors& tensors, u
 
 }  // namespace
 
-CheckpointWriter::CheckpointWriter(fs::path target)
-    : target_(std::move(target)), work_(temporary_beside(target_)) {
-  remove_tree(work_);  // of a process that had our number
+Writers::~Writers() = default;
+
+CheckpointWriter::CheckpointWriter(fs::path target, const Writers* writers, When when)
+    : target_(std::move(target)), work_(temporary_beside(target_)), writers_(writers), when_(when) {
+  if (first()) {
+    remove_tree(work_);  // of a process that had our number
+    std::error_code error;
+    if (!fs::create_directory(work_, error))
+      throw Error(Exit::cannot_create, target_.string(), ": cannot create: ", error.message());
+  }
+  // Rank 0's name for it, which is there now.
+  if (writers_ == nullptr) return;
+  work_ = writers_->gather(first() ? work_.string() : std::string())[0];
   std::error_code error;
-  if (!fs::create_directory(work_, error))
-    throw Error(Exit::cannot_create, target_.string(), ": cannot create: ", error.message());
+  if (!fs::is_directory(work_, error))
+    throw Error(Exit::cannot_create, target_.string(), ": rank ", writers_->rank(),
+                " does not see what rank 0 makes there: all processes need the same disk");
 }
 
 CheckpointWriter::~CheckpointWriter() {
   std::error_code ignored;
-  if (!work_.empty()) fs::remove_all(work_, ignored);
+  if (first() && !work_.empty()) fs::remove_all(work_, ignored);
 }
 
-fs::path CheckpointWriter::place(const std::string& name) const {
-  if (!is_place(name) || name == kManifest || written_.count(name) > 0)
+/// Of the next file of tensors.
+bool CheckpointWriter::my_turn() {
+  return writers_ == nullptr || turn_++ % writers_->size() == writers_->rank();
+}
+
+void CheckpointWriter::write(std::function<void()> job) {
+  if (when_ == When::now)
+    job();
+  else
+    jobs_.push_back(std::move(job));
+}
+
+fs::path CheckpointWriter::place(const std::string& name) {
+  if (!is_place(name) || name == kManifest || !names_.insert(name).second)
     throw Error(Exit::internal, target_.string(), ": cannot hold ", printable(name), " (again)");
   const auto path = work_ / name;
   std::error_code error;
@@ -206,13 +229,20 @@ void CheckpointWriter::tensors(const std::string& name, const NamedTensors& tens
   const auto shards = split(name, stored, shard_bytes);
   uint64_t total = 0;
   auto map = nlohmann::json::object();
-  for (const auto& shard : shards) {
-    written_[shard.name] =
-        write_tensors(place(shard.name), shard.tensors, metadata, /*checksums=*/true);
+  for (auto shard : shards) {
     for (const auto& [tensor, value] : shard.tensors) {
       map[tensor] = fs::path(shard.name).filename().string();
       total += value.numel() * value.element_size();
     }
+    const auto path = place(shard.name);
+    if (!my_turn()) continue;
+    if (when_ == When::at_commit)
+      for (auto& [key, tensor] : shard.tensors)
+        tensor = tensor.detach().to(tensor.options().device(at::kCPU), /*non_blocking=*/false,
+                                    /*copy=*/true);
+    write([this, path, metadata, shard = std::move(shard)] {
+      written_[shard.name] = write_tensors(path, shard.tensors, metadata, /*checksums=*/true);
+    });
   }
   if (shards.size() == 1) return;
   const nlohmann::json index{{"metadata", {{"total_size", total}}}, {"weight_map", map}};
@@ -220,24 +250,60 @@ void CheckpointWriter::tensors(const std::string& name, const NamedTensors& tens
 }
 
 void CheckpointWriter::file(const std::string& name, std::string_view content) {
-  AtomicFile out(place(name));
-  out.write(content);
-  out.commit();
-  written_[name] = {content.size(), xxh3(content.data(), content.size())};
+  const auto path = place(name);
+  if (!first()) return;
+  write([this, name, path, text = std::string(content)] {
+    AtomicFile out(path);
+    out.write(text);
+    out.commit();
+    written_[name] = {text.size(), xxh3(text.data(), text.size())};
+  });
 }
 
 void CheckpointWriter::copy(const std::string& name, const fs::path& from) {
-  AtomicFile out(place(name));
-  Xxh3 hash;
-  read_pieces(from, [&](const char* data, size_t bytes) {
-    hash.update(data, bytes);
-    out.write(data, bytes);
+  const auto path = place(name);
+  if (!first()) return;
+  write([this, name, path, from] {
+    AtomicFile out(path);
+    Xxh3 hash;
+    read_pieces(from, [&](const char* data, size_t bytes) {
+      hash.update(data, bytes);
+      out.write(data, bytes);
+    });
+    out.commit();
+    written_[name] = {out.size(), hash.digest()};
   });
-  out.commit();
-  written_[name] = {out.size(), hash.digest()};
 }
 
 void CheckpointWriter::commit() {
+  for (const auto& job : jobs_) job();
+  jobs_.clear();
+  if (writers_ != nullptr) gather_written();
+  if (first()) put_in_place();
+  work_.clear();
+  // Nobody goes on before it is there: who resumes elsewhere finds what the others found.
+  if (writers_ != nullptr) writers_->gather("");
+}
+
+/// All files are on disk, by what their writers say. Rank 0 looks whether it sees them.
+void CheckpointWriter::gather_written() {
+  auto mine = nlohmann::json::object();
+  for (const auto& [name, written] : written_) mine[name] = {written.first, written.second};
+  const auto said = writers_->gather(mine.dump());
+  if (!first()) return;
+  for (size_t rank = 1; rank < said.size(); ++rank) {
+    const auto theirs = nlohmann::json::parse(said[rank]);
+    for (const auto& [name, written] : theirs.items()) {
+      std::error_code error;
+      if (fs::file_size(work_ / name, error) != written[0].get<uint64_t>() || error)
+        throw Error(Exit::io, target_.string(), ": rank ", rank, " has written ", name,
+                    ", which rank 0 does not see: all processes need the same disk");
+      written_[name] = {written[0], written[1]};
+    }
+  }
+}
+
+void CheckpointWriter::put_in_place() {
   auto files = nlohmann::json::object();
   for (const auto& [name, written] : written_)
     files[name] = {{"bytes", written.first}, {"xxh3", written.second}};
@@ -259,7 +325,6 @@ void CheckpointWriter::commit() {
   }
   sync_folder(parent_of(target_));
   remove_tree(work_);  // what was exchanged
-  work_.clear();
 }
 
 void CheckpointStore::clean() {
@@ -268,7 +333,8 @@ void CheckpointStore::clean() {
       if (is_temporary(name)) remove_tree(folder / name);
 }
 
-CheckpointStore::CheckpointStore(fs::path run) : run_(std::move(run)) {}
+CheckpointStore::CheckpointStore(fs::path run, const Writers* writers)
+    : run_(std::move(run)), writers_(writers) {}
 
 void check_model_folder(const fs::path& folder) {
   std::error_code error;
@@ -304,16 +370,24 @@ fs::path CheckpointStore::folder(int64_t step) const {
 
 void CheckpointStore::save(int64_t step, int keep,
                            const std::function<void(CheckpointWriter&)>& fill) {
+  const auto writer = begin(step, CheckpointWriter::When::now);
+  fill(*writer);
+  finish(*writer, step, keep);
+}
+
+std::unique_ptr<CheckpointWriter> CheckpointStore::begin(int64_t step,
+                                                         CheckpointWriter::When when) {
   const auto parent = run_ / "checkpoints";
   std::error_code error;
   if (fs::create_directories(parent, error)) sync_folder(run_);
   if (error)
     throw Error(Exit::cannot_create, parent.string(), ": cannot create: ", error.message());
-  {
-    CheckpointWriter writer(folder(step));
-    fill(writer);
-    writer.commit();
-  }
+  return std::make_unique<CheckpointWriter>(folder(step), writers_, when);
+}
+
+void CheckpointStore::finish(CheckpointWriter& writer, int64_t step, int keep) {
+  writer.commit();
+  if (writers_ != nullptr && writers_->rank() != 0) return;
   point_latest(step);
   remove_old(step, keep);
 }
@@ -345,10 +419,17 @@ void CheckpointStore::remove_old(int64_t step, int keep) const {
 }
 
 fs::path CheckpointStore::newest(const std::function<void(const std::string&)>& complain) const {
-  for (const int64_t step : steps_in(run_ / "checkpoints")) {
-    const auto problem = verify_checkpoint(folder(step));
-    if (problem.empty()) return folder(step);
-    complain(concat(folder(step).string(), ": damaged, passed over: ", problem));
+  auto steps = steps_in(run_ / "checkpoints");
+  if (writers_ != nullptr)  // as rank 0 sees them
+    steps = nlohmann::json::parse(writers_->gather(nlohmann::json(steps).dump())[0])
+                .get<std::vector<int64_t>>();
+  for (const int64_t step : steps) {
+    std::vector<std::string> problems{verify_checkpoint(folder(step), writers_)};
+    if (writers_ != nullptr) problems = writers_->gather(problems[0]);
+    const auto problem = std::find_if(problems.begin(), problems.end(),
+                                      [](const auto& one) { return !one.empty(); });
+    if (problem == problems.end()) return folder(step);
+    complain(concat(folder(step).string(), ": damaged, passed over: ", *problem));
   }
   return {};
 }
@@ -412,12 +493,14 @@ std::string in_words(const Work& work) {
 
 }  // namespace
 
-std::string verify_checkpoint(const fs::path& folder) {
+std::string verify_checkpoint(const fs::path& folder, const Writers* readers) {
   return in_words([&]() -> std::string {
     if (!fs::is_regular_file(folder / kManifest)) return concat(kManifest, ": is missing");
     const auto files = read_manifest(folder);
+    int64_t number = 0;
     for (const auto& [name, want] : files.items()) {
       if (name == kModelCard) continue;
+      if (readers != nullptr && number++ % readers->size() != readers->rank()) continue;
       auto problem = compare(folder, name, want);
       if (!problem.empty()) return problem;
     }

@@ -74,6 +74,11 @@ void GivenOptions::declare(cli::Options options, const Recipe& usual) {
   add("save-every", save_every_, "steps between checkpoints; 0: only at the end").at_least(0);
   group.add("--keep", run_.keep, "number of newest checkpoints to keep").at_least(1);
   group
+      .add("--async-mode", run_.async_mode,
+           "disabled: training waits while a checkpoint is written; async: it goes on, beside a "
+           "copy in the host's memory")
+      .words({"disabled", "async"});
+  group
       .add("--export", run_.export_to,
            "write the model alone into this folder when all steps are done: what others need to "
            "use it, without the state of the optimizer")

@@ -25,6 +25,7 @@ const std::set<std::string> kFree = {
     "eval-batches",
     "save-every",
     "keep",
+    "async-mode",
     "skip-norm",
     "skip-above",
     "skip-above-from",

@@ -25,6 +25,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <future>
+#include <memory>
 #include <optional>
 #include <sstream>
 #include <thread>
@@ -71,10 +73,11 @@ class Run {
         options_(options),
         context_(context),
         observer_(observer),
-        store_(checked_output(options)),
+        output_(checked_output(options)),
         place_(dist::place([](const char* name) { return std::getenv(name); })),
         connection_(dist::connect(place_, how_to_connect())),
         world_(connection_->world()),
+        store_(output_, world_.size() > 1 ? &connection_->files() : nullptr),
         chief_(world_.rank() == 0) {
     if (chief_) directory_.emplace(options.output);
     if (chief_ && !options.export_to.empty()) io::check_model_folder(options.export_to);
@@ -92,6 +95,7 @@ class Run {
   Outcome go() {
     try {
       const auto outcome = work();
+      saved();
       connection_->leave();
       return outcome;
     } catch (const dist::PeerLost&) {
@@ -172,6 +176,7 @@ class Run {
     Outcome outcome = make_up_evaluation() ? Outcome::done : Outcome::interrupted;
     interval_ = {};
     while (step_ < options_.steps && outcome == Outcome::done) outcome = advance();
+    saved();
     if (outcome == Outcome::done && !options_.export_to.empty()) export_model();
     if (outcome == Outcome::interrupted)
       info("stopped after step ", step_, "; --resume goes on");
@@ -250,9 +255,7 @@ class Run {
 
   /// Takes up the newest intact checkpoint. Returns its folder, empty if the run has none yet.
   std::filesystem::path restore() {
-    std::filesystem::path folder;
-    if (chief_) folder = store_.newest([this](const std::string& line) { warning(line); });
-    folder = from_chief(folder.string());
+    const auto folder = store_.newest([this](const std::string& line) { warning(line); });
     if (folder.empty()) {
       if (chief_ && directory_->holds_checkpoint())
         throw Error(Exit::data, options_.output,
@@ -312,12 +315,14 @@ class Run {
                   optimizer_->parameters());
     if (chief_) directory_->write_config(config_);
     started_at_ = step_;
-    if (chief_ && !checkpoint.empty()) {
+    if (!checkpoint.empty()) {
       info("going on from ", checkpoint.string());
-      if (steps_before_ > 0) tell_stretched();
+      if (chief_ && steps_before_ > 0) tell_stretched();
       // Killed between the checkpoint and the link to it: the same bytes again.
       std::error_code none;
-      if (!std::filesystem::equivalent(directory_->folder() / "latest", checkpoint, none)) save();
+      if (on_any(chief_ &&
+                 !std::filesystem::equivalent(directory_->folder() / "latest", checkpoint, none)))
+        save();
     }
     stopping();  // from here on a signal is heard
     info(format("%.2fM parameters, %lld tokens a step, %s on %s, %d threads",
@@ -352,6 +357,7 @@ class Run {
     if (given_up) skips_in_row_ = 0;  // who goes on has as many tries again
     if (due || interrupted || given_up || step_ == options_.steps) save();
     if (given_up) {
+      saved();
       connection_->leave();
       give_up(result);
     }
@@ -551,22 +557,50 @@ class Run {
 
   // --- checkpoints -------------------------------------------------------------------------------
 
+  /// All processes write; with --async-mode async while the next steps run.
   void save() {
-    if (!chief_) return;
-    metrics_->sync();
+    saved();
+    if (chief_) metrics_->sync();
     const AveragesGuard averaged(averages());
-    store_.save(step_, options_.keep, [this](io::CheckpointWriter& writer) {
-      save_model(writer);
-      auto tensors = optimizer_->state();
-      if (averages_)
-        for (auto& tensor : averages_->state()) tensors.push_back(std::move(tensor));
-      for (auto& [name, state] : generator_states(context_.device))
-        tensors.emplace_back(name, state);
-      writer.tensors(
-          concat(kTraining, "/", kOptimizer), tensors,
-          {{"lact.kind", "optimizer"}, {"lact.version", "1"}, {"optimizer", optimizer_->name()}});
-      writer.file(concat(kTraining, "/", kCounters), counters().dump(2) + "\n");
+    using When = io::CheckpointWriter::When;
+    const bool aside = options_.async_mode == "async";
+    std::shared_ptr<io::CheckpointWriter> writer =
+        store_.begin(step_, aside ? When::at_commit : When::now);
+    save_model(*writer);
+    auto tensors = optimizer_->state();
+    if (averages_)
+      for (auto& tensor : averages_->state()) tensors.push_back(std::move(tensor));
+    const auto generators = generator_states(context_.device);
+    require_same_numbers(generators);
+    tensors.insert(tensors.end(), generators.begin(), generators.end());
+    writer->tensors(
+        concat(kTraining, "/", kOptimizer), tensors,
+        {{"lact.kind", "optimizer"}, {"lact.version", "1"}, {"optimizer", optimizer_->name()}});
+    writer->file(concat(kTraining, "/", kCounters), counters().dump(2) + "\n");
+    if (!aside) return store_.finish(*writer, step_, options_.keep);
+    saving_ = std::async(std::launch::async, [this, writer, step = step_] {
+      store_.finish(*writer, step, options_.keep);
     });
+  }
+
+  /// Who draws from LibTorch's generators draws other numbers on each rank, and one's would be kept
+  /// for all.
+  void require_same_numbers(const io::NamedTensors& generators) const {
+    if (world_.size() == 1) return;
+    std::string bytes;
+    for (const auto& [name, state] : generators)
+      bytes.append(static_cast<const char*>(state.const_data_ptr()),
+                   static_cast<size_t>(state.nbytes()));
+    const auto all = world_.gather(bytes);
+    for (size_t rank = 1; rank < all.size(); ++rank)
+      if (all[rank] != all[0])
+        throw Error(Exit::internal, "rank ", rank,
+                    " has drawn other random numbers than rank 0: this task trains in one process");
+  }
+
+  /// The checkpoint that is being written, if any, is there.
+  void saved() {
+    if (saving_.valid()) saving_.get();
   }
 
   void save_model(io::CheckpointWriter& writer) const {
@@ -574,9 +608,11 @@ class Run {
     int64_t parameters = 0;
     for (const auto& parameter : task_.parameters()) parameters += parameter.tensor.numel();
     const auto modality = context_.program.substr(context_.program.rfind(' ') + 1);
+    // Rank 0 writes it.
+    const auto measured = chief_ ? metrics_->last_evaluation().metrics : Metrics();
     writer.file(io::kModelCard,
                 to_markdown({modality, optimizer_->name(), resolved_.dtype, data_, parameters,
-                             step_, tokens_, resolved_.seed, metrics_->last_evaluation().metrics}));
+                             step_, tokens_, resolved_.seed, measured}));
   }
 
   void export_model() {
@@ -671,10 +707,11 @@ class Run {
   const TrainOptions options_;
   const cli::Context& context_;
   const Observer& observer_;
-  io::CheckpointStore store_;
+  const std::string output_;
   const dist::Place place_;
   const std::unique_ptr<dist::Connection> connection_;
   const dist::Group& world_;
+  io::CheckpointStore store_;
   const bool chief_;  ///< rank 0, who alone reads and writes the run directory, and speaks
   std::optional<RunDirectory> directory_;
   LrSchedule schedule_;
@@ -697,6 +734,7 @@ class Run {
   int64_t started_at_ = 0;
   NormHistory norms_;
   Interval interval_;
+  std::future<void> saving_;  // the last member: its thread uses the others
 };
 
 }  // namespace

@@ -25,6 +25,9 @@ class Connection {
  public:
   virtual ~Connection();
   virtual const Group& world() const = 0;
+  /// The same processes, for who writes checkpoints, on a thread of its own if need be. Its
+  /// collectives wait long for a slow disk; that a peer is gone, the watch knows.
+  virtual const Group& files() const = 0;
   /// Waits for all and ends the watch over them: from here on nobody is missed.
   virtual void leave() = 0;
 };

@@ -2,6 +2,7 @@
 // Processes that compute one thing together: what each has, summed, gathered, exchanged.
 
 #include <lact/error.hpp>
+#include <lact/io/checkpoint.hpp>
 
 #include <ATen/core/Tensor.h>
 
@@ -29,11 +30,9 @@ using Work = std::unique_ptr<Pending>;
 enum class Op { sum, min, max };
 
 /// All members make the same calls in the same order, each from one thread. Tensors are contiguous.
-class Group {
+class Group : public io::Writers {
  public:
-  virtual ~Group();
-  virtual int rank() const = 0;
-  virtual int size() const = 0;
+  ~Group() override;
   /// In place, in an order of additions that the transport chooses.
   virtual Work all_reduce(const at::Tensor& x, Op op = Op::sum) const = 0;
   /// in [...] of each rank -> out [size, ...]
@@ -47,7 +46,7 @@ class Group {
   void sum_in_order(const at::Tensor& x) const;
   /// Of each rank.
   std::vector<std::vector<double>> gather(const std::vector<double>& values) const;
-  std::vector<std::string> gather(const std::string& bytes) const;
+  std::vector<std::string> gather(const std::string& bytes) const override;
 };
 
 /// A group of one.

@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -74,12 +75,31 @@ class Checkpoint {
   std::shared_ptr<const std::map<std::string, NamedPickle>> pickles_;  // instead of files_
 };
 
+/// Processes that write and read checkpoints together, in a folder that all see, by the same calls
+/// in the same order.
+class Writers {
+ public:
+  virtual ~Writers();
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+  /// What each says, by rank.
+  virtual std::vector<std::string> gather(const std::string& said) const = 0;
+};
+
 /// One checkpoint being written: a temporary folder beside its target. Files are checked, flushed
 /// and listed with size and XXH3 in manifest.json, which is written last; then the folder is
 /// renamed. Destroyed without commit() it removes itself.
+///
+/// Of several writers each writes every size()th file of tensors, and rank 0 all others. It commits
+/// once all have said that theirs are on disk: the bytes do not depend on how many there are.
 class CheckpointWriter {
  public:
-  explicit CheckpointWriter(std::filesystem::path target);
+  enum class When { now, at_commit };
+
+  /// `at_commit`: until then tensors are kept as copies in the host's memory, so that their
+  /// owner can change them, and another thread can commit.
+  explicit CheckpointWriter(std::filesystem::path target, const Writers* writers = nullptr,
+                            When when = When::now);
   ~CheckpointWriter();
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
@@ -95,12 +115,23 @@ class CheckpointWriter {
   void file(const std::string& name, std::string_view content);
   void copy(const std::string& name, const std::filesystem::path& from);
   /// Manifest, fsync, rename, fsync of the parent.
+  /// Errors   74 if a file that another process wrote is not here
   void commit();
 
  private:
-  std::filesystem::path place(const std::string& name) const;
+  std::filesystem::path place(const std::string& name);
+  bool first() const { return writers_ == nullptr || writers_->rank() == 0; }
+  bool my_turn();
+  void write(std::function<void()> job);
+  void gather_written();
+  void put_in_place();
 
   std::filesystem::path target_, work_;
+  const Writers* writers_;
+  When when_;
+  int64_t turn_ = 0;
+  std::set<std::string> names_;
+  std::vector<std::function<void()>> jobs_;  ///< at commit
   std::map<std::string, std::pair<uint64_t, std::string>> written_;
   std::optional<at::ScalarType> matrices_;
 };
@@ -117,13 +148,16 @@ void check_model_folder(const std::filesystem::path& folder);
 /// The checkpoints of a run: RUN/checkpoints/step-N, and RUN/latest, a link to the newest.
 class CheckpointStore {
  public:
-  explicit CheckpointStore(std::filesystem::path run);
+  explicit CheckpointStore(std::filesystem::path run, const Writers* writers = nullptr);
 
   /// Removes what a killed writer left behind.
   void clean();
   /// Writes step-N by `fill`, points `latest` at it, then deletes all but the newest `keep` (with 0
   /// it deletes nothing) and later steps that are damaged. A step-N that exists is replaced.
   void save(int64_t step, int keep, const std::function<void(CheckpointWriter&)>& fill);
+  /// The same in two parts, of which another thread can do the second.
+  std::unique_ptr<CheckpointWriter> begin(int64_t step, CheckpointWriter::When when);
+  void finish(CheckpointWriter& writer, int64_t step, int keep);
   /// The newest checkpoint whose files all match its manifest, or empty if there is none. Damaged
   /// ones are passed over, each with one line to `complain`.
   std::filesystem::path newest(const std::function<void(const std::string&)>& complain) const;
@@ -134,11 +168,13 @@ class CheckpointStore {
   void remove_old(int64_t step, int keep) const;
 
   std::filesystem::path run_;
+  const Writers* writers_;
 };
 
 /// Compares every file of a checkpoint with its manifest: "" if all match, else what does not, by
-/// file and tensor.
-std::string verify_checkpoint(const std::filesystem::path& folder);
+/// file and tensor. Of several readers each has every size()th file.
+std::string verify_checkpoint(const std::filesystem::path& folder,
+                              const Writers* readers = nullptr);
 /// The same for one file, which a folder without a manifest, or a manifest without it, vouches for.
 std::string verify_file(const std::filesystem::path& folder, const std::string& name);
 

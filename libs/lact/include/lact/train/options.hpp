@@ -46,6 +46,7 @@ struct TrainOptions : Recipe {
   int keep = 2;            ///< newest checkpoints
   std::string export_to;   ///< a folder for the model alone, when all steps are done; empty: none
   std::string export_dtype = "bfloat16";  ///< of its matrices
+  std::string async_mode = "disabled";    ///< how checkpoints are written: "disabled", "async"
   std::string reduce_order = "fast";      ///< how gradients are added up: "fast", "fixed"
   int64_t comm_init_timeout = 300, comm_train_timeout = 600;  ///< seconds
   std::string comm_interface;                                 ///< network interface; "": the host's
