@@ -10,6 +10,7 @@ namespace lact::bench {
 std::unique_ptr<plugin::Command> plugins_command();
 std::unique_ptr<plugin::Command> ceiling_command();
 std::unique_ptr<plugin::Command> op_command();
+std::unique_ptr<plugin::Command> comm_command();
 std::unique_ptr<plugin::Command> plot_command();
 std::unique_ptr<plugin::Command> verify_command();
 

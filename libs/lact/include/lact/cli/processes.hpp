@@ -42,9 +42,12 @@ class Processes {
 
   int rank() const { return place_.rank; }
   int size() const { return place_.world; }
+  int local_size() const { return place_.local_world; }  ///< of those on this machine
   /// Who prints and writes.
   bool chief() const { return place_.rank == 0; }
 
+  /// All of them, for calls of one's own; only where there are several, and while run() works.
+  const dist::Group& group() const { return connection_->world(); }
   /// What each rank has, to all. All make the same calls in the same order.
   std::vector<std::string> gather(const std::string& mine) const;
   /// Every part of the work is made, part i by rank i mod size(), and on rank 0 used in order, as
