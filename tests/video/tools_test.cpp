@@ -1,6 +1,6 @@
 // lact-generate video and lact-bench as real processes, with a small model of random parameters.
 #include "small_film.hpp"
-#include "support/process.hpp"
+#include "support/launch.hpp"
 #include "support/test.hpp"
 
 #include <plugins/common/media/image.hpp>
@@ -512,4 +512,100 @@ TEST_CASE("bench times chunks of a film and a training step") {
   CHECK(rows[2]["test"] == "train");
   CHECK(rows[2]["tokens"] == 3 * 32);
   CHECK(rows[2]["flops"].get<double>() > rows[1]["flops"].get<double>());
+}
+
+namespace {
+
+/// The words of a guided film, whose branches have prompts of other lengths.
+std::vector<std::string> guided(std::vector<std::string> more) {
+  more.insert(more.begin(), {"--guidance", "2.5", "--negative", "a long negative prompt"});
+  return made().line(more);
+}
+
+}  // namespace
+
+TEST_CASE("two processes make the guided film and the state that one makes", "[processes]") {
+  const auto& m = made();
+  REQUIRE(m.make({"-n", "5", "-o", m.path("given")}).exit == 0);
+  const auto make = [&](int world, const std::vector<std::string>& more) {
+    const auto results = test::Launch(world, guided(more)).wait();
+    for (size_t rank = 0; rank < results.size(); ++rank) {
+      CAPTURE(world, rank, results[rank].err);
+      CHECK(results[rank].exit == 0);
+      if (rank > 0) CHECK((results[rank].out + results[rank].err).empty());
+    }
+  };
+  const auto place = [&](const char* what, int world) { return m.path(concat(what, world)); };
+  for (const int world : {1, 2}) {
+    make(world, {"-p", "a dog", "-n", "6", "-o", place("guided", world), "--save-state",
+                 place("a.state", world)});
+    // What exists is appended to both branches; two processes go on where one has stopped.
+    make(world, {"--state", m.path("a.state1"), "--frames", m.path("given"), "-n", "4", "-o",
+                 place("next", world), "--save-state", place("b.state", world)});
+  }
+  CHECK(m.frames("guided1").size() == 6 * kFrame);
+  CHECK((m.frames("guided1") == m.frames("guided2")));
+  CHECK((m.frames("next1") == m.frames("next2")));
+  CHECK((m.bytes("a.state1") == m.bytes("a.state2")));
+  CHECK((m.bytes("b.state1") == m.bytes("b.state2")));
+  CHECK((m.bytes("a.state1") != m.bytes("b.state1")));
+}
+
+TEST_CASE("a signal to one of two processes ends their film as one's, with a state that goes on",
+          "[processes]") {
+  const auto& m = made();
+  const auto victim = GENERATE(size_t{0}, size_t{1});
+  const auto folder = concat("shared-", victim), state = m.path(folder + ".state");
+  test::Launch film(
+      2, guided({"-n", "-1", "--seed", "9", "-o", m.path(folder), "--save-state", state}));
+  for (int i = 0; i < 3000 && !fs::exists(m.folder / (folder + "/00003.png")); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  film.processes[victim]->signal(SIGTERM);
+  for (const auto& ended : film.wait()) {
+    CAPTURE(victim, ended.err);
+    CHECK(ended.exit == 143);
+  }
+  const auto seen = m.frames(folder).size() / kFrame;
+  CHECK(io::load_state(state).value("frames") == std::to_string(seen));
+  REQUIRE(run(guided({"--state", state, "-n", "2", "-o", m.path(folder)})).exit == 0);
+  REQUIRE(
+      run(guided({"-n", std::to_string(seen + 2), "--seed", "9", "-o", m.path(folder + "-alone")}))
+          .exit == 0);
+  CHECK((m.frames(folder) == m.frames(folder + "-alone")));
+}
+
+TEST_CASE(
+    "two processes end alike when an output fails, one is killed, or there is nothing to share",
+    "[processes]") {
+  const auto& m = made();
+  fs::create_directories(m.folder / "barred/00003.png");
+  for (const auto& result :
+       test::Launch(2, guided({"-n", "8", "-o", m.path("barred"), "-o", m.path("near"),
+                               "--save-state", m.path("barred.state")}))
+           .wait()) {
+    CHECK(result.exit == 73);
+    CHECK_THAT(result.err, Catch::Contains("00003.png"));
+  }
+  CHECK(m.frames("near").size() == 4 * kFrame);
+  CHECK(io::load_state(m.folder / "barred.state").value("frames") == "4");
+
+  test::Launch film(2, guided({"-n", "-1", "-o", m.path("lost"), "-o", m.path("lost.mp4"),
+                               "--save-state", m.path("lost.state")}));
+  for (int i = 0; i < 3000 && !fs::exists(m.folder / "lost/00003.png"); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  film.processes[1]->signal(SIGKILL);
+  const auto left = film.processes[0]->wait();
+  CHECK(left.exit == 75);
+  CHECK(left.err == "lact-generate: error: rank 1 of 2 is gone\n");
+  CHECK_FALSE(fs::exists(m.folder / "lost.mp4"));
+  CHECK_FALSE(fs::exists(m.folder / "lost.state"));
+
+  for (const auto& [world, words] : {std::pair{3, guided({"-o", m.path("no")})},
+                                     std::pair{2, m.line({"--guidance", "1", "-o", m.path("no")})}})
+    for (const auto& result : test::Launch(world, words).wait()) {
+      CHECK(result.exit == 69);
+      CHECK_THAT(result.err, Catch::Contains("a film is made by"));
+      CHECK(lines(result.err) == 1);
+    }
+  CHECK_FALSE(fs::exists(m.folder / "no"));
 }

@@ -57,10 +57,63 @@ Rollout::Rollout(const VideoModel& model, const FilmOptions& options, const Tens
   if (options.guidance != 1) add(negative);
 }
 
+void Rollout::share(const cli::Processes& processes) {
+  if (static_cast<size_t>(processes.size()) != branches_.size())
+    throw Error(Exit::unavailable, "--guidance ", options_.guidance, ": a film is made by ",
+                branches_.size(), branches_.size() == 1 ? " process" : " processes, or one",
+                ", and here are ", processes.size());
+  processes_ = &processes;
+  mine_ = static_cast<size_t>(processes.rank());
+}
+
 void Rollout::append(const Tensor& chunk) {
   const at::NoGradGuard no_graph;
   const auto x = turned(chunk.to(model_->device()));
-  for (auto& branch : branches_) branch.memory = model_->append(branch.memory, x, branch.context);
+  for (size_t i = 0; i < branches_.size(); ++i) {
+    if (processes_ != nullptr && i != mine_) continue;
+    auto& branch = branches_[i];
+    branch.memory = model_->append(branch.memory, x, branch.context);
+  }
+}
+
+Tensor Rollout::predict(const Branch& branch, const Tensor& x, double t) const {
+  return model_->velocity(branch.memory, x, t, branch.context);
+}
+
+std::vector<Tensor> Rollout::velocities(const Tensor& x, double t) const {
+  std::vector<Tensor> all;
+  if (processes_ == nullptr) {
+    for (const auto& branch : branches_) all.push_back(predict(branch, x, t));
+    return all;
+  }
+  const auto v = predict(branches_[mine_], x, t);
+  for (const auto& made : processes_->gather(cli::to_bytes(v)))
+    all.push_back(cli::from_bytes(made, v.scalar_type(), v.sizes()).to(v.device()));
+  return all;
+}
+
+/// Those of both branches have the same names and shapes.
+std::map<std::string, Tensor> Rollout::memories() const {
+  const char* prefixes[] = {"prompt.", "negative."};
+  std::map<std::string, Tensor> all;
+  if (processes_ == nullptr) {
+    for (size_t i = 0; i < branches_.size(); ++i)
+      all.merge(to_tensors(branches_[i].memory, prefixes[i]));
+    return all;
+  }
+  const auto here = to_tensors(branches_[mine_].memory, "");
+  std::string bytes;
+  for (const auto& [name, x] : here) bytes += cli::to_bytes(x);
+  const auto ranks = processes_->gather(bytes);
+  for (size_t i = 0; i < ranks.size(); ++i) {
+    size_t at = 0;
+    for (const auto& [name, x] : here) {
+      all[prefixes[i] + name] =
+          cli::from_bytes(ranks[i].substr(at, x.nbytes()), x.scalar_type(), x.sizes());
+      at += x.nbytes();
+    }
+  }
+  return all;
 }
 
 Tensor Rollout::make(const Tensor& noise, const std::function<void()>& step) const {
@@ -68,14 +121,9 @@ Tensor Rollout::make(const Tensor& noise, const std::function<void()>& step) con
   auto x = turned(noise.to(model_->device()));
   Sampler sampler(options_.sampler, options_.steps, options_.shift);
   for (int64_t i = 0; i < sampler.steps(); ++i) {
-    const auto predict = [&](const Branch& branch) {
-      return model_->velocity(branch.memory, x, sampler.timestep(i), branch.context);
-    };
-    auto v = predict(branches_[0]);
-    if (branches_.size() > 1) {
-      const auto other = predict(branches_[1]);
-      v = other + options_.guidance * (v - other);
-    }
+    const auto both = velocities(x, sampler.timestep(i));
+    auto v = both[0];
+    if (both.size() > 1) v = both[1] + options_.guidance * (v - both[1]);
     x = sampler.step(v, x);
     if (step) step();
   }
@@ -84,8 +132,7 @@ Tensor Rollout::make(const Tensor& noise, const std::function<void()>& step) con
 
 Tensor Rollout::velocity(const Tensor& x, double t) const {
   const at::NoGradGuard no_graph;
-  const auto& branch = branches_[0];
-  return turned(model_->velocity(branch.memory, turned(x.to(model_->device())), t, branch.context));
+  return turned(predict(branches_[0], turned(x.to(model_->device())), t));
 }
 
 Tensor rollout(const VideoModel& model, const Tensor& noise, const Tensor& prompt,
@@ -132,6 +179,10 @@ struct Film::Impl {
 Film::Film(const VideoModel& model, const Codec& codec, const FilmOptions& options,
            const Tensor& prompt, const Tensor& negative, int64_t width, int64_t height)
     : impl_(std::make_shared<Impl>(model, codec, options, prompt, negative, width, height)) {}
+
+void Film::share(const cli::Processes& processes) {
+  impl_->past.share(processes);
+}
 
 const FilmOptions& Film::options() const {
   return impl_->past.options_;
@@ -278,11 +329,8 @@ io::State Film::save(const std::string& model_hash) const {
   const auto& branches = film.past.branches_;
   const char* names[] = {"prompt", "negative"};
   const Tensor* texts[] = {&film.prompt, &film.negative};
-  for (size_t i = 0; i < branches.size(); ++i) {
-    state.tensors[names[i]] = on_host(*texts[i]);
-    for (const auto& [name, x] : to_tensors(branches[i].memory, concat(names[i], ".")))
-      state.tensors[name] = on_host(x);
-  }
+  for (size_t i = 0; i < branches.size(); ++i) state.tensors[names[i]] = on_host(*texts[i]);
+  for (const auto& [name, x] : film.past.memories()) state.tensors[name] = on_host(x);
   for (const auto& [name, x] : film.decoder) state.tensors["decoder." + name] = on_host(x);
   const nlohmann::ordered_json values = {
       {"sampler", options.sampler},   {"steps", options.steps}, {"shift", options.shift},

@@ -8,10 +8,12 @@
 #include <plugins/video/condition/condition.hpp>
 #include <plugins/video/model/model.hpp>
 
+#include <lact/cli/processes.hpp>
 #include <lact/io/state.hpp>
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -42,8 +44,11 @@ class Rollout {
   Rollout(const VideoModel& model, const FilmOptions& options, const at::Tensor& prompt,
           const at::Tensor& negative);
 
+  /// Two processes make the same film from here on, and each has one branch of guidance.
+  /// Errors   69 unless there are as many branches as processes
+  void share(const cli::Processes& processes);
   /// Chunks in the memory.
-  int64_t chunks() const { return branches_.at(0).memory.chunks; }
+  int64_t chunks() const { return branches_.at(mine_).memory.chunks; }
   /// Appends a finished chunk to the memory.
   void append(const at::Tensor& chunk);
   /// From noise to the next chunk, which is not appended yet. `step` hears of each step done.
@@ -57,9 +62,16 @@ class Rollout {
     at::Tensor context;
     Memory memory;
   };
+  at::Tensor predict(const Branch& branch, const at::Tensor& x, double t) const;
+  /// Of the prompt and, if there is one, of the negative prompt.
+  std::vector<at::Tensor> velocities(const at::Tensor& x, double t) const;
+  std::map<std::string, at::Tensor> memories() const;
+
   const VideoModel* model_;
   FilmOptions options_;
   std::vector<Branch> branches_;  // the prompt's and, under guidance, the negative one's
+  const cli::Processes* processes_ = nullptr;  // none: all branches are here
+  size_t mine_ = 0;                            // the branch that is kept up to date here
 };
 
 /// All the next chunk depends on. Model and codec must live as long.
@@ -77,6 +89,9 @@ class Film {
   /// A branch: what follows is made otherwise. Undefined prompts stay.
   /// Errors   64 if guidance begins where there was none: the other branch has seen nothing
   void change(const FilmOptions& options, const at::Tensor& prompt, const at::Tensor& negative);
+
+  /// As Rollout::share; save() is then called by both.
+  void share(const cli::Processes& processes);
 
   const FilmOptions& options() const;
   int64_t width() const;

@@ -12,6 +12,7 @@
 #include <plugins/video/commands.hpp>
 #include <plugins/video/model/model_place.hpp>
 
+#include <lact/cli/processes.hpp>
 #include <lact/error.hpp>
 #include <lact/io/closed_pipe.hpp>
 #include <lact/log.hpp>
@@ -42,10 +43,6 @@ constexpr int kDigits = 5;  // of a frame's file, however long the film gets
 /// A signal in the middle of a chunk, or an output that failed.
 struct Stopped {};
 
-void poll() {
-  if (cli::stop_requested()) throw Stopped();
-}
-
 struct Texts {
   Tensor prompt, negative;
 };
@@ -59,7 +56,6 @@ class Outputs {
       } catch (...) {
         if (!error_) error_ = std::current_exception();
       }
-    if (failed()) throw Stopped();
   }
 
   void show(const Tensor& frames) {
@@ -68,7 +64,6 @@ class Outputs {
     each([&](media::FrameSink& sink) {
       for (const auto& image : images) sink.add(image);
     });
-    if (failed()) throw Stopped();
   }
 
   void finish() {
@@ -80,10 +75,9 @@ class Outputs {
     if (error_) std::rethrow_exception(error_);
     if (closed_) throw io::ClosedPipe();
   }
-
- private:
   bool failed() const { return error_ || closed_; }
 
+ private:
   /// Those that fail leave the list.
   void each(const std::function<void(media::FrameSink&)>& work) {
     std::vector<media::FrameSink> sound;
@@ -125,6 +119,7 @@ class Generate final : public plugin::Command {
                            "continue from this state as if never interrupted; other prompts, "
                            "sampling or --seed make it a branch",
                            "write everything that the next chunk depends on, at the end");
+    processes_.declare(options);
     options.renamed("--width", "--size");
     options.renamed("--height", "--size");
     options.renamed("--frames-limit", "--max-frames");
@@ -132,6 +127,12 @@ class Generate final : public plugin::Command {
 
   void run(cli::Context& context) override {
     if (state_options_.inspect(context)) return;
+    processes_.run(context, [&] { work(context); });
+  }
+
+ private:
+  /// Two processes do the same, but for the branches of guidance and for what rank 0 writes alone.
+  void work(const cli::Context& context) {
     check_options(context);
     if (state_options_.loads()) read_state();
     if (!size_text_.empty()) size_ = media::parse_size(size_text_, "--size");
@@ -148,10 +149,13 @@ class Generate final : public plugin::Command {
     if (!ModelExtras::has_encoder(config)) texts = embed(config, &loaded.model, context);
     if (state_ || state_options_.saves()) hash_ = checkpoint.hash();
     auto film = state_ ? continued(loaded, texts, context) : begun(loaded, texts, context);
+    if (processes_.size() > 1) {
+      processes_.require_same(concat(checkpoint.hash(), ", ", ops::dtype_name(dtype)), "models");
+      film.share(processes_);
+    }
     make(loaded, film, context);
   }
 
- private:
   // --- options -----------------------------------------------------------------------------------
 
   void declare_input(cli::Options options) {
@@ -200,7 +204,7 @@ class Generate final : public plugin::Command {
       throw Error(Exit::usage, "-n 0 makes nothing, and there are no --frames to read");
     int streams = context.json + (state_options_.saves_to_stdout());
     for (const auto& output : outputs_) {
-      media::FrameSink::check(output);
+      if (processes_.chief()) media::FrameSink::check(output);
       streams += output == "-";
       if (wanted_ < 0 && media::FrameSink::is_sheet(output))
         throw Error(Exit::usage, "--output ", output,
@@ -210,7 +214,9 @@ class Generate final : public plugin::Command {
       throw Error(Exit::usage, "--output, --save-state, --json: only one of them has stdout");
     if (wanted_ < 0 && state_options_.saves_to_stdout())
       throw Error(Exit::usage, "-n -1 has no end at which --save-state - could be written");
-    state_options_.check_folder();
+    processes_.require_file(state_options_.file(), "--state");
+    processes_.require_file(frames_, "--frames");
+    if (processes_.chief()) state_options_.check_folder();
   }
 
   void check_prompts(const Config& config) const {
@@ -305,10 +311,13 @@ class Generate final : public plugin::Command {
     if (!frames_.empty() && !reading_) reading_.emplace();
     const io::ClosedPipeThrows kept;
     Outputs outputs;
+    const auto open = [&] {
+      if (processes_.chief()) outputs.open(outputs_, rate, film.shown());
+    };
     try {
-      if (echo_) outputs.open(outputs_, rate, film.shown());
+      if (echo_) open();
       if (!frames_.empty()) give(loaded, film, outputs, report);
-      if (!echo_) outputs.open(outputs_, rate, film.shown());
+      if (!echo_) open();
       write(film, outputs, report);
     } catch (const Stopped&) {
       finished = false;
@@ -316,14 +325,18 @@ class Generate final : public plugin::Command {
     outputs.finish();
     if (state_options_.saves()) save(loaded, film);
     outputs.rethrow();
-    tell(film, report, rate, context.json);
+    if (processes_.chief()) tell(film, report, rate, context.json);
     if (!finished) throw cli::Interrupted();
+  }
+
+  void poll(const Outputs& outputs) const {
+    if (processes_.stopping(outputs.failed())) throw Stopped();
   }
 
   /// Reads what exists, in whole chunks.
   void give(const LoadedVideo& loaded, Film& film, Outputs& outputs, Report& report) {
     const auto& config = loaded.model.config();
-    auto source = open_frames(film, config.rate);
+    auto source = open_frames(film, config.rate, outputs);
     const int64_t chunk = config.codec.frames(config.chunk_frames);
     const int64_t most = max_frames_.value_or(std::numeric_limits<int64_t>::max());
     int64_t left = 0;
@@ -337,7 +350,7 @@ class Generate final : public plugin::Command {
             outputs.show(frames);
             progress.set(static_cast<double>(report.context));
           },
-          poll);
+          [&] { poll(outputs); });
     }
     if (!source.range().empty())
       log::warning(frames_, ": is an HDR film (", source.range(),
@@ -353,10 +366,10 @@ class Generate final : public plugin::Command {
   }
 
   /// A pipe may be waited for, and a signal end that.
-  FrameSource open_frames(const Film& film, double rate) const try {
+  FrameSource open_frames(const Film& film, double rate, const Outputs& outputs) const try {
     return {frames_, film.width(), film.height(), rate};
   } catch (const Error&) {
-    poll();
+    poll(outputs);
     throw;
   }
 
@@ -390,11 +403,11 @@ class Generate final : public plugin::Command {
     cli::Progress progress("making", static_cast<double>(chunks * steps), "steps");
     double done = 0;
     while (wanted_ < 0 || report.chunks < chunks) {
-      poll();
+      poll(outputs);
       const Stopwatch watch;
       const int64_t before = film.shown();
       const auto latents = film.next([&] {
-        poll();
+        poll(outputs);
         progress.set(++done);
       });
       const auto frames = film.frames(latents);
@@ -425,7 +438,7 @@ class Generate final : public plugin::Command {
     keep("prompt", class_ ? class_ : prompt_);
     keep("negative", negative_);
     if (reading_) words["reading"] = reading_->to_json();
-    state_options_.save(state);
+    if (processes_.chief()) state_options_.save(state);
   }
 
   static void tell(const Film& film, const Report& report, double rate, bool json) {
@@ -464,6 +477,7 @@ class Generate final : public plugin::Command {
   ModelExtras extras_;
   SamplingOptions sampling_;
   commands::StateOptions state_options_;
+  cli::Processes processes_;
   std::optional<io::State> state_;
   std::optional<Reading> reading_;  // while --frames are not read to their end
 };

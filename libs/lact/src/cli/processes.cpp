@@ -193,6 +193,18 @@ void Processes::in_order(int64_t count, int64_t at_a_time,
   }
 }
 
+bool Processes::stopping(bool here) const {
+  const bool asked = stop_requested();
+  if (size() == 1) return here || asked;
+  bool all = false;
+  for (const auto& rank : gather(to_bytes(std::vector<int>{here, stop_signal()}))) {
+    const auto values = from_bytes<int>(rank);
+    all = all || values[0] != 0 || values[1] != 0;
+    if (values[1] != 0 && stop_signal() == 0) ::raise(values[1]);
+  }
+  return all;
+}
+
 std::string to_bytes(const at::Tensor& x) {
   const auto here = x.to(at::kCPU).contiguous();
   return {static_cast<const char*>(here.const_data_ptr()), here.nbytes()};

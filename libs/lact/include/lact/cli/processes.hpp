@@ -55,6 +55,8 @@ class Processes {
   /// of them suit parts that are small, or differ in size.
   void in_order(int64_t count, int64_t at_a_time, const std::function<std::string(int64_t)>& make,
                 const std::function<void(int64_t, const std::string&)>& use) const;
+  /// Something asks here to stop, or a signal anywhere does: then there has been one here, too.
+  bool stopping(bool here = false) const;
   /// Errors   78 naming the rank whose `what` is another than rank 0's
   void require_same(const std::string& mine, const char* what) const;
   /// Errors   64 if a file of several processes is "-", which is the stdin of each
