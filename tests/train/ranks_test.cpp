@@ -148,6 +148,51 @@ TEST_CASE("texts, views and films are trained by two processes as by one, in a f
   CHECK(metrics(folder / "two") == metrics(folder / "one"));
 }
 
+TEST_CASE("processes that share each scene learn what one learns, and go on as one",
+          "[train][ranks]") {
+  const TemporaryFolder folder;
+  fs::copy(source_root() / "tests/formats/views/data", folder / "data",
+           fs::copy_options::recursive | fs::copy_options::copy_symlinks);
+  fs::copy_file(source_root() / "tests/formats/views/run/run.toml", folder / "old.toml");
+  const auto words = [&](const char* run, const Words& more) {
+    Words all{"lact-train",   "views",
+              "--config",     (folder / "old.toml").string(),
+              "--data",       (folder / "data").string(),
+              "-o",           (folder / run).string(),
+              "--steps",      "6",
+              "--grad-accum", "2",
+              "--threads",    "1",
+              "--log-every",  "1",
+              "--dtype",      "float32",
+              "--eval-every", "3"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  const Words two{"--context-parallel-degree", "2"};
+  run_well(1, words("one", {}));
+  run_well(2, words("shared", two));
+  run_well(4, words("both", two));  // two groups of two
+  const auto want = metrics(folder / "one");
+  for (const auto* run : {"shared", "both"}) {
+    CAPTURE(run);
+    const auto got = metrics(folder / run);
+    REQUIRE(got.size() == want.size());
+    for (size_t i = 0; i < got.size(); ++i) {
+      const auto a = json::parse(want[i]), b = json::parse(got[i]);
+      for (const auto* key : {"loss_metrics/global_avg_loss", "loss_metrics/global_max_loss",
+                              "grad_norm", "validation_metrics/loss"})
+        if (a.contains(key))
+          CHECK(b.at(key).get<double>() == Approx(a[key].get<double>()).epsilon(1e-3));
+    }
+  }
+  Launch text(2, {"lact-train", "toy", "--plugin-dir", (build_root() / "tests/train").string(),
+                  "-o", (folder / "toy").string(), "--context-parallel-degree", "2"});
+  for (const auto& result : text.wait()) {
+    CHECK(result.exit == 78);
+    CHECK_THAT(result.err, Catch::Contains("computes each micro-batch in one process"));
+  }
+}
+
 TEST_CASE("in the fast order a number of processes gives its bytes each time, and nearly one's",
           "[train][ranks]") {
   const TemporaryFolder folder;

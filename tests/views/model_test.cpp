@@ -4,6 +4,7 @@
 #include <plugins/views/model/model.hpp>
 #include <plugins/views/verify/golden.hpp>
 
+#include <lact/dist/group.hpp>
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
 
@@ -16,6 +17,8 @@
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/rand.h>
 #include <ATen/ops/tensor.h>
+
+#include <thread>
 
 using namespace lact;
 using namespace lact::views;
@@ -101,6 +104,47 @@ TEST_CASE("reading a scene, then rendering view by view, equals the joint forwar
     const auto scene = model.reconstruct(context, model.start());
     // Newton-Schulz multiplies rounding by up to 3.4445^5.
     CHECK(distance(model.render(targets, scene, 12, 16), want) < 1e-9);
+  }
+}
+
+TEST_CASE("a scene split over processes renders and trains as in one") {
+  const bool recompute = GENERATE(false, true);
+  const int ranks = GENERATE(2, 3);
+  CAPTURE(recompute, ranks);
+  const auto all = some_views(9, 4);
+  const auto context = batch(part(all, {0, 1, 2, 3, 4})), targets = batch(part(all, {5, 6, 7, 8}));
+  /// Pictures, then the gradients of all parameters.
+  const auto work = [&](const dist::Group* group) {
+    auto model = small_model();
+    model.set_recompute(recompute);
+    for (auto& [name, parameter] : model.parameters()) parameter.requires_grad_(true);
+    ops::ScanOptions how;
+    auto mine = context, shown = targets;
+    if (group != nullptr) {
+      mine = share_of(context, group->rank(), group->size());
+      shown = share_of(targets, group->rank(), group->size());
+      how.exchange = [group](const std::vector<Tensor>& parts) { group->sum(parts); };
+    }
+    const auto rendered = model.forward(mine, shown, nullptr, how);
+    (rendered - shown.images).square().sum().backward();
+    std::vector<Tensor> results{rendered.detach()};
+    for (auto& [name, parameter] : model.parameters()) results.push_back(parameter.grad());
+    return results;
+  };
+  const auto want = work(nullptr);
+  const auto groups = dist::of_threads(ranks);
+  std::vector<std::vector<Tensor>> got(static_cast<size_t>(ranks));
+  std::vector<std::thread> threads;
+  for (size_t rank = 0; rank < got.size(); ++rank)
+    threads.emplace_back([&, rank] { got[rank] = work(groups[rank].get()); });
+  for (auto& thread : threads) thread.join();
+  std::vector<Tensor> pictures;
+  for (const auto& rank : got) pictures.push_back(rank[0]);
+  CHECK(distance(at::cat(pictures, 1), want[0]) < 1e-9);
+  for (size_t i = 1; i < want.size(); ++i) {
+    Tensor sum = got[0][i].clone();
+    for (size_t rank = 1; rank < got.size(); ++rank) sum += got[rank][i];
+    CHECK(test::scaled_error(sum, want[i]) < 1e-9);
   }
 }
 

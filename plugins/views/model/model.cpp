@@ -147,7 +147,8 @@ Tensor ViewModel::decode(const Tensor& x, int64_t height, int64_t width) const {
 }
 
 Tensor ViewModel::forward(const Posed& context, const Posed& targets,
-                          std::map<std::string, Tensor>* taps) const {
+                          std::map<std::string, Tensor>* taps,
+                          const ops::ScanOptions& options) const {
   const auto tap = [&](const std::string& name, const Tensor& x) {
     if (taps != nullptr) (*taps)[name] = x;
   };
@@ -159,8 +160,8 @@ Tensor ViewModel::forward(const Posed& context, const Posed& targets,
   const auto plan = update_then_apply(seen, x.size(1));
   size_t depth = 0;
   for (const auto& layer : layers_) {
-    const auto run = [this, &layer, l, plan](const Tensor& in) {
-      return block(config_, layer, in, l, plan, nullptr, compute_);
+    const auto run = [this, &layer, l, plan, options](const Tensor& in) {
+      return block(config_, layer, in, l, plan, nullptr, compute_, options);
     };
     x = recompute_ ? nn::recompute(run, x) : run(x);
     tap(concat("block.", depth++), x);
@@ -176,7 +177,7 @@ double ViewModel::write_strength(const Posed& context, const Posed& targets) con
   const auto plan = update_then_apply(seen, x.size(1));
   std::vector<double> strengths;
   for (const auto& layer : layers_)
-    x = block(config_, layer, x, l, plan, nullptr, compute_, &strengths);
+    x = block(config_, layer, x, l, plan, nullptr, compute_, {}, &strengths);
   const auto sum = std::accumulate(strengths.begin(), strengths.end(), 0.0);
   return strengths.empty() ? 0 : sum / static_cast<double>(strengths.size());
 }

@@ -60,8 +60,10 @@ class ViewModel {
   /// [B, T, 3, h, w] in [0, 1]. Images of targets are not looked at. h and w are those of the input
   /// images and multiples of the patch. `taps`, if given, receives "tokens" and "block.I", [B,
   /// tokens, d].
+  /// `options.exchange`: the views are split over processes, each of which calls it with some.
   at::Tensor forward(const Posed& context, const Posed& targets,
-                     std::map<std::string, at::Tensor>* taps = nullptr) const;
+                     std::map<std::string, at::Tensor>* taps = nullptr,
+                     const ops::ScanOptions& options = {}) const;
 
   /// The mean over the layers of write_strength(), for the views of forward() [1, V], [1, T].
   double write_strength(const Posed& context, const Posed& targets) const;

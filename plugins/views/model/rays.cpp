@@ -30,6 +30,13 @@ Tensor colours(const Tensor& images, at::ScalarType dtype) {
 
 }  // namespace
 
+Posed share_of(const Posed& views, int64_t rank, int64_t size) {
+  const int64_t count = views.poses.size(1);
+  const int64_t begin = count * rank / size, end = count * (rank + 1) / size;
+  const auto cut = [&](const Tensor& x) { return x.defined() ? x.slice(1, begin, end) : x; };
+  return {cut(views.images), cut(views.intrinsics), cut(views.poses)};
+}
+
 Posed posed(const std::vector<Camera>& cameras, at::ScalarType dtype) {
   const auto count = static_cast<int64_t>(cameras.size());
   const auto intrinsics = at::empty({count, 4}, at::kDouble),

@@ -111,13 +111,14 @@ ops::FastWeights initial_weights(const Parameters& p, int64_t batch) {
 }
 
 Tensor fast_weights(const Config& config, const Sublayer& s, const Parameters& p, const Tensor& x,
-                    const ops::Schedule& plan, ops::FastState& state, at::ScalarType compute) {
+                    const ops::Schedule& plan, ops::FastState& state, at::ScalarType compute,
+                    const ops::ScanOptions& options) {
   const int64_t heads = config.heads(s);
   const auto how = rule(config, s, compute);
   if (how.learn == ops::Learn::none) return apply(config, s, p, x, state.w, compute);
   const auto qkv = nn::affine(x.to(compute), p("f.to_qkv.weight")).chunk(3, 2);
   auto done = ops::scan(state, {}, fast_heads(qkv[0], heads, true),
-                        tokens_of(s, p, x, qkv[1], qkv[2], heads), plan, how);
+                        tokens_of(s, p, x, qkv[1], qkv[2], heads), plan, how, options);
   state = done.state;
   return project(p, done.out, x.size(0));
 }
@@ -154,7 +155,7 @@ double write_strength(const Config& config, const Sublayer& s, const Parameters&
 Tensor block(const Config& config, const std::vector<Parameters>& parameters, const Tensor& in,
              int64_t tokens_per_view, const ops::Schedule& plan,
              const std::vector<ops::FastState>* states, at::ScalarType compute,
-             std::vector<double>* strengths) {
+             const ops::ScanOptions& options, std::vector<double>* strengths) {
   Tensor x = in;
   size_t fast = 0;
   for (size_t j = 0; j < config.block.size(); ++j) {
@@ -171,7 +172,7 @@ Tensor block(const Config& config, const std::vector<Parameters>& parameters, co
       auto state = states != nullptr ? (*states)[fast++]
                                      : ops::initial_state(initial_weights(p, y.size(0)),
                                                           rule(config, s, compute));
-      y = fast_weights(config, s, p, y, plan, state, compute);
+      y = fast_weights(config, s, p, y, plan, state, compute, options);
     }
     x = x + y.view(x.sizes());
   }

@@ -33,7 +33,7 @@ ops::FastWeights initial_weights(const Parameters& p, int64_t batch);
 /// x [B, L, d] -> [B, tokens applied, d], in token order; `state` moves on.
 at::Tensor fast_weights(const Config& config, const Sublayer& s, const Parameters& p,
                         const at::Tensor& x, const ops::Schedule& plan, ops::FastState& state,
-                        at::ScalarType compute);
+                        at::ScalarType compute, const ops::ScanOptions& options = {});
 
 /// ops::delta of the tokens x [1, L, d] of one sequence: summed over tiles, it is one update's.
 ops::FastWeights delta(const Config& config, const Sublayer& s, const Parameters& p,
@@ -53,6 +53,6 @@ double write_strength(const Config& config, const Sublayer& s, const Parameters&
 at::Tensor block(const Config& config, const std::vector<Parameters>& parameters,
                  const at::Tensor& x, int64_t tokens_per_view, const ops::Schedule& plan,
                  const std::vector<ops::FastState>* states, at::ScalarType compute,
-                 std::vector<double>* strengths = nullptr);
+                 const ops::ScanOptions& options = {}, std::vector<double>* strengths = nullptr);
 
 }  // namespace lact::views

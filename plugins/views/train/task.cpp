@@ -205,8 +205,14 @@ class ViewsTask final : public train::Task {
   }
 
   train::Loss loss(const Batch& batch, const train::StepInfo& info) override {
-    const auto targets = targets_of(batch, setup_.device);
-    const auto rendered = model_->forward(context_of(batch, setup_.device), targets);
+    auto context = context_of(batch, setup_.device), targets = targets_of(batch, setup_.device);
+    ops::ScanOptions how;
+    if (const auto* sharing = setup_.sharing) {
+      context = share_of(context, sharing->rank(), sharing->size());
+      targets = share_of(targets, sharing->rank(), sharing->size());
+      how.exchange = [sharing](const std::vector<Tensor>& parts) { sharing->sum(parts); };
+    }
+    const auto rendered = model_->forward(context, targets, nullptr, how);
     const auto truth = targets.images.to(at::kFloat).div(255);
     auto value = (rendered - truth).square().mean();
     if (lpips_ && info.step >= lpips_from_)
@@ -215,6 +221,16 @@ class ViewsTask final : public train::Task {
   }
 
   int micro_batches() const override { return micro_batches_; }
+
+  /// What passes from view to view are sums, one a layer.
+  bool can_share(int processes) const override {
+    for (const auto& [option, views] :
+         {std::pair{"--min-context-views", least_context()}, {"--target-views", sampling_.targets}})
+      if (views < processes)
+        throw Error(Exit::usage, option, " ", views, ": ", processes,
+                    " processes that share a scene need one each");
+    return true;
+  }
 
   int64_t validation_batches() const override {
     const auto found = data_.find(Split::validation);

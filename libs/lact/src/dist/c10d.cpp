@@ -60,9 +60,10 @@ class Underway final : public Pending {
   intrusive_ptr<c10d::Work> work_;
 };
 
+/// Of all, or of some: then rank and size are those among them.
 intrusive_ptr<c10d::ProcessGroupGloo> gloo(const intrusive_ptr<c10d::Store>& store,
                                            const Place& place, const ConnectOptions& options,
-                                           milliseconds timeout) {
+                                           milliseconds timeout, int rank, int size) {
   using Gloo = c10d::ProcessGroupGloo;
   auto how = Gloo::Options::create(options.init_timeout);
   how->devices.push_back(
@@ -70,8 +71,7 @@ intrusive_ptr<c10d::ProcessGroupGloo> gloo(const intrusive_ptr<c10d::Store>& sto
       : place.local_world == place.world ? Gloo::createDeviceForHostname("127.0.0.1")
                                          : Gloo::createDefaultDevice());
   how->threads = 2;
-  auto group =
-      heard([&] { return c10::make_intrusive<Gloo>(store, place.rank, place.world, how); });
+  auto group = heard([&] { return c10::make_intrusive<Gloo>(store, rank, size, how); });
   group->setTimeout(timeout);
   return group;
 }
@@ -210,24 +210,37 @@ void call_roll(c10d::Store& store, const Place& place, const ConnectOptions& opt
 
 class Connected final : public Connection {
  public:
-  Connected(const Place& place, const ConnectOptions& options) : store_(store_of(place, options)) {
+  Connected(const Place& place, const ConnectOptions& options)
+      : place_(place), options_(options), store_(store_of(place, options)) {
     call_roll(*store_, place, options);
-    const auto under = [&](const char* name) {
-      return c10::make_intrusive<c10d::PrefixStore>(name, store_);
+    const auto all = [&](const char* name, milliseconds timeout) {
+      return gloo(under(name), place, options, timeout, place.rank, place.world);
     };
-    world_.emplace(gloo(under("world"), place, options, options.train_timeout));
-    files_.emplace(gloo(under("files"), place, options, kDisk));
-    alarm_.emplace(gloo(under("alarm"), place, options, kForever), options.lost);
+    world_.emplace(all("world", options.train_timeout));
+    files_.emplace(all("files", kDisk));
+    alarm_.emplace(all("alarm", kForever), options.lost);
   }
 
   const Group& world() const override { return *world_; }
   const Group& files() const override { return *files_; }
+  std::unique_ptr<Group> neighbours(int count) const override {
+    const int first = place_.rank / count * count;
+    return std::make_unique<GlooGroup>(gloo(under(concat("from ", first, " of ", count)), place_,
+                                            options_, options_.train_timeout, place_.rank - first,
+                                            count));
+  }
   void leave() override {
     alarm_->stop();
     world_->barrier();
   }
 
  private:
+  intrusive_ptr<c10d::Store> under(const std::string& name) const {
+    return c10::make_intrusive<c10d::PrefixStore>(name, store_);
+  }
+
+  const Place place_;
+  const ConnectOptions options_;
   intrusive_ptr<c10d::Store> store_;
   std::optional<GlooGroup> world_, files_;
   std::optional<Alarm> alarm_;
@@ -237,6 +250,7 @@ class Alone final : public Connection {
  public:
   const Group& world() const override { return *group_; }
   const Group& files() const override { return *group_; }
+  std::unique_ptr<Group> neighbours(int /*count*/) const override { return alone(); }
   void leave() override {}
 
  private:

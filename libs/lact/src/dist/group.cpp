@@ -1,6 +1,7 @@
 #include <lact/dist/group.hpp>
 
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/from_blob.h>
@@ -28,6 +29,23 @@ void Group::sum_in_order(const Tensor& x) const {
       parts[rank].add_(parts[rank + stride]);
   all_gather(mine, parts[0])->wait();
   flat.copy_(mine.view(-1).narrow(0, 0, x.numel()));
+}
+
+void Group::sum(const std::vector<Tensor>& parts) const {
+  const at::NoGradGuard no_grad;
+  int64_t numbers = 0;
+  for (const auto& part : parts) numbers += part.numel();
+  const Tensor flat = at::empty({numbers}, parts.at(0).options().device(at::kCPU));
+  const auto each = [&](const auto& visit) {
+    int64_t place = 0;
+    for (const auto& part : parts) {
+      visit(part, flat.narrow(0, place, part.numel()).view(part.sizes()));
+      place += part.numel();
+    }
+  };
+  each([](const Tensor& part, const Tensor& here) { here.copy_(part); });
+  all_reduce(flat)->wait();
+  each([](const Tensor& part, const Tensor& here) { part.copy_(here); });
 }
 
 std::vector<std::vector<double>> Group::gather(const std::vector<double>& values) const {

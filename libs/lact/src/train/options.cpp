@@ -90,6 +90,11 @@ void GivenOptions::declare(cli::Options options, const Recipe& usual) {
            "order in which the gradients of micro-batches are added up: fast, or fixed: as a tree, "
            "which gives the same bytes for 1, 2, 4, 8, ... processes")
       .words({"fast", "fixed"});
+  group
+      .add(
+          "--context-parallel-degree", run_.context_parallel,
+          "with several processes: how many share each micro-batch; views: the views of its scenes")
+      .at_least(1);
   cli::declare_comm(group, run_.comm_init_timeout, run_.comm_train_timeout, run_.comm_interface);
   group.flag("--recompute", run_.recompute,
              "keep only the input of each block for the backward pass: less memory, more time");

@@ -149,6 +149,25 @@ class Run {
     }
   }
 
+  /// Micro-batches over processes, or over groups of neighbours that share each of theirs.
+  void share_out() {
+    const int degree = options_.context_parallel;
+    if (world_.size() % degree != 0)
+      throw Error(Exit::config, "--context-parallel-degree ", degree, ": does not divide the ",
+                  world_.size(), " processes");
+    if (degree > 1 && !task_.can_share(degree))
+      throw Error(Exit::config, "--context-parallel-degree ", degree, ": ", context_.program,
+                  " computes each micro-batch in one process");
+    const int groups = world_.size() / degree;
+    if (task_.micro_batches() % groups != 0)
+      throw Error(Exit::config, groups, degree > 1 ? " groups of" : "",
+                  " processes do not divide the ", task_.micro_batches(),
+                  " micro-batches of a step: --grad-accum must be a multiple");
+    micro_batches_ = task_.micro_batches() / groups;
+    first_micro_ = world_.rank() / degree * micro_batches_;
+    if (degree > 1) sharing_ = connection_->neighbours(degree);
+  }
+
   /// A random one is another on each rank, and rank 0's counts.
   static std::string without_seed(const std::string& config) {
     std::string kept;
@@ -160,10 +179,7 @@ class Run {
 
   Outcome work() {
     require_same(without_seed(context_.resolved_config), "options");
-    if (task_.micro_batches() % world_.size() != 0)
-      throw Error(Exit::config, world_.size(), " processes do not divide the ",
-                  task_.micro_batches(),
-                  " micro-batches of a step: --grad-accum must be a multiple");
+    share_out();
     if (chief_) {
       store_.clean();
       settle_options();
@@ -239,8 +255,8 @@ class Run {
 
   void build() {
     const auto dtype = ops::resolve_dtype(resolved_.dtype, context_.device);
-    const TaskSetup setup{context_.device, dtype, resolved_.seed, options_.recompute,
-                          options_.ema > 0};
+    const TaskSetup setup{context_.device,  dtype,         resolved_.seed, options_.recompute,
+                          options_.ema > 0, sharing_.get()};
     cost_ = task_.cost(setup);
     // Measured before the generators are seeded: it draws numbers.
     if (cost_.flops > 0) ceiling_ = ops::product_rate(context_.device, dtype);
@@ -398,10 +414,9 @@ class Run {
   /// Adds up the gradients of all micro-batches, each times the share of it that is scored.
   /// Returns the sum of these shares; fills in the losses.
   double accumulate(StepResult& result) {
-    const int mine = task_.micro_batches() / world_.size();
-    const int first = world_.rank() * mine, last = first + mine - 1;
-    std::vector<std::pair<at::Tensor, double>> scored;
-    for (int micro = first; micro <= last; ++micro) {
+    const int last = first_micro_ + micro_batches_ - 1;
+    std::vector<std::pair<at::Tensor, double>> scored(static_cast<size_t>(micro_batches_));
+    for (int micro = first_micro_; micro <= last; ++micro) {
       const Stopwatch watch;
       const auto batch = source_->at(resolved_.seed, step_, micro);
       interval_.data_seconds += watch.seconds();
@@ -410,13 +425,13 @@ class Run {
         const double weight = loss.weight / loss.whole;
         if (micro == last) sums_->begin_last();
         (weight == 1 ? loss.value : loss.value.mul(weight)).backward();
-        scored.emplace_back(loss.value.detach(), weight);
+        scored[static_cast<size_t>(micro - first_micro_)] = {loss.value.detach(), weight};
       }
       sums_->micro_done();
     }
     const Stopwatch communication;
     sums_->finish();
-    const auto losses = losses_of_all(scored, mine);
+    const auto losses = losses_of_all(scored);
     interval_.communication_seconds += communication.seconds();
     double sum = 0;
     for (const auto& [value, weight] : losses) sum += weight;
@@ -432,19 +447,27 @@ class Run {
 
   /// Value and weight of every micro-batch of the step that has something scored, in their order.
   std::vector<std::pair<double, double>> losses_of_all(
-      const std::vector<std::pair<at::Tensor, double>>& scored, int mine) const {
+      const std::vector<std::pair<at::Tensor, double>>& scored) const {
     std::vector<double> numbers;
     for (const auto& [value, weight] : scored) {
-      numbers.push_back(value.item<double>());
+      numbers.push_back(weight > 0 ? value.item<double>() : 0);
       numbers.push_back(weight);
     }
-    numbers.resize(2 * static_cast<size_t>(mine), 0);
     std::vector<std::vector<double>> ranks{numbers};
     if (world_.size() > 1) ranks = world_.gather(numbers);
     std::vector<std::pair<double, double>> losses;
-    for (const auto& rank : ranks)
-      for (size_t i = 0; i < rank.size(); i += 2)
-        if (rank[i + 1] > 0) losses.emplace_back(rank[i], rank[i + 1]);
+    const auto degree = static_cast<size_t>(options_.context_parallel);
+    for (size_t first = 0; first < ranks.size(); first += degree)
+      for (size_t i = 0; i < numbers.size(); i += 2) {
+        // The one part, or the mean of those that share it.
+        double value = ranks[first][i], weight = ranks[first][i + 1];
+        for (size_t rank = first + 1; rank < first + degree; ++rank) {
+          const double more = ranks[rank][i + 1];
+          if (more > 0) value = (value * weight + ranks[rank][i] * more) / (weight + more);
+          weight += more;
+        }
+        if (weight > 0) losses.emplace_back(value, weight);
+      }
     return losses;
   }
 
@@ -713,6 +736,8 @@ class Run {
   const dist::Group& world_;
   io::CheckpointStore store_;
   const bool chief_;  ///< rank 0, who alone reads and writes the run directory, and speaks
+  std::unique_ptr<dist::Group> sharing_;     ///< those that compute each micro-batch together
+  int micro_batches_ = 1, first_micro_ = 0;  ///< of a step, this process's
   std::optional<RunDirectory> directory_;
   LrSchedule schedule_;
   StepRule rule_;

@@ -28,6 +28,9 @@ class Connection {
   /// The same processes, for who writes checkpoints, on a thread of its own if need be. Its
   /// collectives wait long for a slow disk; that a peer is gone, the watch knows.
   virtual const Group& files() const = 0;
+  /// This process and its neighbours: ranks k count to (k + 1) count - 1, for the k that has it.
+  /// All processes ask for it, and `count` divides their number.
+  virtual std::unique_ptr<Group> neighbours(int count) const = 0;
   /// Waits for all and ends the watch over them: from here on nobody is missed.
   virtual void leave() = 0;
 };

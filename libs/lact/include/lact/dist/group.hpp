@@ -44,6 +44,8 @@ class Group : public io::Writers {
   /// The sum of all, in place, added up as a binary tree over ranks: the same bits whatever the
   /// transport, and for powers of two whatever their number, where each rank's part is such a tree.
   void sum_in_order(const at::Tensor& x) const;
+  /// Each tensor's sum over all, in place, by one call. On any device, all of one floating dtype.
+  void sum(const std::vector<at::Tensor>& parts) const;
   /// Of each rank.
   std::vector<std::vector<double>> gather(const std::vector<double>& values) const;
   std::vector<std::string> gather(const std::string& bytes) const override;

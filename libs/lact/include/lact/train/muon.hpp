@@ -19,7 +19,8 @@ struct MuonOptions {
   std::optional<c10::ScalarType> iterate;
 };
 
-/// Muon with Nesterov momentum and decoupled decay, as torch.optim.Muon has it. Source: https://kellerjordan.github.io/posts/muon
+/// Muon with Nesterov momentum and decoupled decay, as torch.optim.Muon has it. Source:
+/// https://kellerjordan.github.io/posts/muon
 ///   m <- b m + (1 - b) g;  u <- b m + (1 - b) g;  p <- (1 - lr * decay) p
 ///   p <- p - lr * sqrt(max(1, rows / columns)) * NewtonSchulz(u)
 /// for each matrix of a parameter. lr is the step's rate times Parameter::learning_rate.

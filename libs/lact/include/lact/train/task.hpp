@@ -2,6 +2,7 @@
 // What the trainer drives: a modality's data, model and loss.
 
 #include <lact/cli/options.hpp>
+#include <lact/dist/group.hpp>
 #include <lact/io/checkpoint.hpp>
 #include <lact/train/options.hpp>
 
@@ -75,6 +76,9 @@ struct TaskSetup {
   uint64_t seed = 0;
   bool recompute = false;  ///< keep only block inputs, recompute the rest in the backward pass
   bool averages = false;   ///< averages of the parameters are kept (Recipe::ema)
+  /// Processes that compute each micro-batch together; null: this one alone. Lives as long as the
+  /// task is used.
+  const dist::Group* sharing = nullptr;
 };
 
 class Task {
@@ -100,6 +104,10 @@ class Task {
   virtual Loss loss(const Batch& batch, const StepInfo& info) = 0;
   /// Micro-batches of one step.
   virtual int micro_batches() const = 0;
+  /// Whether several processes can share a micro-batch (TaskSetup::sharing): loss() then gives each
+  /// its part, whose weight is what of the micro-batch it scores, and after backward() its share
+  /// of the gradients. Errors: 64 naming an option that leaves one of so many without any part
+  virtual bool can_share(int /*processes*/) const { return false; }
   /// Of the validation split; 0: there is none.
   virtual int64_t validation_batches() const = 0;
   /// What one of them adds to the sums; equally many numbers for each. Whoever computes it.
