@@ -10,6 +10,7 @@ import random
 import re
 import shlex
 import shutil
+import socket
 import struct
 import subprocess
 import tempfile
@@ -197,14 +198,14 @@ def make_wan(folder):
 def every_tutorial_is_tested():
     """each file of docs/tutorials has its test, is short, and every block says what it is"""
     names = sorted(file.stem for file in (SOURCE / "docs/tutorials").glob("*.md"))
-    expect(names == ["films", "photographs", "plugin", "published-checkpoint", "text", "update-rule"], names)
+    expect(names == ["films", "photographs", "plugin", "published-checkpoint", "several-processes", "text", "update-rule"], names)
     for name in names:
         lines = (SOURCE / f"docs/tutorials/{name}.md").read_text().splitlines()
         expect(len(lines) <= 170, f"{name}.md: {len(lines)} lines")
         fences = [line for line in lines if line.startswith("```")]
         expect(len(fences) == 2 * len(tutorials.blocks(name)), f"{name}.md: a block that does not say what it is")
         kinds = {kind for kind, _ in tutorials.blocks(name)}
-        known = {"sh", "sh download", "sh colmap", "sh source", "sh build", "text", "text sample", "diff"}
+        known = {"sh", "sh download", "sh colmap", "sh cluster", "sh source", "sh build", "text", "text sample", "diff"}
         expect(all(kind in known or kind.startswith("cpp ") for kind in kinds), f"{name}.md: {kinds - known}")
         expect("sh" in kinds, f"{name}.md: no commands")
 
@@ -254,6 +255,46 @@ def published_checkpoint_runs():
     for place in ("language-model/", "obj_res256.pt", "Wan2.1-T2V-1.3B/"):
         expect(place in downloads and (folder / place).exists(), f"nobody downloads {place}")
     follow("published-checkpoint", STEPS=2, SEQ=64, SIZE=32, FRAME=32, FRAMES=21, SAMPLING=2)
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def several_processes_run():
+    """the tutorial on several processes trains with two, alone to the same bytes, goes on with one and two, and measures sums"""
+    make_books(FOLDER / "several-processes/books")
+    follow("several-processes", VOCAB=300, STEPS=2, PORT=free_port())
+    job = tutorials.commands("several-processes", "sh cluster")
+    expect("examples/slurm/train.sh" in job and (SOURCE / "examples/slurm/train.sh").exists(), "no job of Slurm")
+
+
+def slurm_job_runs():
+    """examples/slurm/train.sh is one run of the tasks that srun starts, and a second job goes on"""
+    folder = FOLDER / "slurm"
+    shutil.copytree(SOURCE / "tests/formats/text/data", folder / "data")
+    (folder / "bin").mkdir()
+    # Two tasks of one machine, told what Slurm tells them.
+    (folder / "bin/srun").write_text("""#!/bin/sh
+while [ "$1" != lact-train ]; do shift; done
+export SLURM_STEP_NUM_TASKS=2 SLURM_STEP_TASKS_PER_NODE=2 SLURM_STEP_NODELIST=127.0.0.1 SLURM_STEP_ID=0
+SLURM_PROCID=1 SLURM_LOCALID=1 "$@" &
+SLURM_PROCID=0 SLURM_LOCALID=0 "$@" && wait $!
+""")
+    (folder / "bin/srun").chmod(0o755)
+    small = ("--hidden-size 32 --num-hidden-layers 1 --num-attn-heads 2 --num-lact-heads 1 --intermediate-size 64 "
+             "--lact-chunk-size 8 --window-size 8 --seq-len 16 --batch-size 1 --eval-every 0 --dtype float32").split()
+    for steps in (2, 4):
+        variables = {**SMALL, "PATH": f"{folder / 'bin'}:{SMALL['PATH']}", "STEPS": str(steps),
+                     "SLURM_JOB_ID": str(free_port() - 10000)}  # a job's port is 10000 and its number
+        result = subprocess.run(["sh", SOURCE / "examples/slurm/train.sh", *small], cwd=folder, env=variables,
+                                capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+        expect(result.returncode == 0, result.stderr)
+        expect((folder / f"run/checkpoints/step-{steps}/model.safetensors").exists(), result.stderr)
+    metrics = [json.loads(line) for line in (folder / "run/metrics.jsonl").read_text().splitlines()]
+    expect([line["processes"] for line in metrics if "processes" in line][-1:] == [2], metrics)
 
 
 def code_of(text):
@@ -324,6 +365,7 @@ def update_rule_runs():
 if __name__ == "__main__":
     try:
         main([every_tutorial_is_tested, links_lead_somewhere, text_runs, photographs_run, films_run,
-              published_checkpoint_runs, update_rule_is_hackings, update_rule_applies, update_rule_runs])
+              published_checkpoint_runs, several_processes_run, slurm_job_runs, update_rule_is_hackings, update_rule_applies,
+              update_rule_runs])
     finally:
         shutil.rmtree(FOLDER)
