@@ -17,7 +17,7 @@ ROOMS = {
     "": {""},
     "simd": {"simd"},
     "ops": {"", "simd", "ops"},
-    "nn": {"", "simd", "ops", "io", "nn"},
+    "nn": {"", "simd", "ops", "io", "dist", "nn"},
     "io": {"", "io"},
     "dist": {"", "io", "dist"},
     "verify": {"", "ops", "nn", "io", "verify"},

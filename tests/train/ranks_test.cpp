@@ -193,6 +193,71 @@ TEST_CASE("processes that share each scene learn what one learns, and go on as o
   }
 }
 
+TEST_CASE("processes that cut the parameters among them train as one does, and go on as one",
+          "[train][ranks]") {
+  const std::string modality = GENERATE("text", "views", "video");
+  CAPTURE(modality);
+  const TemporaryFolder folder;
+  fs::copy(source_root() / "tests/formats" / modality / "data", folder / "data",
+           fs::copy_options::recursive | fs::copy_options::copy_symlinks);
+  fs::copy_file(source_root() / "tests/formats" / modality / "run/run.toml", folder / "old.toml");
+  const auto words = [&](const std::string& run, const Words& more) {
+    Words all{"lact-train",   modality,
+              "--config",     (folder / "old.toml").string(),
+              "--data",       (folder / "data").string(),
+              "-o",           (folder / run).string(),
+              "--grad-accum", "4",
+              "--threads",    "1",
+              "--log-every",  "1",
+              "--dtype",      "float32",
+              "--optimizer",  "adamw",
+              "--ema",        "0.9",
+              "--eval-every", "3",
+              "--save-every", "3"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  const auto near = [&](const std::string& run) {
+    CAPTURE(run);
+    const auto want = metrics(folder / "whole"), got = metrics(folder / run);
+    REQUIRE(got.size() == want.size());
+    for (size_t i = 0; i < got.size(); ++i) {
+      const auto a = json::parse(want[i]), b = json::parse(got[i]);
+      for (const auto* key :
+           {"loss_metrics/global_avg_loss", "grad_norm", "validation_metrics/loss"})
+        if (a.contains(key))
+          CHECK(b.at(key).get<double>() == Approx(a[key].get<double>()).epsilon(1e-3));
+    }
+    // Whole tensors, as one process writes them.
+    const auto mine = fs::canonical(folder / run / "latest"),
+               one = fs::canonical(folder / "whole/latest");
+    for (const auto* file : {"model.safetensors", "training/optimizer.safetensors"}) {
+      const auto a = io::SafeTensors::open(one / file), b = io::SafeTensors::open(mine / file);
+      REQUIRE(b.entries().size() == a.entries().size());
+      for (const auto& entry : a.entries()) {
+        CAPTURE(file, entry.name);
+        CHECK(b.entry(entry.name).shape == entry.shape);
+      }
+    }
+  };
+  run_well(1, words("whole", {"--steps", "6"}));
+  run_well(2, words("cut", {"--steps", "6", "--data-parallel-shard-degree", "2"}));
+  near("cut");
+  run_well(4, words("both", {"--steps", "6", "--data-parallel-shard-degree", "2"}));
+  near("both");
+  // Half of it cut, saved beside training, then whole again.
+  run_well(2, words("half", {"--steps", "3", "--data-parallel-shard-degree", "2", "--async-mode",
+                             "async"}));
+  run_well(1, words("half", {"--steps", "6", "--resume"}));
+  CHECK(io::verify_checkpoint(fs::canonical(folder / "half/latest")).empty());
+  Launch muon(2, words("muon", {"--steps", "1", "--data-parallel-shard-degree", "2", "--optimizer",
+                                "muon"}));
+  for (const auto& result : muon.wait()) {
+    CHECK(result.exit == 78);
+    CHECK_THAT(result.err, Catch::Contains("--optimizer muon needs whole matrices"));
+  }
+}
+
 TEST_CASE("in the fast order a number of processes gives its bytes each time, and nearly one's",
           "[train][ranks]") {
   const TemporaryFolder folder;

@@ -162,10 +162,26 @@ LanguageModel::LanguageModel(const Config& config, nn::Parameters parameters)
   norm_ = parameters_("model.norm.weight");
   lm_head_ = parameters_.find("lm_head.weight");
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
-    const auto p = parameters_.under(layer_name(static_cast<size_t>(i)));
-    layers_.push_back({p("attn_norm.weight"), p("mlp_norm.weight"), p("mlp.gate_proj.weight"),
-                       p("mlp.up_proj.weight"), p("mlp.down_proj.weight"), p.under("attn.")});
+    layers_.push_back(layer_of(parameters_.under(layer_name(static_cast<size_t>(i)))));
   }
+}
+
+LanguageModel::Layer LanguageModel::layer_of(const nn::Parameters& p) {
+  return {p("attn_norm.weight"),   p("mlp_norm.weight"),      p("mlp.gate_proj.weight"),
+          p("mlp.up_proj.weight"), p("mlp.down_proj.weight"), p.under("attn.")};
+}
+
+LanguageModel::Layer LanguageModel::layer(size_t number) const {
+  return shards_.empty()
+             ? layers_[number]
+             : layer_of(nn::Parameters(shards_[number]->gathered()).under(layer_name(number)));
+}
+
+dist::Shards LanguageModel::shard(const dist::Group& group) {
+  std::vector<std::string> prefixes;
+  for (size_t i = 0; i < layers_.size(); ++i) prefixes.push_back(layer_name(i));
+  layers_.clear();
+  return shards_ = nn::shard(parameters_, prefixes, group);
 }
 
 LanguageModel LanguageModel::fresh(const Config& config, uint64_t seed, at::Device device) {
@@ -216,8 +232,9 @@ Tensor LanguageModel::hidden(const Tensor& ids, const Tensor& documents, Reset r
           : nn::whole_rows(ids.size(0), ids.size(1), ids.device());
   const auto options = layer_options(config_, compute_);
   Tensor x = embed(ids);  // [B, L, d]
-  for (const auto& layer : layers_) {
-    const auto run = [this, &layer, options, rows](const Tensor& in) {
+  for (size_t i = 0; i < depth(); ++i) {
+    const auto run = [this, i, options, rows](const Tensor& in) {
+      const auto layer = this->layer(i);
       return block(layer, in,
                    [&](const Tensor& y) { return nn::lact_layer(options, layer.mixing, y, rows); });
     };
@@ -239,12 +256,14 @@ double LanguageModel::write_strength(const Tensor& ids) const {
   const auto rows = nn::whole_rows(1, row.size(1), row.device());
   Tensor x = embed(row);
   double sum = 0;
-  for (const auto& layer : layers_)
+  for (size_t i = 0; i < depth(); ++i) {
+    const auto layer = this->layer(i);
     x = block(layer, x, [&](const Tensor& y) {
       sum += nn::write_strength(options, layer.mixing, y);
       return nn::lact_layer(options, layer.mixing, y, rows);
     });
-  return sum / static_cast<double>(layers_.size());
+  }
+  return sum / static_cast<double>(depth());
 }
 
 double LanguageModel::write_strength(uint64_t seed) const {

@@ -4,12 +4,14 @@
 
 #include "config.hpp"
 
+#include <lact/dist/sharded.hpp>
 #include <lact/io/checkpoint.hpp>
 #include <lact/io/state.hpp>
 #include <lact/nn/lact_layer.hpp>
 
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -58,6 +60,11 @@ class LanguageModel {
   /// Keep only block inputs in the forward pass and recompute the rest in the backward pass.
   void set_recompute(bool on) { recompute_ = on; }
 
+  /// From here on this process keeps its part of each layer, parameters() has the parts, and
+  /// layers are gathered whenever forward(), loss() and write_strength() use them. For training
+  /// alone: there are no streams.
+  dist::Shards shard(const dist::Group& group);
+
   /// ids [B, L] int64 -> logits [B, L, vocab_size].
   /// `documents`, [B, L] int64 or undefined: a token starts a document where its number differs
   /// from the one before it; `reset` says what that means.
@@ -98,6 +105,9 @@ class LanguageModel {
     at::Tensor attn_norm, mlp_norm, gate_proj, up_proj, down_proj;
     nn::Parameters mixing;
   };
+  static Layer layer_of(const nn::Parameters& p);
+  Layer layer(size_t number) const;
+  size_t depth() const { return std::max(layers_.size(), shards_.size()); }
   at::Tensor embed(const at::Tensor& ids) const;  // [B, L] -> [B, L, d]
   const at::Tensor& output_embeddings() const {
     return config_.tie_word_embeddings ? embeddings_ : lm_head_;
@@ -110,7 +120,8 @@ class LanguageModel {
   Config config_;
   nn::Parameters parameters_;
   at::Tensor embeddings_, norm_, lm_head_;  // lm_head_ undefined when tied
-  std::vector<Layer> layers_;
+  std::vector<Layer> layers_;               // or:
+  dist::Shards shards_;                     // of each layer
   at::ScalarType compute_ = at::kFloat;
   bool recompute_ = false;
 };

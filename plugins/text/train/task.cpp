@@ -189,6 +189,8 @@ class TextTask final : public train::Task {
 
   int micro_batches() const override { return micro_batches_; }
 
+  dist::Shards shard(const dist::Group& group) override { return model_->shard(group); }
+
   int64_t validation_batches() const override {
     const auto found = data_.find(Split::validation);
     if (found == data_.end()) return 0;

@@ -24,6 +24,10 @@ namespace {
 
 using at::Tensor;
 
+std::string block_name(size_t number) {
+  return concat("blocks.", number, ".");
+}
+
 /// What a plan of entries means to the layers. Errors: 70 for one that make_plan does not make
 Sequence sequence_of(const std::vector<Entry>& plan, int64_t tokens) {
   const auto lead = std::find_if(plan.begin(), plan.end(), [](const Entry& e) { return e.clean; });
@@ -42,7 +46,20 @@ VideoModel::VideoModel(const Config& config, Parameters parameters)
     : config_(config), parameters_(std::move(parameters)) {
   config_.check("model");
   for (int64_t i = 0; i < config.num_layers; ++i)
-    blocks_.emplace_back(parameters_.under(concat("blocks.", i, ".")));
+    blocks_.emplace_back(parameters_.under(block_name(static_cast<size_t>(i))));
+}
+
+BlockParameters VideoModel::parameters_of(size_t number) const {
+  return shards_.empty()
+             ? blocks_[number]
+             : BlockParameters(Parameters(shards_[number]->gathered()).under(block_name(number)));
+}
+
+dist::Shards VideoModel::shard(const dist::Group& group) {
+  std::vector<std::string> prefixes;
+  for (size_t i = 0; i < blocks_.size(); ++i) prefixes.push_back(block_name(i));
+  blocks_.clear();
+  return shards_ = nn::shard(parameters_, prefixes, group);
 }
 
 void VideoModel::assign(const io::Checkpoint& checkpoint) {
@@ -142,17 +159,17 @@ VideoModel::Output VideoModel::run(const Tensor& x, const Tensor& features, cons
   const int64_t padding = config_.text_len - context.size(1) + 1;
   auto tokens = embed(x).view({batch, -1, config_.dim});
   Output result;
-  if (memory != nullptr) result.layers.resize(blocks_.size());
-  for (size_t i = 0; i < blocks_.size(); ++i) {
+  if (memory != nullptr) result.layers.resize(depth());
+  for (size_t i = 0; i < depth(); ++i) {
     const auto index = static_cast<int64_t>(i);
     const auto* before = memory != nullptr ? &memory->layers[i] : nullptr;
-    if (!velocity && i + 1 == blocks_.size()) {
+    if (!velocity && i + 1 == depth()) {
       if (config_.has_fast(index))
-        result.layers[i] = next_memory(config_, blocks_[i], tokens, e6, pass, *before);
+        result.layers[i] = next_memory(config_, parameters_of(i), tokens, e6, pass, *before);
       return result;
     }
     const auto apply = [this, i, index, padding, pass, before](const std::vector<Tensor>& in) {
-      return block(config_, blocks_[i], index, in[0], in[1], in[2], padding, pass, before);
+      return block(config_, parameters_of(i), index, in[0], in[1], in[2], padding, pass, before);
     };
     const std::vector<Tensor> in{tokens, e6, context};
     if (recompute_ && memory == nullptr) {

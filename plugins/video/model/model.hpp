@@ -8,11 +8,13 @@
 #include "fast_layer.hpp"
 #include "layout.hpp"
 
+#include <lact/dist/sharded.hpp>
 #include <lact/io/checkpoint.hpp>
 #include <lact/io/state.hpp>
 
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -66,6 +68,10 @@ class VideoModel {
                      const std::vector<Entry>& plan, int64_t batch = 1,
                      std::map<std::string, at::Tensor>* taps = nullptr) const;
 
+  /// From here on this process keeps its part of each block, parameters() has the parts, and blocks
+  /// are gathered whenever forward() uses them. For training alone: there are no memories.
+  dist::Shards shard(const dist::Group& group);
+
   // --- one chunk after another; no gradient ---
 
   /// Text [B, <= text_len, text_dim] as all layers want it: [B, rows, dim]. Computed once a film.
@@ -98,7 +104,11 @@ class VideoModel {
 
   Config config_;
   Parameters parameters_;
-  std::vector<BlockParameters> blocks_;
+  BlockParameters parameters_of(size_t number) const;  ///< of a block
+  size_t depth() const { return std::max(blocks_.size(), shards_.size()); }
+
+  std::vector<BlockParameters> blocks_;  // or:
+  dist::Shards shards_;                  // of each block
   at::ScalarType compute_ = at::kFloat;
   bool recompute_ = false, running_norm_ = false;
 };

@@ -155,6 +155,8 @@ class VideoTask final : public train::Task {
 
   int micro_batches() const override { return options_.micro_batches; }
 
+  dist::Shards shard(const dist::Group& group) override { return model_->shard(group); }
+
   int64_t validation_batches() const override {
     if (!set_.has(Split::validation)) return 0;
     return (set_.clips(Split::validation).size() + batch_size() - 1) / batch_size();

@@ -51,6 +51,10 @@ Posed slice(const Posed& views, int64_t begin, int64_t end) {
           views.intrinsics.slice(0, begin, end), views.poses.slice(0, begin, end)};
 }
 
+std::string block_name(size_t number) {
+  return concat("blocks.", number, ".");
+}
+
 /// Cameras alone: what is to be rendered must not be looked at.
 Posed unseen(const Posed& views) {
   return {{}, views.intrinsics, views.poses};
@@ -65,11 +69,28 @@ ViewModel::ViewModel(const Config& config, Parameters parameters)
   input_norm_ = parameters_("input_layernorm.weight");
   output_norm_ = parameters_("image_token_decoder.0.weight");
   output_linear_ = parameters_("image_token_decoder.1.weight");
-  for (int64_t i = 0; i < config.layers; ++i) {
-    auto& layer = layers_.emplace_back();
-    for (size_t j = 0; j < config.block.size(); ++j)
-      layer.push_back(parameters_.under(concat("blocks.", i, ".module_list.", j, ".")));
-  }
+  for (int64_t i = 0; i < config.layers; ++i)
+    layers_.push_back(layer_of(parameters_.under(block_name(static_cast<size_t>(i)))));
+}
+
+ViewModel::Layer ViewModel::layer_of(const Parameters& p) const {
+  Layer layer;
+  for (size_t j = 0; j < config_.block.size(); ++j)
+    layer.push_back(p.under(concat("module_list.", j, ".")));
+  return layer;
+}
+
+ViewModel::Layer ViewModel::layer(size_t number) const {
+  return shards_.empty()
+             ? layers_[number]
+             : layer_of(Parameters(shards_[number]->gathered()).under(block_name(number)));
+}
+
+dist::Shards ViewModel::shard(const dist::Group& group) {
+  std::vector<std::string> prefixes;
+  for (size_t i = 0; i < layers_.size(); ++i) prefixes.push_back(block_name(i));
+  layers_.clear();
+  return shards_ = nn::shard(parameters_, prefixes, group);
 }
 
 ViewModel ViewModel::fresh(const Config& config, uint64_t seed, at::Device device) {
@@ -158,13 +179,12 @@ Tensor ViewModel::forward(const Posed& context, const Posed& targets,
   Tensor x = at::cat({embed(context, height, width), embed(unseen(targets), height, width)}, 1);
   tap("tokens", x);
   const auto plan = update_then_apply(seen, x.size(1));
-  size_t depth = 0;
-  for (const auto& layer : layers_) {
-    const auto run = [this, &layer, l, plan, options](const Tensor& in) {
-      return block(config_, layer, in, l, plan, nullptr, compute_, options);
+  for (size_t i = 0; i < depth(); ++i) {
+    const auto run = [this, i, l, plan, options](const Tensor& in) {
+      return block(config_, layer(i), in, l, plan, nullptr, compute_, options);
     };
     x = recompute_ ? nn::recompute(run, x) : run(x);
-    tap(concat("block.", depth++), x);
+    tap(concat("block.", i), x);
   }
   return decode(x.slice(1, seen).unflatten(1, {count, l}), height, width);
 }
@@ -176,8 +196,8 @@ double ViewModel::write_strength(const Posed& context, const Posed& targets) con
   Tensor x = at::cat({embed(context, height, width), embed(unseen(targets), height, width)}, 1);
   const auto plan = update_then_apply(seen, x.size(1));
   std::vector<double> strengths;
-  for (const auto& layer : layers_)
-    x = block(config_, layer, x, l, plan, nullptr, compute_, {}, &strengths);
+  for (size_t i = 0; i < depth(); ++i)
+    x = block(config_, layer(i), x, l, plan, nullptr, compute_, {}, &strengths);
   const auto sum = std::accumulate(strengths.begin(), strengths.end(), 0.0);
   return strengths.empty() ? 0 : sum / static_cast<double>(strengths.size());
 }

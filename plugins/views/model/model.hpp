@@ -6,11 +6,13 @@
 #include "rays.hpp"
 #include "sublayers.hpp"
 
+#include <lact/dist/sharded.hpp>
 #include <lact/io/checkpoint.hpp>
 #include <lact/ops/scan.hpp>
 
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -56,6 +58,10 @@ class ViewModel {
   void set_recompute(bool on) { recompute_ = on; }
   at::Device device() const;
 
+  /// From here on this process keeps its part of each block, parameters() has the parts, and blocks
+  /// are gathered whenever forward() and write_strength() use them. For training alone.
+  dist::Shards shard(const dist::Group& group);
+
   /// Updates the fast weights on the context views [B, V], then renders the target views [B, T]:
   /// [B, T, 3, h, w] in [0, 1]. Images of targets are not looked at. h and w are those of the input
   /// images and multiples of the patch. `taps`, if given, receives "tokens" and "block.I", [B,
@@ -99,7 +105,13 @@ class ViewModel {
   Config config_;
   Parameters parameters_;
   at::Tensor input_linear_, input_norm_, output_norm_, output_linear_;
-  std::vector<std::vector<Parameters>> layers_;  ///< [layers][sublayers]
+  using Layer = std::vector<Parameters>;  ///< [sublayers]
+  Layer layer_of(const Parameters& p) const;
+  Layer layer(size_t number) const;
+  size_t depth() const { return std::max(layers_.size(), shards_.size()); }
+
+  std::vector<Layer> layers_;  // or:
+  dist::Shards shards_;        // of each layer
   at::ScalarType compute_ = at::kFloat;
   bool recompute_ = false;
   int64_t tile_ = 16384;

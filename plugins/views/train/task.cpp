@@ -232,6 +232,8 @@ class ViewsTask final : public train::Task {
     return true;
   }
 
+  dist::Shards shard(const dist::Group& group) override { return model_->shard(group); }
+
   int64_t validation_batches() const override {
     const auto found = data_.find(Split::validation);
     return found == data_.end() ? 0 : (found->second.size() + batch_size_ - 1) / batch_size_;

@@ -229,6 +229,11 @@ class Connected final : public Connection {
                                             options_, options_.train_timeout, place_.rank - first,
                                             count));
   }
+  std::unique_ptr<Group> counterparts(int count) const override {
+    return std::make_unique<GlooGroup>(
+        gloo(under(concat("every ", count, " from ", place_.rank % count)), place_, options_,
+             options_.train_timeout, place_.rank / count, place_.world / count));
+  }
   void leave() override {
     alarm_->stop();
     world_->barrier();
@@ -251,6 +256,7 @@ class Alone final : public Connection {
   const Group& world() const override { return *group_; }
   const Group& files() const override { return *group_; }
   std::unique_ptr<Group> neighbours(int /*count*/) const override { return alone(); }
+  std::unique_ptr<Group> counterparts(int /*count*/) const override { return alone(); }
   void leave() override {}
 
  private:

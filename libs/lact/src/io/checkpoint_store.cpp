@@ -138,23 +138,35 @@ bool is_place(const std::string& name) {
          (slash == name.npos || is_plain_name(name.substr(slash + 1)));
 }
 
+/// A tensor to be stored, which may have to be put together first.
+struct Item {
+  std::string name;
+  std::vector<int64_t> shape;
+  at::ScalarType type;
+  std::function<at::Tensor()> tensor;
+  uint64_t bytes() const {
+    uint64_t bytes = c10::elementSize(type);
+    for (const int64_t size : shape) bytes *= static_cast<uint64_t>(size);
+    return bytes;
+  }
+};
+
 struct Shard {
   std::string name;
-  NamedTensors tensors;
+  std::vector<Item> items;
 };
 
 /// In the order given, each as full as the limit allows; a tensor is never cut.
-std::vector<Shard> split(const std::string& name, const NamedTensors& tensors, uint64_t limit) {
+std::vector<Shard> split(const std::string& name, const std::vector<Item>& items, uint64_t limit) {
   std::vector<Shard> shards(1);
   uint64_t filled = 0;
-  for (const auto& item : tensors) {
-    const uint64_t bytes = item.second.numel() * item.second.element_size();
-    if (!shards.back().tensors.empty() && bytes > limit - std::min(limit, filled)) {
+  for (const auto& item : items) {
+    if (!shards.back().items.empty() && item.bytes() > limit - std::min(limit, filled)) {
       shards.emplace_back();
       filled = 0;
     }
-    shards.back().tensors.push_back(item);
-    filled += bytes;
+    shards.back().items.push_back(item);
+    filled += item.bytes();
   }
   const auto dot = name.rfind('.');
   const auto stem = name.substr(0, dot), suffix = dot == name.npos ? "" : name.substr(dot);
@@ -221,27 +233,40 @@ fs::path CheckpointWriter::place(const std::string& name) {
 
 void CheckpointWriter::tensors(const std::string& name, const NamedTensors& tensors,
                                const Metadata& metadata, uint64_t shard_bytes) {
-  auto stored = tensors;
-  if (matrices_)
-    for (auto& [key, tensor] : stored)
-      if (tensor.dim() >= 2 && tensor.numel() >= kLeastMatrix && tensor.is_floating_point())
-        tensor = tensor.detach().to(*matrices_);
-  const auto shards = split(name, stored, shard_bytes);
+  std::vector<Item> items;
+  for (const auto& [key, tensor] : tensors) {
+    Item item{key, tensor.sizes().vec(), tensor.scalar_type(),
+              [tensor = tensor] { return tensor; }};
+    if (whole_)
+      if (const auto whole = whole_(key, tensor)) {
+        item.shape = whole->shape;
+        item.tensor = whole->tensor;
+      }
+    const bool wide = item.shape.size() >= 2 && c10::isFloatingType(item.type);
+    if (matrices_ && wide && item.bytes() >= kLeastMatrix * c10::elementSize(item.type))
+      item.type = *matrices_;
+    items.push_back(std::move(item));
+  }
+  const auto shards = split(name, items, shard_bytes);
   uint64_t total = 0;
   auto map = nlohmann::json::object();
-  for (auto shard : shards) {
-    for (const auto& [tensor, value] : shard.tensors) {
-      map[tensor] = fs::path(shard.name).filename().string();
-      total += value.numel() * value.element_size();
-    }
+  for (const auto& shard : shards) {
     const auto path = place(shard.name);
-    if (!my_turn()) continue;
-    if (when_ == When::at_commit)
-      for (auto& [key, tensor] : shard.tensors)
-        tensor = tensor.detach().to(tensor.options().device(at::kCPU), /*non_blocking=*/false,
-                                    /*copy=*/true);
-    write([this, path, metadata, shard = std::move(shard)] {
-      written_[shard.name] = write_tensors(path, shard.tensors, metadata, /*checksums=*/true);
+    const bool mine = my_turn();
+    NamedTensors stored;
+    for (const auto& item : shard.items) {
+      map[item.name] = fs::path(shard.name).filename().string();
+      total += item.bytes();
+      const auto tensor = item.tensor();  // all take part, and one keeps it
+      if (!mine) continue;
+      stored.emplace_back(item.name, tensor.detach().to(item.type));
+      auto& last = stored.back().second;
+      if (when_ == When::at_commit && last.storage().is_alias_of(tensor.storage()))
+        last = last.to(last.options().device(at::kCPU), /*non_blocking=*/false, /*copy=*/true);
+    }
+    if (!mine) continue;
+    write([this, path, metadata, name = shard.name, stored = std::move(stored)] {
+      written_[name] = write_tensors(path, stored, metadata, /*checksums=*/true);
     });
   }
   if (shards.size() == 1) return;

@@ -39,6 +39,23 @@ Tensor Parameters::find(const std::string& name) const {
   return found == places_.end() ? Tensor() : tensors_[found->second].second;
 }
 
+void Parameters::replace(const std::string& name, const Tensor& tensor) {
+  tensors_.at(places_.at(name)).second = tensor;
+}
+
+dist::Shards shard(Parameters& parameters, const std::vector<std::string>& prefixes,
+                   const dist::Group& group) {
+  dist::Shards shards;
+  for (const auto& prefix : prefixes) {
+    io::NamedTensors whole;
+    for (const auto& one : parameters.all())
+      if (one.first.starts_with(prefix)) whole.push_back(one);
+    shards.push_back(std::make_shared<dist::Sharded>(group, whole));
+    for (const auto& [name, part] : shards.back()->parts()) parameters.replace(name, part);
+  }
+  return shards;
+}
+
 Parameters Parameters::under(const std::string& prefix) const {
   io::NamedTensors some;
   for (const auto& [name, tensor] : tensors_)

@@ -91,6 +91,11 @@ void GivenOptions::declare(cli::Options options, const Recipe& usual) {
            "which gives the same bytes for 1, 2, 4, 8, ... processes")
       .words({"fast", "fixed"});
   group
+      .add("--data-parallel-shard-degree", run_.shard_degree,
+           "with several processes: over how many the parameters of blocks, their gradients and "
+           "moments are cut; implies --recompute")
+      .at_least(1);
+  group
       .add(
           "--context-parallel-degree", run_.context_parallel,
           "with several processes: how many share each micro-batch; views: the views of its scenes")

@@ -36,6 +36,7 @@ const std::set<std::string> kFree = {
     "data",
     "init-from",
     "model-config",
+    "data-parallel-shard-degree",
     "context-parallel-degree",
     "comm-init-timeout-seconds",
     "comm-train-timeout-seconds",

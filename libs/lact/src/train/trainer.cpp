@@ -20,12 +20,14 @@
 #include <nlohmann/json.hpp>
 
 #include <ATen/Parallel.h>
+#include <c10/util/accumulate.h>
 
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <future>
+#include <map>
 #include <memory>
 #include <optional>
 #include <sstream>
@@ -166,6 +168,22 @@ class Run {
     micro_batches_ = task_.micro_batches() / groups;
     first_micro_ = world_.rank() / degree * micro_batches_;
     if (degree > 1) sharing_ = connection_->neighbours(degree);
+    share_out_parameters();
+  }
+
+  /// Parameters of blocks over neighbours, of which each keeps a part.
+  void share_out_parameters() {
+    const int degree = options_.shard_degree;
+    if (degree == 1) return;
+    const auto refuse = [&](const auto&... why) {
+      throw Error(Exit::config, "--data-parallel-shard-degree ", degree, ": ", why...);
+    };
+    if (world_.size() % degree != 0) refuse("does not divide the ", world_.size(), " processes");
+    if (options_.optimizer != "adamw")
+      refuse("--optimizer ", options_.optimizer, " needs whole matrices; adamw does not");
+    if (options_.reduce_order != "fast") refuse("has no --reduce-order ", options_.reduce_order);
+    shard_group_ = connection_->neighbours(degree);
+    replicas_ = connection_->counterparts(degree);
   }
 
   /// A random one is another on each rank, and rank 0's counts.
@@ -255,8 +273,10 @@ class Run {
 
   void build() {
     const auto dtype = ops::resolve_dtype(resolved_.dtype, context_.device);
-    const TaskSetup setup{context_.device,  dtype,         resolved_.seed, options_.recompute,
-                          options_.ema > 0, sharing_.get()};
+    const TaskSetup setup{context_.device, dtype, resolved_.seed,
+                          // Or gathered blocks would be kept for the backward pass.
+                          options_.recompute || shard_group_ != nullptr, options_.ema > 0,
+                          sharing_.get()};
     cost_ = task_.cost(setup);
     // Measured before the generators are seeded: it draws numbers.
     if (cost_.flops > 0) ceiling_ = ops::product_rate(context_.device, dtype);
@@ -314,21 +334,61 @@ class Run {
       // Where the model's products are worth rounding, its optimizer's are.
       if (resolved_.dtype == "bfloat16") muon->iterate = at::kBFloat16;
     }
+    auto parameters = task_.parameters();
+    if (shard_group_) shard(parameters);
     optimizer_.emplace(
-        task_.parameters(),
+        std::move(parameters),
         AdamWOptions{options_.beta1, options_.beta2, options_.adam_epsilon, options_.weight_decay},
         muon, options_.muon_lr / options_.learning_rate);
     if (options_.ema == 0) return;
-    io::NamedTensors parameters;
+    io::NamedTensors averaged;
     for (const auto& parameter : optimizer_->parameters())
-      parameters.emplace_back(parameter.name, parameter.tensor);
-    averages_.emplace(parameters, options_.ema);
+      averaged.emplace_back(parameter.name, parameter.tensor);
+    averages_.emplace(averaged, options_.ema);
+  }
+
+  /// Of each block only this process's parts are left. They stand for the whole in `parameters`,
+  /// whose other properties are those of the whole.
+  void shard(std::vector<Parameter>& parameters) {
+    shards_ = task_.shard(*shard_group_);
+    if (shards_.empty())
+      throw Error(Exit::config, "--data-parallel-shard-degree: ", context_.program,
+                  " keeps its parameters whole");
+    for (const auto& block : shards_)
+      for (size_t i = 0; i < block->parts().size(); ++i)
+        cut_.emplace(block->parts()[i].first, std::pair{block.get(), i});
+    for (auto& parameter : parameters)
+      if (const auto found = cut_.find(parameter.name); found != cut_.end())
+        parameter.tensor = found->second.first->parts()[found->second.second].second;
+  }
+
+  using Cut = std::pair<const dist::Sharded*, size_t>;
+  /// Of a parameter, or of what the optimizer keeps of it ("exp_avg.NAME"); null: it is whole.
+  const Cut* cut_of(const std::string& name) const {
+    auto found = cut_.find(name);
+    if (found == cut_.end()) found = cut_.find(name.substr(name.find('.') + 1));
+    return found == cut_.end() ? nullptr : &found->second;
+  }
+
+  std::optional<io::CheckpointWriter::Whole> whole(const std::string& name,
+                                                   const at::Tensor& part) const {
+    const auto* cut = cut_of(name);
+    if (cut == nullptr) return std::nullopt;
+    return io::CheckpointWriter::Whole{cut->first->shape(cut->second), [cut, part] {
+                                         return cut->first->whole(cut->second, part);
+                                       }};
   }
 
   void begin(const std::filesystem::path& checkpoint) {
     if (!optimizer_) make_optimizer();
-    sums_.emplace(options_.reduce_order == "fixed" ? ReduceOrder::fixed : ReduceOrder::fast, world_,
-                  optimizer_->parameters());
+    std::vector<Parameter> whole, parts;
+    for (const auto& parameter : optimizer_->parameters())
+      (cut_.count(parameter.name) > 0 ? parts : whole).push_back(parameter);
+    sums_.emplace_back(std::make_unique<GradientSum>(
+        options_.reduce_order == "fixed" ? ReduceOrder::fixed : ReduceOrder::fast, world_, whole));
+    // What a block's processes have summed already is summed over those that have the same part.
+    if (shard_group_)
+      sums_.emplace_back(std::make_unique<GradientSum>(ReduceOrder::fast, *replicas_, parts));
     if (chief_) directory_->write_config(config_);
     started_at_ = step_;
     if (!checkpoint.empty()) {
@@ -391,7 +451,7 @@ class Run {
     result.learning_rate = schedule_.at(step_);
     const double weight = accumulate(result);
     const auto& parameters = optimizer_->parameters();
-    result.norm = global_norm(parameters) / weight;
+    result.norm = norm_of_all(parameters) / weight;
     const auto fault = rule_.fault(step_, result.loss, result.norm, norms_.median());
     result.skipped = fault.why;
     if (fault.by_median && skips_in_row_ >= StepRule::kPatience) {
@@ -421,16 +481,20 @@ class Run {
       const auto batch = source_->at(resolved_.seed, step_, micro);
       interval_.data_seconds += watch.seconds();
       const auto loss = task_.loss(batch, {step_, micro});
+      if (loss.weight == 0 && shard_group_)
+        throw Error(Exit::data, "a micro-batch of step ", step_ + 1,
+                    " scores nothing, which --data-parallel-shard-degree cannot pass over");
       if (loss.weight > 0) {
         const double weight = loss.weight / loss.whole;
-        if (micro == last) sums_->begin_last();
+        if (micro == last)
+          for (const auto& sum : sums_) sum->begin_last();
         (weight == 1 ? loss.value : loss.value.mul(weight)).backward();
         scored[static_cast<size_t>(micro - first_micro_)] = {loss.value.detach(), weight};
       }
-      sums_->micro_done();
+      for (const auto& sum : sums_) sum->micro_done();
     }
     const Stopwatch communication;
-    sums_->finish();
+    for (const auto& sum : sums_) sum->finish();
     const auto losses = losses_of_all(scored);
     interval_.communication_seconds += communication.seconds();
     double sum = 0;
@@ -443,6 +507,17 @@ class Run {
       if (!(value <= result.max_loss)) result.max_loss = value;
     }
     return sum > 0 ? sum : 1;
+  }
+
+  double norm_of_all(const std::vector<Parameter>& parameters) const {
+    if (!shard_group_) return global_norm(parameters);
+    std::vector<Parameter> whole, parts;
+    for (const auto& parameter : parameters)
+      (cut_.count(parameter.name) > 0 ? parts : whole).push_back(parameter);
+    double squares = std::pow(global_norm(whole), 2);
+    for (const auto& rank : shard_group_->gather(std::vector<double>{global_norm(parts)}))
+      squares += rank[0] * rank[0];
+    return std::sqrt(squares);
   }
 
   /// Value and weight of every micro-batch of the step that has something scored, in their order.
@@ -537,7 +612,11 @@ class Run {
     const AveragesGuard averaged(averages());
     const int64_t batches = std::min(options_.eval_batches, task_.validation_batches());
     std::string mine;
-    for (int64_t batch = world_.rank(); batch < batches && !stopping(); batch += world_.size()) {
+    // Who gathers blocks together reads the same batches.
+    const int64_t first = shard_group_ ? 0 : world_.rank(),
+                  stride = shard_group_ ? 1 : world_.size();
+    for (int64_t batch = first;
+         batch < batches && !(shard_group_ ? on_any(stopping()) : stopping()); batch += stride) {
       const auto tally = task_.tally(batch);
       mine.append(reinterpret_cast<const char*>(tally.data()), tally.size() * sizeof(double));
     }
@@ -559,15 +638,16 @@ class Run {
   /// Tallies of all batches, of which each rank has every size()th, added up in their order:
   /// the same numbers for any number of processes.
   Tally sums_of_all(const std::string& mine, int64_t batches) const {
-    const auto ranks = world_.size() > 1 ? world_.gather(mine) : std::vector{mine};
+    const bool shared = world_.size() > 1 && !shard_group_;
+    const auto ranks = shared ? world_.gather(mine) : std::vector{mine};
     Tally sums;
     std::vector<size_t> read(ranks.size());
     for (int64_t batch = 0; batch < batches; ++batch) {
-      const auto rank = static_cast<size_t>(batch % world_.size());
+      const auto rank = static_cast<size_t>(batch) % ranks.size();
       // Rank 0 has the first batch, and as many numbers for each.
       if (batch == 0)
         sums.resize(ranks[0].size() / sizeof(double) /
-                    static_cast<size_t>((batches + world_.size() - 1) / world_.size()));
+                    ((static_cast<size_t>(batches) + ranks.size() - 1) / ranks.size()));
       for (auto& sum : sums) {
         double number = 0;
         std::memcpy(&number, ranks[rank].data() + read[rank], sizeof number);
@@ -589,6 +669,7 @@ class Run {
     const bool aside = options_.async_mode == "async";
     std::shared_ptr<io::CheckpointWriter> writer =
         store_.begin(step_, aside ? When::at_commit : When::now);
+    complete(*writer);
     save_model(*writer);
     auto tensors = optimizer_->state();
     if (averages_)
@@ -626,10 +707,20 @@ class Run {
     if (saving_.valid()) saving_.get();
   }
 
+  void complete(io::CheckpointWriter& writer) const {
+    if (shard_group_)
+      writer.complete_by(
+          [this](const std::string& name, const at::Tensor& part) { return whole(name, part); });
+  }
+
   void save_model(io::CheckpointWriter& writer) const {
     task_.save(writer);
     int64_t parameters = 0;
-    for (const auto& parameter : task_.parameters()) parameters += parameter.tensor.numel();
+    for (const auto& parameter : task_.parameters()) {
+      const auto* cut = cut_of(parameter.name);
+      parameters += cut == nullptr ? parameter.tensor.numel()
+                                   : c10::multiply_integers(cut->first->shape(cut->second));
+    }
     const auto modality = context_.program.substr(context_.program.rfind(' ') + 1);
     // Rank 0 writes it.
     const auto measured = chief_ ? metrics_->last_evaluation().metrics : Metrics();
@@ -639,9 +730,10 @@ class Run {
   }
 
   void export_model() {
-    if (!chief_) return;
+    if (!chief_ && !shard_group_) return;
     const AveragesGuard averaged(averages());
-    io::CheckpointWriter writer(options_.export_to);
+    io::CheckpointWriter writer(options_.export_to, shard_group_ ? &connection_->files() : nullptr);
+    complete(writer);
     if (options_.export_dtype == "bfloat16") writer.store_matrices_in(at::kBFloat16);
     save_model(writer);
     writer.commit();
@@ -695,10 +787,12 @@ class Run {
     io::NamedTensors moments, generators, parameters;
     for (const auto& name : tensors.names()) {
       const bool raw = averages_ && Averages::is_parameter(name);
+      const auto* cut = cut_of(name);
+      const auto stored = tensors.tensor(name);
       (is_generator(name) ? generators
        : raw              ? parameters
                           : moments)
-          .emplace_back(name, tensors.tensor(name));
+          .emplace_back(name, cut == nullptr ? stored : cut->first->part(cut->second, stored));
     }
     if (averages_) averages_->load(parameters);
     optimizer_->load(moments, values["optimizer_steps"]);
@@ -736,6 +830,10 @@ class Run {
   const dist::Group& world_;
   io::CheckpointStore store_;
   const bool chief_;  ///< rank 0, who alone reads and writes the run directory, and speaks
+  /// Those that cut blocks among them, and those that have the same part; null: blocks are whole.
+  std::unique_ptr<dist::Group> shard_group_, replicas_;
+  dist::Shards shards_;
+  std::map<std::string, Cut> cut_;           ///< by a parameter's name
   std::unique_ptr<dist::Group> sharing_;     ///< those that compute each micro-batch together
   int micro_batches_ = 1, first_micro_ = 0;  ///< of a step, this process's
   std::optional<RunDirectory> directory_;
@@ -751,7 +849,7 @@ class Run {
   std::unique_ptr<Source> source_;
   std::optional<Optimizer> optimizer_;
   std::optional<Averages> averages_;
-  std::optional<GradientSum> sums_;
+  std::vector<std::unique_ptr<GradientSum>> sums_;
   std::optional<MetricsFile> metrics_;
 
   int64_t steps_before_ = 0;  ///< what a run that goes on was to have; 0: not known

@@ -31,6 +31,9 @@ class Connection {
   /// This process and its neighbours: ranks k count to (k + 1) count - 1, for the k that has it.
   /// All processes ask for it, and `count` divides their number.
   virtual std::unique_ptr<Group> neighbours(int count) const = 0;
+  /// Those that have the same place among their `count` neighbours as this process, itself among
+  /// them. Asked for as neighbours() is.
+  virtual std::unique_ptr<Group> counterparts(int count) const = 0;
   /// Waits for all and ends the watch over them: from here on nobody is missed.
   virtual void leave() = 0;
 };

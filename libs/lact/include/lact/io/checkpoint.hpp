@@ -109,6 +109,14 @@ class CheckpointWriter {
   /// `shard_bytes`.
   void tensors(const std::string& name, const NamedTensors& tensors, const Metadata& metadata,
                uint64_t shard_bytes = uint64_t{5} << 30);
+  /// How a tensor of which this process has a part is made whole, by all processes in one order.
+  struct Whole {
+    std::vector<int64_t> shape;
+    std::function<at::Tensor()> tensor;
+  };
+  /// From here on `whole` is asked for each tensor by name; none: it is whole.
+  using Completion = std::function<std::optional<Whole>(const std::string&, const at::Tensor&)>;
+  void complete_by(Completion whole) { whole_ = std::move(whole); }
   /// Tensors of two or more dimensions and at least 4096 numbers are stored in this type from here
   /// on: matrices, and not what a few numbers decide.
   void store_matrices_in(at::ScalarType dtype) { matrices_ = dtype; }
@@ -134,6 +142,7 @@ class CheckpointWriter {
   std::vector<std::function<void()>> jobs_;  ///< at commit
   std::map<std::string, std::pair<uint64_t, std::string>> written_;
   std::optional<at::ScalarType> matrices_;
+  Completion whole_;
 };
 
 /// Of a model directory: for its author to go on with, so a checkpoint in which it was changed is

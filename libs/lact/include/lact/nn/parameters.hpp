@@ -1,6 +1,7 @@
 #pragma once
 // The parameters of a model, or of a part of one, by their published names.
 
+#include <lact/dist/sharded.hpp>
 #include <lact/io/checkpoint.hpp>
 
 #include <ATen/core/Generator.h>
@@ -39,11 +40,18 @@ class Parameters {
   Parameters under(const std::string& prefix) const;
   /// In the order of the shapes that they were made from.
   const io::NamedTensors& all() const { return tensors_; }
+  /// Another tensor under a name that is there.
+  void replace(const std::string& name, const at::Tensor& tensor);
 
  private:
   io::NamedTensors tensors_;
   std::map<std::string, size_t> places_;
 };
+
+/// Cuts the parameters under each prefix, which are used together, into parts of the processes: in
+/// `parameters` each is replaced by this process's part.
+dist::Shards shard(Parameters& parameters, const std::vector<std::string>& prefixes,
+                   const dist::Group& group);
 
 /// A tensor's first value, float32 on the CPU.
 using InitialValue =

@@ -48,6 +48,7 @@ struct TrainOptions : Recipe {
   std::string export_dtype = "bfloat16";  ///< of its matrices
   std::string async_mode = "disabled";    ///< how checkpoints are written: "disabled", "async"
   std::string reduce_order = "fast";      ///< how gradients are added up: "fast", "fixed"
+  int shard_degree = 1;                   ///< processes that keep a part of each block
   int context_parallel = 1;               ///< processes that share each micro-batch
   int64_t comm_init_timeout = 300, comm_train_timeout = 600;  ///< seconds
   std::string comm_interface;                                 ///< network interface; "": the host's

@@ -3,6 +3,7 @@
 
 #include <lact/cli/options.hpp>
 #include <lact/dist/group.hpp>
+#include <lact/dist/sharded.hpp>
 #include <lact/io/checkpoint.hpp>
 #include <lact/train/options.hpp>
 
@@ -108,6 +109,10 @@ class Task {
   /// its part, whose weight is what of the micro-batch it scores, and after backward() its share
   /// of the gradients. Errors: 64 naming an option that leaves one of so many without any part
   virtual bool can_share(int /*processes*/) const { return false; }
+  /// From here on this process keeps a part of each block's parameters (nn::shard), which stand for
+  /// the whole ones in parameters(), and loss() and tally() gather blocks as they use them. Empty:
+  /// the task cannot.
+  virtual dist::Shards shard(const dist::Group& /*group*/) { return {}; }
   /// Of the validation split; 0: there is none.
   virtual int64_t validation_batches() const = 0;
   /// What one of them adds to the sums; equally many numbers for each. Whoever computes it.
