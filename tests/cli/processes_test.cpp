@@ -4,6 +4,7 @@
 
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
+#include <lact/io/json.hpp>
 
 #include <signal.h>
 
@@ -95,6 +96,29 @@ TEST_CASE("two and three processes render the films, frames and sheets of one", 
     CHECK(json == metrics);
     CHECK(json.find("psnr") != std::string::npos);
   }
+}
+
+TEST_CASE("processes that read a scene together render it as one does, to 0.01 dB", "[processes]") {
+  const TemporaryFolder folder;
+  const auto scored = [&](int world, const Words& more) {
+    const auto state = (folder / concat(world, ".state")).string();
+    const auto json = printed(world, render(joined({"--path", "dataset", "--metrics", "--json",
+                                                    "--context-views", "4", "--save-state", state},
+                                                   more)));
+    return io::parse_json(json, "metrics")["model"]["psnr_pooled"].get<double>();
+  };
+  const double alone = scored(1, {});
+  for (const int world : {2, 3}) {
+    CAPTURE(world);
+    CHECK(std::abs(scored(world, {"--read-together"}) - alone) < 0.01);
+    CHECK((io::read_text(folder / concat(world, ".state")) != io::read_text(folder / "1.state")));
+    scored(world, {});
+    CHECK((io::read_text(folder / concat(world, ".state")) == io::read_text(folder / "1.state")));
+  }
+  // What one process was told to do together it does alone.
+  const auto state = io::read_text(folder / "1.state");
+  scored(1, {"--read-together"});
+  CHECK((io::read_text(folder / "1.state") == state));
 }
 
 TEST_CASE("scenes and clips are measured by two and three processes as by one", "[processes]") {

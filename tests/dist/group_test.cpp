@@ -1,3 +1,4 @@
+#include "support/ranks.hpp"
 #include "support/test.hpp"
 
 #include <lact/dist/group.hpp>
@@ -10,26 +11,9 @@
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 
-#include <functional>
-#include <thread>
-
 using namespace lact;
 using at::Tensor;
-
-namespace {
-
-/// What each rank's work returns.
-std::vector<Tensor> on_ranks(int count, const std::function<Tensor(const dist::Group&)>& work) {
-  const auto groups = dist::of_threads(count);
-  std::vector<Tensor> results(static_cast<size_t>(count));
-  std::vector<std::thread> threads;
-  for (size_t rank = 0; rank < groups.size(); ++rank)
-    threads.emplace_back([&, rank] { results[rank] = work(*groups[rank]); });
-  for (auto& thread : threads) thread.join();
-  return results;
-}
-
-}  // namespace
+using test::on_ranks;
 
 TEST_CASE("collectives give every rank what they promise") {
   const int count = GENERATE(1, 2, 3, 5);

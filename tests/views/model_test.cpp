@@ -1,10 +1,10 @@
 #include "support/golden.hpp"
+#include "support/ranks.hpp"
 #include "support/test.hpp"
 
 #include <plugins/views/model/model.hpp>
 #include <plugins/views/verify/golden.hpp>
 
-#include <lact/dist/group.hpp>
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
 
@@ -18,7 +18,7 @@
 #include <ATen/ops/rand.h>
 #include <ATen/ops/tensor.h>
 
-#include <thread>
+#include <numeric>
 
 using namespace lact;
 using namespace lact::views;
@@ -132,12 +132,7 @@ TEST_CASE("a scene split over processes renders and trains as in one") {
     return results;
   };
   const auto want = work(nullptr);
-  const auto groups = dist::of_threads(ranks);
-  std::vector<std::vector<Tensor>> got(static_cast<size_t>(ranks));
-  std::vector<std::thread> threads;
-  for (size_t rank = 0; rank < got.size(); ++rank)
-    threads.emplace_back([&, rank] { got[rank] = work(groups[rank].get()); });
-  for (auto& thread : threads) thread.join();
+  const auto got = test::on_ranks(ranks, [&](const dist::Group& group) { return work(&group); });
   std::vector<Tensor> pictures;
   for (const auto& rank : got) pictures.push_back(rank[0]);
   CHECK(distance(at::cat(pictures, 1), want[0]) < 1e-9);
@@ -146,6 +141,37 @@ TEST_CASE("a scene split over processes renders and trains as in one") {
     for (size_t rank = 1; rank < got.size(); ++rank) sum += got[rank][i];
     CHECK(test::scaled_error(sum, want[i]) < 1e-9);
   }
+}
+
+TEST_CASE("a scene read by several processes, some without a view, is that of one on each") {
+  const at::NoGradGuard no_grad;
+  const int ranks = GENERATE(2, 3);
+  const int64_t views = GENERATE(2, 5);
+  const std::string learn = GENERATE("all", "last");
+  CAPTURE(ranks, views, learn);
+  auto model = small_model();
+  model.set_learn(learn);
+  model.set_tile(24);  // two views: not all ranks have equally many tiles
+  std::vector<int64_t> which(static_cast<size_t>(views));
+  std::iota(which.begin(), which.end(), 0);
+  const auto all = some_views(6, 4), context = part(all, which);
+  const auto before = model.reconstruct(part(all, {5}), model.start());
+  const auto want = model.reconstruct(context, before);
+  const auto got = test::on_ranks(ranks, [&](const dist::Group& group) {
+    const at::NoGradGuard alone;  // a thread's own
+    ops::ScanOptions how;
+    how.exchange = [&group](const std::vector<Tensor>& parts) { group.sum(parts); };
+    return model.reconstruct(share_of(context, group.rank(), group.size()), before, {}, how);
+  });
+  for (const auto& scene : got)
+    for (size_t i = 0; i < want.size(); ++i)
+      for (const auto part :
+           {&ops::FastWeights::gate, &ops::FastWeights::up, &ops::FastWeights::down}) {
+        // Newton-Schulz multiplies rounding by up to 3.4445^5.
+        CHECK(distance(scene[i].*part, want[i].*part) < 1e-9);
+        CHECK(test::same_bytes(scene[i].*part, got[0][i].*part));
+      }
+  CHECK(distance(want[0].down, before[0].down) > 1e-3);
 }
 
 TEST_CASE("the order of the context views does not matter, and targets do not see each other") {

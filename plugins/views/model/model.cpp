@@ -220,22 +220,29 @@ ops::FastState ViewModel::state_of(const Sublayer& s, const Parameters& p,
 }
 
 void ViewModel::update_and_apply(const Sublayer& s, const Parameters& p, Tensor& x, int64_t step,
-                                 ops::FastWeights& w,
-                                 const std::function<void(int64_t)>& passed) const {
+                                 ops::FastWeights& w, const std::function<void(int64_t)>& passed,
+                                 const ops::ScanOptions& options) const {
   const auto tile = [&](int64_t begin) { return x.slice(1, begin, begin + step); };
   const auto normed = [&](int64_t begin) { return layer_norm(tile(begin), p("ln.weight")); };
   ops::FastWeights sum;
   // In float32 or better, however many tiles there are.
   const auto add_up = [&](Tensor& to, const Tensor& one) {
-    to = to.defined() ? to + one : residual(one);
+    if (one.defined()) to = to.defined() ? to + one : residual(one);
   };
   const bool learns = config_.learn != "none";
-  for (int64_t begin = 0; begin < x.size(1) && learns; begin += step) {
+  // Without any view it is a sum of nothing, which others add to.
+  for (int64_t begin = 0; learns && (begin == 0 || begin < x.size(1)); begin += step) {
     const auto one = delta(config_, s, p, normed(begin), w, compute_);
     add_up(sum.gate, one.gate);
     add_up(sum.up, one.up);
     add_up(sum.down, one.down);
     passed(tile(begin).size(1));
+  }
+  if (learns && options.exchange) {
+    std::vector<Tensor> parts;
+    for (const auto& part : {sum.gate, sum.up, sum.down})
+      if (part.defined()) parts.push_back(part);
+    options.exchange(parts);
   }
   if (learns) w = ops::step(state_of(s, p, w), sum, {}, rule(config_, s, compute_)).w;
   for (int64_t begin = 0; begin < x.size(1); begin += step) {
@@ -259,7 +266,8 @@ void ViewModel::add(const Sublayer& s, const Parameters& p, Tensor& x, int64_t s
 }
 
 SceneWeights ViewModel::reconstruct(const Posed& views, const SceneWeights& from,
-                                    const std::function<void(int64_t)>& progress) const {
+                                    const std::function<void(int64_t)>& progress,
+                                    const ops::ScanOptions& options) const {
   const at::NoGradGuard no_grad;
   const int64_t height = views.images.size(-2), width = views.images.size(-1);
   const int64_t l = tokens_per_view(height, width), count = views.poses.size(0);
@@ -288,7 +296,7 @@ SceneWeights ViewModel::reconstruct(const Posed& views, const SceneWeights& from
     for (size_t j = 0; j < config_.block.size(); ++j) {
       const auto& s = config_.block[j];
       if (s.kind == Kind::fast_weights)
-        update_and_apply(s, layer[j], x, step, scene.at(fast++), passed);
+        update_and_apply(s, layer[j], x, step, scene.at(fast++), passed, options);
       else
         add(s, layer[j], x, step, l, passed);
     }

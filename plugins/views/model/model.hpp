@@ -80,8 +80,11 @@ class ViewModel {
   /// layer from all of them, tile by tile, so that beside the images memory grows by one residual
   /// stream (tokens * dim numbers). Records no gradient. `progress` hears, after every
   /// tile, of tokens * layers done.
+  /// `options.exchange`: the views are split over processes, each of which calls it with some or
+  /// none; all get the weights of all.
   SceneWeights reconstruct(const Posed& views, const SceneWeights& from,
-                           const std::function<void(int64_t)>& progress = {}) const;
+                           const std::function<void(int64_t)>& progress = {},
+                           const ops::ScanOptions& options = {}) const;
   /// Renders views [T] from a scene: [T, 3, h, w] in [0, 1]. Each is as if it were alone.
   at::Tensor render(const Posed& views, const SceneWeights& scene, int64_t height,
                     int64_t width) const;
@@ -97,7 +100,8 @@ class ViewModel {
   ops::FastState state_of(const Sublayer& s, const Parameters& p, const ops::FastWeights& w) const;
   /// A sublayer with fast weights over all of x [1, L, d], in place.
   void update_and_apply(const Sublayer& s, const Parameters& p, at::Tensor& x, int64_t step,
-                        ops::FastWeights& w, const std::function<void(int64_t)>& passed) const;
+                        ops::FastWeights& w, const std::function<void(int64_t)>& passed,
+                        const ops::ScanOptions& options) const;
   /// Another sublayer, in place.
   void add(const Sublayer& s, const Parameters& p, at::Tensor& x, int64_t step,
            int64_t tokens_per_view, const std::function<void(int64_t)>& passed) const;

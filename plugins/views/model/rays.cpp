@@ -31,10 +31,12 @@ Tensor colours(const Tensor& images, at::ScalarType dtype) {
 }  // namespace
 
 Posed share_of(const Posed& views, int64_t rank, int64_t size) {
-  const int64_t count = views.poses.size(1);
+  const int64_t count = views.poses.size(-3);
   const int64_t begin = count * rank / size, end = count * (rank + 1) / size;
-  const auto cut = [&](const Tensor& x) { return x.defined() ? x.slice(1, begin, end) : x; };
-  return {cut(views.images), cut(views.intrinsics), cut(views.poses)};
+  const auto cut = [&](const Tensor& x, int64_t dim) {
+    return x.defined() ? x.slice(dim, begin, end) : x;
+  };
+  return {cut(views.images, -4), cut(views.intrinsics, -2), cut(views.poses, -3)};
 }
 
 Posed posed(const std::vector<Camera>& cameras, at::ScalarType dtype) {

@@ -46,6 +46,11 @@ class Render final : public plugin::Command {
         .range(1, 1 << 30);
     declare_output(options.group("Output"));
     processes_.declare(options);
+    options.group("Processes")
+        .flag("--read-together", together_,
+              "with several processes: each reads some of the views, which saves time and memory; "
+              "the scene is that of one process to rounding, not to the bit (default: each reads "
+              "all)");
     options.renamed("--input-views", "--context-views");
     options.renamed("--holdout", "--target-every");
   }
@@ -56,7 +61,7 @@ class Render final : public plugin::Command {
   }
 
  private:
-  /// Every process reads the same views; then they share the frames.
+  /// Every process reads the same views, or its part of them; then they share the frames.
   void work(cli::Context& context) {
     check_options();
     auto model = model_.load(context);
@@ -216,17 +221,24 @@ class Render final : public plugin::Command {
     for (const auto& camera : cameras) placed.push_back(scene.normal(camera));
     auto posed_views = posed(placed);
     posed_views.images = stacked(views.scene.images, views.context);
+    ops::ScanOptions how;
+    if (together_ && processes_.size() > 1) {
+      posed_views = share_of(posed_views, processes_.rank(), processes_.size());
+      how.exchange = [this](const std::vector<Tensor>& parts) { processes_.sum(parts); };
+    }
     const Stopwatch watch;
     const int64_t patch = model.config().patch_size;
-    const int64_t tokens =
-        scene.width / patch * (scene.height / patch) * static_cast<int64_t>(cameras.size());
+    const int64_t per_view = scene.width / patch * (scene.height / patch);
+    const int64_t tokens = per_view * static_cast<int64_t>(cameras.size());
     {
-      cli::Progress progress("reading", static_cast<double>(tokens * model.config().layers),
+      const int64_t mine = per_view * posed_views.poses.size(0);
+      cli::Progress progress("reading", static_cast<double>(mine * model.config().layers),
                              "tokens");
-      scene.weights = model.reconstruct(posed_views, scene.weights, [&](int64_t done) {
+      const auto passed = [&](int64_t done) {
         if (cli::stop_requested()) throw cli::Interrupted();
         progress.set(static_cast<double>(done));
-      });
+      };
+      scene.weights = model.reconstruct(posed_views, scene.weights, passed, how);
     }
     scene.cameras.insert(scene.cameras.end(), cameras.begin(), cameras.end());
     for (const auto view : views.context)
@@ -354,7 +366,7 @@ class Render final : public plugin::Command {
   std::optional<int64_t> tile_;
   std::optional<double> fps_;
   int64_t at_once_ = 4;
-  bool metrics_ = false;
+  bool metrics_ = false, together_ = false;
   InputOptions source_;
   commands::StateOptions state_options_;
   cli::Processes processes_;

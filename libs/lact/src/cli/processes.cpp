@@ -169,6 +169,12 @@ std::vector<std::string> Processes::gather(const std::string& mine) const {
   return exchange(kPart + mine);
 }
 
+void Processes::sum(const std::vector<at::Tensor>& parts) const {
+  if (size() == 1) return;
+  gather({});  // all have come this far
+  connection_->world().sum(parts);
+}
+
 void Processes::in_order(int64_t count, int64_t at_a_time,
                          const std::function<std::string(int64_t)>& make,
                          const std::function<void(int64_t, const std::string&)>& use) const {

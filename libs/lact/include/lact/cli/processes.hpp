@@ -35,8 +35,8 @@ class Processes {
   /// Where a launcher started several processes, meets the others, does the work on all, leaves.
   /// Rank 0's seed is everyone's, and ranks above 0 print nothing but errors.
   ///
-  /// What goes wrong on one of them, or a signal to one, is heard by all at their next gather(),
-  /// and ends them with the same line and code.
+  /// What goes wrong on one of them, or a signal to one, is heard by all at their next gather() or
+  /// sum(), and ends them with the same line and code.
   /// Errors   75 naming a process that is gone, 78 for other options than rank 0's
   void run(Context& context, const std::function<void()>& work);
 
@@ -50,6 +50,8 @@ class Processes {
   const dist::Group& group() const { return connection_->world(); }
   /// What each rank has, to all. All make the same calls in the same order.
   std::vector<std::string> gather(const std::string& mine) const;
+  /// Each tensor's sum over all ranks, in place (dist::Group::sum); a call like gather().
+  void sum(const std::vector<at::Tensor>& parts) const;
   /// Every part of the work is made, part i by rank i mod size(), and on rank 0 used in order, as
   /// in one process. `at_a_time`: parts that a rank makes before all exchange what they have; more
   /// of them suit parts that are small, or differ in size.
