@@ -23,4 +23,4 @@ cpus=${SLURM_CPUS_PER_TASK:-1}
 # Where one is lost the others end by themselves; srun need not kill them, who may be saving.
 exec srun --cpus-per-task "$cpus" \
   lact-train "$MODALITY" --resume -o "$RUN" --data "$DATA" --preset "$PRESET" --steps "$STEPS" \
-  --grad-accum 8 --save-every 200 --threads "$cpus" "$@"
+  --grad-accum 8 --save-every 200 "$@"

@@ -65,7 +65,7 @@ void work(const std::string& what) {
     try {
       for (;;) sum();
     } catch (const dist::PeerLost&) {
-      std::this_thread::sleep_for(std::chrono::seconds(2));  // the alarm knows who
+      std::this_thread::sleep_for(dist::kNaming);
       throw;
     }
   }

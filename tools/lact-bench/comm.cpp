@@ -1,6 +1,7 @@
 // lact-bench comm: the collectives of training between the processes of a run: what a call costs,
 // what a byte, and how much of it hides behind products.
 
+#include <lact/cli/agreement.hpp>
 #include <lact/cli/bench.hpp>
 #include <lact/cli/processes.hpp>
 #include <lact/ops/ceiling.hpp>
@@ -233,7 +234,7 @@ class Comm final : public plugin::Command {
                   "mpirun or mpiexec");
     // As lact-train does it.
     if (train::config_value(context.resolved_config, "threads") == "0")
-      at::set_num_threads(std::max(1, context.threads / processes_.local_size()));
+      at::set_num_threads(cli::cores_each(processes_.group()));
     device_ = context.device;
     const auto dtype = ops::resolve_dtype(context.dtype, device_);
     Products products(device_, dtype);

@@ -219,7 +219,10 @@ std::string random_seed() {
 }
 
 void set_threads(Context& context) {
-  at::set_num_threads(context.threads > 0 ? context.threads : usable_cores());
+  const auto cores = usable_cores();
+  at::set_num_threads(context.threads > 0
+                          ? context.threads
+                          : static_cast<int>(std::count(cores.begin(), cores.end(), true)));
   context.threads = at::get_num_threads();
 }
 
@@ -318,11 +321,14 @@ c10::Device resolve_device(const std::string& name) {
   return c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(index));
 }
 
-int usable_cores() {
+std::vector<bool> usable_cores() {
   cpu_set_t set;
   CPU_ZERO(&set);
-  if (::sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
-  return std::max(1u, std::thread::hardware_concurrency());
+  if (::sched_getaffinity(0, sizeof set, &set) != 0 || CPU_COUNT(&set) == 0)
+    return std::vector<bool>(std::max(1u, std::thread::hardware_concurrency()), true);
+  std::vector<bool> usable;
+  for (size_t core = 0; core < CPU_SETSIZE; ++core) usable.push_back(CPU_ISSET(core, &set));
+  return usable;
 }
 
 // --- a command line ------------------------------------------------------------------------------

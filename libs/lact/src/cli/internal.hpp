@@ -47,7 +47,7 @@ std::string config_text(CLI::App& app, const std::string& title,
 /// --device: "cpu", "cuda", "cuda:1" or "auto". Errors: 64 for other words, 69 if it is not there.
 c10::Device resolve_device(const std::string& name);
 
-/// Cores that this process may use.
-int usable_cores();
+/// Of each core of the machine, whether this process may use it.
+std::vector<bool> usable_cores();
 
 }  // namespace lact::cli

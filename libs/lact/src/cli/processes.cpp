@@ -1,3 +1,4 @@
+#include <lact/cli/agreement.hpp>
 #include <lact/cli/processes.hpp>
 #include <lact/log.hpp>
 
@@ -9,7 +10,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <sstream>
 
 namespace lact::cli {
 namespace {
@@ -20,8 +20,6 @@ using std::chrono::seconds;
 constexpr char kPart = '+', kFailed = '!', kSignal = 's';
 /// For a thread that works to notice by itself that somebody is gone, and to clean up.
 constexpr seconds kGrace{5};
-/// For the alarm to name who is gone.
-constexpr seconds kNaming{2};
 
 dist::Place here() {
   return dist::place([](const char* name) { return std::getenv(name); });
@@ -49,15 +47,6 @@ std::string outcome(const std::function<void()>& work) {
   throw Interrupted();
 }
 
-/// A random one is another on each rank, and rank 0's counts.
-std::string without_seed(const std::string& config) {
-  std::string kept;
-  std::istringstream lines(config);
-  for (std::string line; std::getline(lines, line);)
-    if (line.rfind("seed =", 0) != 0) kept += line + "\n";
-  return kept;
-}
-
 }  // namespace
 
 /// What the first rank has told that cannot go on.
@@ -79,7 +68,8 @@ void declare_comm(Options options, int64_t& init_seconds, int64_t& silent_second
       .range(1, 1 << 20);
   options
       .add("--comm-interface", interface,
-           "network interface between machines (default: that of the host name)")
+           "network interface between machines, by its name on this one (default: that of the host "
+           "name)")
       .value("NAME");
 }
 
@@ -145,13 +135,13 @@ std::string Processes::who_is_gone() const {
 /// Somebody is gone or silent: who, the alarm knows, unless everyone is silent.
 void Processes::miss(const dist::PeerLost& error) {
   std::unique_lock lock(mutex_);
-  if (changed_.wait_for(lock, kNaming, [this] { return lost_ >= 0; }))
+  if (changed_.wait_for(lock, dist::kNaming, [this] { return lost_ >= 0; }))
     throw dist::PeerLost(who_is_gone());
   throw error;
 }
 
 void Processes::settle(Context& context) {
-  require_same(without_seed(context.resolved_config), "options");
+  require_same(common_lines(context.resolved_config), "options");
   const auto seed = gather(context.seed ? std::to_string(*context.seed) : "")[0];
   if (!seed.empty()) context.seed = std::strtoull(seed.c_str(), nullptr, 10);
 }
@@ -225,17 +215,7 @@ at::Tensor from_bytes(const std::string& bytes, at::ScalarType type, at::IntArra
 }
 
 void Processes::require_same(const std::string& mine, const char* what) const {
-  const auto all = gather(mine);
-  for (size_t rank = 1; rank < all.size(); ++rank) {
-    if (all[rank] == all[0]) continue;
-    std::istringstream first(all[0]), other(all[rank]);
-    std::string a, b;
-    while (a == b) {
-      if (!std::getline(first, a)) a = "(nothing)";
-      if (!std::getline(other, b)) b = "(nothing)";
-    }
-    throw Error(Exit::config, "rank ", rank, " has other ", what, " than rank 0: ", b, ", not ", a);
-  }
+  cli::require_same(gather(mine), what);
 }
 
 void Processes::require_file(const std::string& file, const char* option) const {

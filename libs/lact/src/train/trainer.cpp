@@ -1,3 +1,4 @@
+#include <lact/cli/agreement.hpp>
 #include <lact/dist/connect.hpp>
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
@@ -30,7 +31,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <sstream>
 #include <thread>
 #include <utility>
 
@@ -102,7 +102,7 @@ class Run {
       return outcome;
     } catch (const dist::PeerLost&) {
       // Who it is, the alarm knows, and ends the process; or everyone is silent.
-      std::this_thread::sleep_for(std::chrono::seconds(2));
+      std::this_thread::sleep_for(dist::kNaming);
       throw;
     }
   }
@@ -136,19 +136,7 @@ class Run {
   }
   /// Errors   78 naming a rank and what it has otherwise than rank 0
   void require_same(const std::string& mine, const char* what) const {
-    if (world_.size() == 1) return;
-    const auto all = world_.gather(mine);
-    for (size_t rank = 1; rank < all.size(); ++rank) {
-      std::istringstream first(all[0]), other(all[rank]);
-      std::string a, b;
-      while (all[rank] != all[0] && a == b) {
-        if (!std::getline(first, a)) a = "(nothing)";
-        if (!std::getline(other, b)) b = "(nothing)";
-      }
-      if (a != b)
-        throw Error(Exit::config, "rank ", rank, " has other ", what, " than rank 0: ", b, ", not ",
-                    a);
-    }
+    if (world_.size() > 1) cli::require_same(world_.gather(mine), what);
   }
 
   /// Micro-batches over processes, or over groups of neighbours that share each of theirs.
@@ -186,18 +174,10 @@ class Run {
     replicas_ = connection_->counterparts(degree);
   }
 
-  /// A random one is another on each rank, and rank 0's counts.
-  static std::string without_seed(const std::string& config) {
-    std::string kept;
-    std::istringstream lines(config);
-    for (std::string line; std::getline(lines, line);)
-      if (line.rfind("seed =", 0) != 0) kept += line + "\n";
-    return kept;
-  }
-
   Outcome work() {
-    require_same(without_seed(context_.resolved_config), "options");
+    require_same(cli::common_lines(context_.resolved_config), "options");
     share_out();
+    if (world_.size() > 1) cores_each_ = cli::cores_each(world_);
     if (chief_) {
       store_.clean();
       settle_options();
@@ -239,10 +219,8 @@ class Run {
     const auto stored = exists ? translated(directory_->config(), context_.renamed) : std::string();
     resolved_ = exists ? resolved_before(context_, stored, options_.output)
                        : resolve(context_, options_.dtype);
-    // Processes of one machine share its cores, unless they were told how many each has.
-    if (!exists && place_.local_world > 1 &&
-        config_value(context_.resolved_config, "threads") == "0")
-      resolved_.threads = std::max(1, resolved_.threads / place_.local_world);
+    if (!exists && cores_each_ > 0 && config_value(context_.resolved_config, "threads") == "0")
+      resolved_.threads = cores_each_;
     config_ = run_config(context_, resolved_);
     if (!exists) return;
     steps_before_ = stored_steps(stored);
@@ -836,6 +814,7 @@ class Run {
   std::map<std::string, Cut> cut_;           ///< by a parameter's name
   std::unique_ptr<dist::Group> sharing_;     ///< those that compute each micro-batch together
   int micro_batches_ = 1, first_micro_ = 0;  ///< of a step, this process's
+  int cores_each_ = 0;                       ///< of several processes
   std::optional<RunDirectory> directory_;
   LrSchedule schedule_;
   StepRule rule_;

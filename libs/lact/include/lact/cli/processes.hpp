@@ -42,7 +42,6 @@ class Processes {
 
   int rank() const { return place_.rank; }
   int size() const { return place_.world; }
-  int local_size() const { return place_.local_world; }  ///< of those on this machine
   /// Who prints and writes.
   bool chief() const { return place_.rank == 0; }
 

@@ -11,6 +11,9 @@
 
 namespace lact::dist {
 
+/// Who only knows that somebody is gone or silent waits so long for `lost` to say who.
+constexpr std::chrono::seconds kNaming{1};
+
 struct ConnectOptions {
   std::chrono::milliseconds init_timeout = std::chrono::seconds(300);   ///< until all are there
   std::chrono::milliseconds train_timeout = std::chrono::seconds(100);  ///< of one collective
