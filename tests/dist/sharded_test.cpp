@@ -14,14 +14,22 @@ using test::on_ranks;
 namespace {
 
 /// Sizes that divide by nothing, and one smaller than the number of processes.
-io::NamedTensors block() {
-  at::manual_seed(5);
+io::NamedTensors drawn() {
   io::NamedTensors all;
   for (const auto& [name, shape] : {std::pair<const char*, std::vector<int64_t>>{"weight", {7, 11}},
                                     {"one", {1}},
                                     {"cube", {2, 3, 5}},
                                     {"unused", {40}}})
-    all.emplace_back(name, at::randn(shape).requires_grad_(true));
+    all.emplace_back(name, at::randn(shape));
+  return all;
+}
+
+/// The same for each rank, whose thread must not draw: they share a generator.
+io::NamedTensors block() {
+  static const auto kDrawn = drawn();
+  io::NamedTensors all;
+  for (const auto& [name, tensor] : kDrawn)
+    all.emplace_back(name, tensor.clone().requires_grad_(true));
   return all;
 }
 

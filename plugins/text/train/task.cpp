@@ -123,6 +123,8 @@ class TextTask final : public train::Task {
         activation_bytes(config_, batch_size_, seq_len_, number, setup.recompute);
     const double weights = 16.0 * static_cast<double>(cost.parameters);
     cost.memory_bytes = weights + activations;
+    cost.activation_bytes = activations;
+    cost.blocks = nn::counts_by(parameter_shapes(config_), "model.layers.");
     cost.rows = {
         {"width x layers", concat(config_.hidden_size, " x ", config_.num_hidden_layers)},
         {"fast weights", concat(config_.num_lact_heads, " heads of ", config_.fast_width(), " x ",

@@ -145,6 +145,11 @@ class ViewsTask final : public train::Task {
     const double activations = activation_bytes(config_, largest * static_cast<double>(batch_size_),
                                                 number, setup.recompute);
     cost.memory_bytes = weights + activations;
+    cost.activation_bytes = activations;
+    cost.blocks = nn::counts_by(parameter_shapes(config_), "blocks.");
+    // Forward, backward, and where blocks are recomputed.
+    cost.exchanged =
+        (setup.recompute ? 3 : 2) * static_cast<double>(batch_size_ * state_bytes(config_)) / 4;
     cost.rows = {
         {"width x layers", concat(config_.dim, " x ", config_.layers)},
         {"images", concat(width, " x ", height, ", ", l, " tokens each")},

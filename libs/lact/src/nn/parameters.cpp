@@ -4,6 +4,8 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
+#include <string>
 #include <utility>
 
 namespace lact::nn {
@@ -14,6 +16,17 @@ int64_t count(const Shapes& shapes) {
   int64_t sum = 0;
   for (const auto& [name, shape] : shapes) sum += c10::multiply_integers(shape);
   return sum;
+}
+
+std::vector<int64_t> counts_by(const Shapes& shapes, const std::string& prefix) {
+  std::vector<int64_t> counts;
+  for (const auto& one : shapes) {
+    if (!one.first.starts_with(prefix)) continue;
+    const auto block = static_cast<size_t>(std::stoll(one.first.substr(prefix.size())));
+    counts.resize(std::max(counts.size(), block + 1));
+    counts[block] += count({one});
+  }
+  return counts;
 }
 
 Parameters::Parameters(io::NamedTensors tensors) : tensors_(std::move(tensors)) {

@@ -3,6 +3,7 @@
 #include <lact/ops/ceiling.hpp>
 #include <lact/plugin/train_command.hpp>
 #include <lact/random.hpp>
+#include <lact/train/mesh.hpp>
 #include <lact/train/run_config.hpp>
 #include <lact/train/trainer.hpp>
 
@@ -31,9 +32,13 @@ void TrainCommand::run(cli::Context& context) {
     const auto dtype =
         ops::resolve_dtype(context.dtype == "auto" ? options.dtype : context.dtype, context.device);
     const train::TaskSetup setup{context.device, dtype, context.seed.value_or(kDefaultSeed),
-                                 options.recompute, options.ema > 0};
+                                 options.recompute || options.shard_degree > 1, options.ema > 0};
     auto cost = task_->cost(setup);
     cost.write_strength = task_->write_strength(setup);
+    // What a launcher would make of it; nobody is talked to.
+    if (place.world > 1)
+      add_processes(cost, train::mesh_of(place.rank, place.world, options, *task_, context.program),
+                    place.local_world);
     return cli::out(train::describe(cost, context.json));
   }
   context.resolved_config =

@@ -16,6 +16,7 @@ std::string as_json(const Cost& cost) {
                                    {"memory_bytes", cost.memory_bytes}};
   if (cost.write_strength) values["write_strength"] = *cost.write_strength;
   for (const auto& [name, value] : cost.rows) values["sizes"][name] = value;
+  if (!cost.processes.empty()) values["process"] = cost.processes;
   return values.dump(2) + "\n";
 }
 

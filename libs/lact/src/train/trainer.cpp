@@ -7,6 +7,7 @@
 #include <lact/train/averages.hpp>
 #include <lact/train/gradient_sum.hpp>
 #include <lact/train/lr_schedule.hpp>
+#include <lact/train/mesh.hpp>
 #include <lact/train/norm_history.hpp>
 #include <lact/train/optimizer.hpp>
 #include <lact/train/run_config.hpp>
@@ -139,39 +140,12 @@ class Run {
     if (world_.size() > 1) cli::require_same(world_.gather(mine), what);
   }
 
-  /// Micro-batches over processes, or over groups of neighbours that share each of theirs.
   void share_out() {
-    const int degree = options_.context_parallel;
-    if (world_.size() % degree != 0)
-      throw Error(Exit::config, "--context-parallel-degree ", degree, ": does not divide the ",
-                  world_.size(), " processes");
-    if (degree > 1 && !task_.can_share(degree))
-      throw Error(Exit::config, "--context-parallel-degree ", degree, ": ", context_.program,
-                  " computes each micro-batch in one process");
-    const int groups = world_.size() / degree;
-    if (task_.micro_batches() % groups != 0)
-      throw Error(Exit::config, groups, degree > 1 ? " groups of" : "",
-                  " processes do not divide the ", task_.micro_batches(),
-                  " micro-batches of a step: --grad-accum must be a multiple");
-    micro_batches_ = task_.micro_batches() / groups;
-    first_micro_ = world_.rank() / degree * micro_batches_;
-    if (degree > 1) sharing_ = connection_->neighbours(degree);
-    share_out_parameters();
-  }
-
-  /// Parameters of blocks over neighbours, of which each keeps a part.
-  void share_out_parameters() {
-    const int degree = options_.shard_degree;
-    if (degree == 1) return;
-    const auto refuse = [&](const auto&... why) {
-      throw Error(Exit::config, "--data-parallel-shard-degree ", degree, ": ", why...);
-    };
-    if (world_.size() % degree != 0) refuse("does not divide the ", world_.size(), " processes");
-    if (options_.optimizer != "adamw")
-      refuse("--optimizer ", options_.optimizer, " needs whole matrices; adamw does not");
-    if (options_.reduce_order != "fast") refuse("has no --reduce-order ", options_.reduce_order);
-    shard_group_ = connection_->neighbours(degree);
-    replicas_ = connection_->counterparts(degree);
+    mesh_ = mesh_of(world_.rank(), world_.size(), options_, task_, context_.program);
+    if (mesh_.sharing > 1) sharing_ = connection_->neighbours(mesh_.sharing);
+    if (mesh_.shards == 1) return;
+    shard_group_ = connection_->neighbours(mesh_.shards);
+    replicas_ = connection_->counterparts(mesh_.shards);
   }
 
   Outcome work() {
@@ -452,9 +426,9 @@ class Run {
   /// Adds up the gradients of all micro-batches, each times the share of it that is scored.
   /// Returns the sum of these shares; fills in the losses.
   double accumulate(StepResult& result) {
-    const int last = first_micro_ + micro_batches_ - 1;
-    std::vector<std::pair<at::Tensor, double>> scored(static_cast<size_t>(micro_batches_));
-    for (int micro = first_micro_; micro <= last; ++micro) {
+    const int first = mesh_.first_micro, last = first + mesh_.micro_batches - 1;
+    std::vector<std::pair<at::Tensor, double>> scored(static_cast<size_t>(mesh_.micro_batches));
+    for (int micro = first; micro <= last; ++micro) {
       const Stopwatch watch;
       const auto batch = source_->at(resolved_.seed, step_, micro);
       interval_.data_seconds += watch.seconds();
@@ -467,7 +441,7 @@ class Run {
         if (micro == last)
           for (const auto& sum : sums_) sum->begin_last();
         (weight == 1 ? loss.value : loss.value.mul(weight)).backward();
-        scored[static_cast<size_t>(micro - first_micro_)] = {loss.value.detach(), weight};
+        scored[static_cast<size_t>(micro - first)] = {loss.value.detach(), weight};
       }
       for (const auto& sum : sums_) sum->micro_done();
     }
@@ -509,7 +483,7 @@ class Run {
     std::vector<std::vector<double>> ranks{numbers};
     if (world_.size() > 1) ranks = world_.gather(numbers);
     std::vector<std::pair<double, double>> losses;
-    const auto degree = static_cast<size_t>(options_.context_parallel);
+    const auto degree = static_cast<size_t>(mesh_.sharing);
     for (size_t first = 0; first < ranks.size(); first += degree)
       for (size_t i = 0; i < numbers.size(); i += 2) {
         // The one part, or the mean of those that share it.
@@ -807,14 +781,14 @@ class Run {
   const std::unique_ptr<dist::Connection> connection_;
   const dist::Group& world_;
   io::CheckpointStore store_;
+  Mesh mesh_;
   const bool chief_;  ///< rank 0, who alone reads and writes the run directory, and speaks
   /// Those that cut blocks among them, and those that have the same part; null: blocks are whole.
   std::unique_ptr<dist::Group> shard_group_, replicas_;
   dist::Shards shards_;
-  std::map<std::string, Cut> cut_;           ///< by a parameter's name
-  std::unique_ptr<dist::Group> sharing_;     ///< those that compute each micro-batch together
-  int micro_batches_ = 1, first_micro_ = 0;  ///< of a step, this process's
-  int cores_each_ = 0;                       ///< of several processes
+  std::map<std::string, Cut> cut_;        ///< by a parameter's name
+  std::unique_ptr<dist::Group> sharing_;  ///< those that compute each micro-batch together
+  int cores_each_ = 0;                    ///< of several processes
   std::optional<RunDirectory> directory_;
   LrSchedule schedule_;
   StepRule rule_;

@@ -22,6 +22,8 @@ using Shapes = std::vector<std::pair<std::string, Shape>>;
 
 /// Numbers in all of them.
 int64_t count(const Shapes& shapes);
+/// Numbers in those of each block: PREFIX0.NAME, PREFIX1.NAME, ...
+std::vector<int64_t> counts_by(const Shapes& shapes, const std::string& prefix);
 
 /// Copies share the tensors.
 class Parameters {

@@ -52,10 +52,14 @@ struct Parameter {
 /// What a step costs, for the dry run and for utilisation.
 struct Cost {
   int64_t parameters = 0;
-  int64_t tokens = 0;                    ///< per step, all micro-batches
-  double flops = 0;                      ///< per step, forward and backward, as spec/llm 13 counts
-  double memory_bytes = 0;               ///< estimate: parameters, gradients, moments, activations
-  std::optional<double> write_strength;  ///< of the fresh model: Task::write_strength
+  int64_t tokens = 0;           ///< per step, all micro-batches
+  double flops = 0;             ///< per step, forward and backward, as spec/llm 13 counts
+  double memory_bytes = 0;      ///< estimate: parameters, gradients, moments, activations
+  double activation_bytes = 0;  ///< of these
+  std::vector<int64_t> blocks;  ///< numbers in the parameters of each that shard() cuts
+  double exchanged = 0;         ///< numbers that processes which share a micro-batch sum in it
+  std::map<std::string, double> processes;  ///< of several: what one holds and sends a step
+  std::optional<double> write_strength;     ///< of the fresh model: Task::write_strength
   std::vector<std::pair<std::string, std::string>> rows;  ///< sizes worth showing, in order
 };
 
