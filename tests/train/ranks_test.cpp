@@ -1,6 +1,7 @@
 // lact-train as several processes, as a launcher starts them.
 #include "support/launch.hpp"
 #include "support/test.hpp"
+#include "train/toy_run.hpp"
 
 #include <lact/error.hpp>
 #include <lact/io/checkpoint.hpp>
@@ -39,12 +40,6 @@ void run_well(int world, const Words& words) {
   }
 }
 
-std::map<std::string, std::string> checkpoint(const fs::path& run) {
-  const auto folder = fs::canonical(run / "latest");
-  CHECK(io::verify_checkpoint(folder).empty());
-  return hashes(folder);
-}
-
 /// Without what depends on the clock, on memory, and on the number of processes.
 std::vector<std::string> metrics(const fs::path& run) {
   std::vector<std::string> lines;
@@ -59,39 +54,6 @@ std::vector<std::string> metrics(const fs::path& run) {
     lines.push_back(line.dump());
   }
   return lines;
-}
-
-Words toy(const fs::path& run, Words more = {}) {
-  Words words{"lact-train",
-              "toy",
-              "--plugin-dir",
-              (build_root() / "tests/train").string(),
-              "-o",
-              run.string(),
-              "--dtype",
-              "float32",
-              "--device",
-              "cpu",
-              "--threads",
-              "1",
-              "--micro-batches",
-              "4",
-              "--rows",
-              "32",
-              "--warmup-steps",
-              "5",
-              "--log-every",
-              "1"};
-  words.insert(words.end(), more.begin(), more.end());
-  return words;
-}
-
-Words fixed(const fs::path& run, Words more = {}) {
-  Words words = toy(run, {"--steps", "30", "--reduce-order", "fixed", "--nan-loss", "11,12",
-                          "--nan-gradient", "20", "--explosion", "25", "--ema", "0.9",
-                          "--eval-every", "7", "--eval-batches", "2", "--save-every", "5"});
-  words.insert(words.end(), more.begin(), more.end());
-  return words;
 }
 
 }  // namespace
@@ -368,6 +330,13 @@ TEST_CASE("processes that cannot be one run are told why, in one line each", "[t
   for (const auto& result : other.wait()) {
     CHECK(result.exit == 78);
     CHECK_THAT(result.err, Catch::Contains("rank 1 has other options than rank 0: steps = 4"));
+  }
+  Launch nowhere(2, toy(folder / "run", {"--comm-interface", "nosuch0"}));
+  for (const auto& result : nowhere.wait()) {
+    CHECK(result.exit == 69);
+    CHECK_THAT(result.err, Catch::StartsWith("lact-train: error: --comm-interface nosuch0: ") &&
+                               Catch::Contains("lo"));
+    CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
   }
   CHECK_FALSE(fs::exists(folder / "run/checkpoints"));
   run_well(2, toy(folder / "random", {"--steps", "2", "--seed", "-1"}));

@@ -14,6 +14,7 @@
 
 #include <signal.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <thread>
@@ -29,7 +30,8 @@ using std::chrono::milliseconds;
 constexpr milliseconds kForever = std::chrono::hours(24 * 365);
 constexpr milliseconds kDisk = std::chrono::hours(1);
 constexpr milliseconds kPoll{50};
-constexpr milliseconds kWord{2000};  // for a busy machine to deliver a last word
+constexpr milliseconds kJoin{30000};  // a store that listens; c10d tries it again and again
+constexpr milliseconds kWord{2000};   // for a busy machine to deliver a last word
 
 /// c10d ends whatever goes wrong between processes in an exception of its own kinds.
 template <class Call>
@@ -149,14 +151,17 @@ class Alarm {
       return next_;
     }
   }
-  void watch() {
-    const int gone = this->gone();
-    if (stopped_) return;
+  void tell(int gone) {
     try {
       std::vector<Tensor> word{at::full({1}, gone, at::kLong)};
       group_->send(word, before_, 0)->wait(kWord);
     } catch (const std::exception&) {  // gone too
     }
+  }
+  void watch() {
+    const int gone = this->gone();
+    if (stopped_) return;
+    if (gone != before_) tell(gone);
     if (lost_) lost_(gone);
   }
 
@@ -172,7 +177,7 @@ class Alarm {
 intrusive_ptr<c10d::Store> store_of(const Place& place, const ConnectOptions& options) {
   c10d::TCPStoreOptions how;
   how.port = place.port;
-  how.timeout = options.init_timeout;
+  how.timeout = std::min(options.init_timeout, kJoin);
   how.waitWorkers = false;
   how.isServer = place.rank == 0 && !place.their_store;
   if (how.isServer)
@@ -180,6 +185,7 @@ intrusive_ptr<c10d::Store> store_of(const Place& place, const ConnectOptions& op
   else
     wait_for_listener(place, options.init_timeout);
   auto store = heard([&] { return c10::make_intrusive<c10d::TCPStore>(place.host, how); });
+  store->setTimeout(options.init_timeout);
   // torchrun's store outlives an attempt, whose keys must not meet the next one's.
   return c10::make_intrusive<c10d::PrefixStore>(concat("lact/", place.attempt), store);
 }
@@ -269,6 +275,7 @@ Connection::~Connection() = default;
 
 std::unique_ptr<Connection> connect(const Place& place, const ConnectOptions& options) {
   if (place.world == 1) return std::make_unique<Alone>();
+  if (!options.interface.empty()) require_interface(options.interface);
   // Gloo writes to sockets whose peer may be gone; who prints to a closed pipe sees it anyway.
   ::signal(SIGPIPE, SIG_IGN);
   // What c10d has to say it says in exceptions; its log is for those who ask for it.

@@ -2,14 +2,17 @@
 
 #include <lact/dist/group.hpp>
 #include <lact/error.hpp>
+#include <lact/io/files.hpp>
 
 #include "../io/descriptor.hpp"
 
+#include <ifaddrs.h>
 #include <netdb.h>
 #include <sys/socket.h>
 
 #include <cerrno>
 #include <memory>
+#include <set>
 #include <thread>
 
 namespace lact::dist {
@@ -73,6 +76,23 @@ void wait_for_listener(const Place& place, std::chrono::milliseconds timeout) {
                             timeout.count() / 1000, " s"));
     std::this_thread::sleep_for(kRetry);
   }
+}
+
+void require_interface(const std::string& name) {
+  ifaddrs* all = nullptr;
+  if (::getifaddrs(&all) != 0)
+    throw Error(Exit::unavailable, "--comm-interface ", name, ": ", io::reason(errno));
+  const std::unique_ptr<ifaddrs, decltype(&::freeifaddrs)> freed(all, ::freeifaddrs);
+  std::set<std::string> names;
+  for (const auto* one = all; one != nullptr; one = one->ifa_next)
+    if (one->ifa_addr != nullptr &&
+        (one->ifa_addr->sa_family == AF_INET || one->ifa_addr->sa_family == AF_INET6))
+      names.insert(one->ifa_name);
+  if (names.count(name) > 0) return;
+  std::string there;
+  for (const auto& known : names) there += (there.empty() ? "" : ", ") + known;
+  throw Error(Exit::unavailable, "--comm-interface ", io::printable(name),
+              ": no network interface with an address here: ", there);
 }
 
 }  // namespace lact::dist

@@ -4,6 +4,7 @@
 #include <lact/dist/place.hpp>
 
 #include <chrono>
+#include <string>
 
 namespace lact::dist {
 
@@ -13,5 +14,8 @@ int listen_at(const Place& place);
 
 /// Until somebody listens there. Errors   78 if the host is not there, 75 if nobody comes in time
 void wait_for_listener(const Place& place, std::chrono::milliseconds timeout);
+
+/// Errors   69 if this machine has no network interface of this name, or it has no address
+void require_interface(const std::string& name);
 
 }  // namespace lact::dist

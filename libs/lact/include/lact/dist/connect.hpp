@@ -44,7 +44,8 @@ class Connection {
 /// Rank 0 serves the store at place.host, on that address alone, unless torchrun's agent does. It
 /// has no password: who reaches it can disturb the run.
 /// Errors   75 naming the ranks that did not come in time, or a port that is taken; 78 a host that
-/// is not there, or not this machine's; a place of one process connects to nobody
+/// is not there, or not this machine's; 69 an interface that is not; a place of one process
+/// connects to nobody
 std::unique_ptr<Connection> connect(const Place& place, const ConnectOptions& options);
 
 }  // namespace lact::dist
