@@ -1,8 +1,8 @@
 // Model directories, their hash, and a run's checkpoints.
 
+#include "support/ranks.hpp"
 #include "tensors.hpp"
 
-#include <lact/dist/group.hpp>
 #include <lact/io/checkpoint.hpp>
 #include <lact/io/files.hpp>
 
@@ -14,9 +14,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
-#include <functional>
 #include <set>
-#include <thread>
 
 using namespace lact;
 using namespace lact::test;
@@ -61,14 +59,6 @@ io::NamedTensors plain_tensors(uint64_t seed) {
   return kept;
 }
 
-/// Does `work` on as many threads, each a writer with its rank.
-void together(int count, const std::function<void(const io::Writers&)>& work) {
-  const auto groups = dist::of_threads(count);
-  std::vector<std::thread> threads;
-  for (const auto& group : groups) threads.emplace_back([&] { work(*group); });
-  for (auto& thread : threads) thread.join();
-}
-
 }  // namespace
 
 TEST_CASE("several writers make the bytes of one, at once or while their tensors change", "[io]") {
@@ -89,7 +79,7 @@ TEST_CASE("several writers make the bytes of one, at once or while their tensors
   const int count = GENERATE(2, 3);
   const auto many = folder / "many";
   std::atomic<int> wrote = 0;
-  together(count, [&](const io::Writers& writers) {
+  on_ranks(count, [&](const io::Writers& writers) {
     CheckpointWriter writer(many, &writers, when);
     auto [model, moments] = fill(writer);
     if (when == CheckpointWriter::When::at_commit)
@@ -124,7 +114,7 @@ TEST_CASE("several readers find what is damaged, whoever reads it, and pass over
     torn.back() = static_cast<char>(torn.back() ^ 1);
     io::write_text(file, torn);
     std::atomic<int> found = 0, complaints = 0;
-    together(3, [&](const io::Writers& readers) {
+    on_ranks(3, [&](const io::Writers& readers) {
       const auto newest = CheckpointStore(run, &readers).newest([&](const std::string& line) {
         if (line.find(file.filename().string()) != line.npos) ++complaints;
       });

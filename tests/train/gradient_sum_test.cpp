@@ -1,3 +1,4 @@
+#include "support/ranks.hpp"
 #include "support/test.hpp"
 
 #include <lact/train/gradient_sum.hpp>
@@ -7,11 +8,10 @@
 #include <ATen/ops/randn.h>
 
 #include <atomic>
-#include <functional>
-#include <thread>
 
 using namespace lact;
 using at::Tensor;
+using test::on_ranks;
 using train::GradientSum;
 using train::ReduceOrder;
 
@@ -59,13 +59,6 @@ Tensor loss(const std::vector<train::Parameter>& layers, int micro) {
   Tensor x = at::full({kWidth}, static_cast<double>(micro + 1), at::kFloat);
   for (int i = 0; i < 4; ++i) x = x * layers[static_cast<size_t>(i)].tensor;
   return x.sum();
-}
-
-void on_ranks(int count, const std::function<void(const dist::Group&)>& work) {
-  const auto groups = dist::of_threads(count);
-  std::vector<std::thread> threads;
-  for (const auto& group : groups) threads.emplace_back([&] { work(*group); });
-  for (auto& thread : threads) thread.join();
 }
 
 }  // namespace
