@@ -134,8 +134,11 @@ TEST_CASE("processes that share each scene learn what one learns, and go on as o
   run_well(1, words("one", {}));
   run_well(2, words("shared", two));
   run_well(4, words("both", two));  // two groups of two
+  // Groups with the same members, for two purposes.
+  run_well(4,
+           words("cut", {"--context-parallel-degree", "2", "--data-parallel-shard-degree", "2"}));
   const auto want = metrics(folder / "one");
-  for (const auto* run : {"shared", "both"}) {
+  for (const auto* run : {"shared", "both", "cut"}) {
     CAPTURE(run);
     const auto got = metrics(folder / run);
     REQUIRE(got.size() == want.size());

@@ -231,14 +231,10 @@ class Connected final : public Connection {
   const Group& files() const override { return *files_; }
   std::unique_ptr<Group> neighbours(int count) const override {
     const int first = place_.rank / count * count;
-    return std::make_unique<GlooGroup>(gloo(under(concat("from ", first, " of ", count)), place_,
-                                            options_, options_.train_timeout, place_.rank - first,
-                                            count));
+    return part(first, place_.rank - first, count);
   }
   std::unique_ptr<Group> counterparts(int count) const override {
-    return std::make_unique<GlooGroup>(
-        gloo(under(concat("every ", count, " from ", place_.rank % count)), place_, options_,
-             options_.train_timeout, place_.rank / count, place_.world / count));
+    return part(place_.rank % count, place_.rank / count, place_.world / count);
   }
   void leave() override {
     alarm_->stop();
@@ -249,12 +245,19 @@ class Connected final : public Connection {
   intrusive_ptr<c10d::Store> under(const std::string& name) const {
     return c10::make_intrusive<c10d::PrefixStore>(name, store_);
   }
+  /// Those whose lowest rank is `first`. All processes make their parts at the same call, whose
+  /// number tells two with the same members apart.
+  std::unique_ptr<Group> part(int first, int rank, int size) const {
+    return std::make_unique<GlooGroup>(gloo(under(concat("part ", ++parts_, " from ", first)),
+                                            place_, options_, options_.train_timeout, rank, size));
+  }
 
   const Place place_;
   const ConnectOptions options_;
   intrusive_ptr<c10d::Store> store_;
   std::optional<GlooGroup> world_, files_;
   std::optional<Alarm> alarm_;
+  mutable int parts_ = 0;
 };
 
 class Alone final : public Connection {
