@@ -110,14 +110,16 @@ TEST_CASE("texts, views and films are trained by two processes as by one, in a f
   CHECK(metrics(folder / "two") == metrics(folder / "one"));
 }
 
-TEST_CASE("processes that share each scene learn what one learns, and go on as one",
+TEST_CASE("processes that share each scene or film learn what one learns, and go on as one",
           "[train][ranks]") {
+  const std::string modality = GENERATE("views", "video");
+  CAPTURE(modality);
   const TemporaryFolder folder;
-  fs::copy(source_root() / "tests/formats/views/data", folder / "data",
+  fs::copy(source_root() / "tests/formats" / modality / "data", folder / "data",
            fs::copy_options::recursive | fs::copy_options::copy_symlinks);
-  fs::copy_file(source_root() / "tests/formats/views/run/run.toml", folder / "old.toml");
+  fs::copy_file(source_root() / "tests/formats" / modality / "run/run.toml", folder / "old.toml");
   const auto words = [&](const char* run, const Words& more) {
-    Words all{"lact-train",   "views",
+    Words all{"lact-train",   modality,
               "--config",     (folder / "old.toml").string(),
               "--data",       (folder / "data").string(),
               "-o",           (folder / run).string(),
@@ -155,6 +157,13 @@ TEST_CASE("processes that share each scene learn what one learns, and go on as o
   for (const auto& result : text.wait()) {
     CHECK(result.exit == 78);
     CHECK_THAT(result.err, Catch::Contains("computes each micro-batch in one process"));
+  }
+  if (modality == "views") return;
+  Launch three(3, words("three", {"--context-parallel-degree", "3", "--grad-accum", "3"}));
+  for (const auto& result : three.wait()) {
+    CHECK(result.exit == 64);
+    CHECK_THAT(result.err, Catch::EndsWith("error: --context-parallel-degree 3: does not divide "
+                                           "the model's 2 heads of attention\n"));
   }
 }
 
@@ -221,6 +230,64 @@ TEST_CASE("processes that cut the parameters among them train as one does, and g
     CHECK(result.exit == 78);
     CHECK_THAT(result.err, Catch::Contains("--optimizer muon needs whole matrices"));
   }
+}
+
+TEST_CASE("a dry run says what one process of many holds and sends, and meets nobody",
+          "[train][ranks]") {
+  const auto plan = [](const Words& more) {
+    Words all{"env",
+              "RANK=9",
+              "WORLD_SIZE=64",
+              "LOCAL_RANK=1",
+              "LOCAL_WORLD_SIZE=8",
+              "MASTER_ADDR=nobody.invalid",
+              (build_root() / "tools/lact-train").string(),
+              "text",
+              "--preset",
+              "60m",
+              "--grad-accum",
+              "128",
+              "--batch-size",
+              "1",
+              "--dtype",
+              "float32",
+              "--dry-run"};
+    all.insert(all.end(), more.begin(), more.end());
+    return run(all);
+  };
+  const auto whole = plan({"--json"}), cut = plan({"--json", "--data-parallel-shard-degree", "8"});
+  REQUIRE(whole.exit == 0);
+  REQUIRE(cut.exit == 0);
+  const auto a = json::parse(whole.out), b = json::parse(cut.out);
+  CHECK(a["process"]["first_micro_batch"] == 18);
+  CHECK(a["process"]["micro_batches"] == 2);
+  CHECK(a["process"]["parameters"] == a["parameters"]);
+  // A ring sends every number twice but for its own part.
+  CHECK(a["process"]["sent_summing_bytes"].get<double>() ==
+        Approx(8.0 * a["parameters"].get<double>() * 63 / 64));
+  const double in_blocks =
+      (a["process"]["parameters"].get<double>() - b["process"]["parameters"].get<double>()) * 8 / 7;
+  CHECK(in_blocks > 0.3 * a["parameters"].get<double>());
+  // Blocks are gathered forward and backward, in both micro-batches.
+  CHECK(b["process"]["sent_gathering_bytes"].get<double>() ==
+        Approx(2 * 2 * 4 * in_blocks * 7 / 8));
+  CHECK(b["process"]["memory_bytes"] < a["process"]["memory_bytes"]);
+  CHECK(plan({"--data-parallel-shard-degree", "7"}).exit == 78);
+}
+
+TEST_CASE("a dry run counts the queries, keys, values and outputs that share a film's tokens",
+          "[train][ranks]") {
+  const auto planned =
+      run({"env", "RANK=1", "WORLD_SIZE=2", "MASTER_ADDR=nobody.invalid",
+           (build_root() / "tools/lact-train").string(), "video", "--preset", "tiny", "--dtype",
+           "float32", "--context-parallel-degree", "2", "--dry-run", "--json"});
+  CAPTURE(planned.err);
+  REQUIRE(planned.exit == 0);
+  const auto plan = json::parse(planned.out);
+  // Half of the tokens are here, and half of their heads there: four times width 96 of three
+  // layers, forward and backward.
+  CHECK(plan["process"]["sent_exchange_bytes"].get<double>() ==
+        Approx(plan["tokens_per_step"].get<double>() / 2 / 2 * 4 * 96 * 3 * 2 * 4));
 }
 
 TEST_CASE("in the fast order a number of processes gives its bytes each time, and nearly one's",

@@ -39,6 +39,18 @@ TEST_CASE("noisy chunks come before the clean one, and the last clean one is lef
   CHECK(plan_frames(make_plan(2, 1), 3).equal(at::tensor({0, 1, 2, 0, 1, 2, 3, 4, 5}, at::kLong)));
 }
 
+TEST_CASE("processes share the patches of an entry evenly, in the order of its tokens", "[video]") {
+  // Two frames of 4 x 6 latents, patches of 2 x 2: rows of three tokens, four of them.
+  const auto second = own_latents({1, 2, 2}, 2, 4, 6, 1, 4);
+  CHECK(second[0].slice(0, 2).all().item<bool>());
+  CHECK(second.sum().item<int64_t>() == 12);
+  auto times = own_latents({1, 2, 2}, 2, 4, 6, 0, 3).to(at::kLong);
+  CHECK(times[0][3][0].item<int64_t>() == 1);  // the fourth token, which begins the second row
+  CHECK(times[0][3][2].item<int64_t>() == 0);
+  for (const int64_t rank : {1, 2}) times += own_latents({1, 2, 2}, 2, 4, 6, rank, 3).to(at::kLong);
+  CHECK((times == 1).all().item<bool>());
+}
+
 TEST_CASE("attention in groups equals attention under the whole mask", "[video]") {
   const int64_t chunks = GENERATE(1, 2, 4), repeats = GENERATE(1, 2), kv = GENERATE(0, 2, 5),
                 batch = GENERATE(1, 2), n = 5;

@@ -1,4 +1,5 @@
 #include "support/golden.hpp"
+#include "support/ranks.hpp"
 #include "support/test.hpp"
 
 #include <plugins/video/model/model.hpp>
@@ -13,6 +14,7 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/autograd.h>
 
 using namespace lact;
@@ -68,7 +70,8 @@ struct Film {
 };
 
 /// Velocities of noisy entries [B, repeats, chunks, c, f, h, w].
-Tensor forward(const VideoModel& model, const Film& film, int64_t repeats = 1) {
+Tensor forward(const VideoModel& model, const Film& film, int64_t repeats = 1,
+               const dist::Group* sharing = nullptr) {
   const auto plan = make_plan(kChunks, repeats);
   std::vector<Tensor> entries, times, noisy;
   int64_t repeat = 0;
@@ -80,10 +83,11 @@ Tensor forward(const VideoModel& model, const Film& film, int64_t repeats = 1) {
                           : film.t.select(1, repeat).select(1, chunk));
     if (!clean) repeat = (repeat + 1) % repeats;
   }
-  const auto velocity = model
-                            .forward(at::stack(entries, 1).flatten(0, 1),
-                                     at::stack(times, 1).flatten(), film.text, plan, kBatch)
-                            .unflatten(0, {kBatch, -1});
+  const auto velocity =
+      model
+          .forward(at::stack(entries, 1).flatten(0, 1), at::stack(times, 1).flatten(), film.text,
+                   plan, kBatch, nullptr, sharing)
+          .unflatten(0, {kBatch, -1});
   for (size_t i = 0; i < plan.size(); ++i)
     if (!plan[i].clean) noisy.push_back(velocity.select(1, static_cast<int64_t>(i)));
   return at::stack(noisy, 1).unflatten(1, {kChunks, repeats}).transpose(1, 2);
@@ -166,6 +170,56 @@ TEST_CASE("a film made chunk by chunk equals the teacher-forced forward pass", "
       CHECK(distance(chunkwise(model, film, video, repeats - 1), together[video][repeats - 1]) <
             1e-8);
   }
+}
+
+TEST_CASE("processes that share a sequence have its velocities and its gradients among them",
+          "[model]") {
+  const bool recompute = GENERATE(false, true);
+  const int ranks = GENERATE(2, 4);
+  auto config = small_config();
+  config.dim = 48;
+  config.num_heads = 8;
+  config.fast->kv_cache_size = 3;  // of 8 tokens: the window begins within a process's share
+  SECTION("as published") {}
+  SECTION("with what a layer can have more") {
+    config.fast->momentum = config.fast->muon = true;
+    config.fast->learnable_scale = false;
+    config.fast->qkv_silu = true;
+    config.attn_every_n_layers = 2;
+  }
+  SECTION("with fast weights that learn nothing") {
+    config.fast->learn = "none";
+  }
+  SECTION("without fast weights, and without a prompt") {
+    config.fast.reset();
+    config.condition = "none";
+  }
+  CAPTURE(recompute, ranks);
+  const Film film;
+  /// Velocities, then the gradients of all parameters.
+  const auto work = [&](const dist::Group* group) {
+    auto model = model_of(config);
+    model.set_recompute(recompute);
+    const auto parameters = learning(model);
+    const auto velocity = forward(model, film, 2, group);
+    velocity.square().sum().backward();
+    std::vector<Tensor> results{velocity.detach()};
+    for (const auto& parameter : parameters)
+      results.push_back(parameter.grad().defined() ? parameter.grad()
+                                                   : at::zeros_like(parameter).detach());
+    return results;
+  };
+  const auto want = work(nullptr);
+  const auto got = test::on_ranks(ranks, [&](const dist::Group& group) { return work(&group); });
+  for (size_t i = 0; i < want.size(); ++i) {
+    Tensor sum = got[0][i].clone();
+    for (size_t rank = 1; rank < got.size(); ++rank) sum += got[rank][i];
+    // Newton-Schulz multiplies rounding by up to 3.4445^5 in each update.
+    CHECK(test::scaled_error(sum, want[i]) < 1e-9);
+  }
+  const auto own = own_latents(config.patch_size, 2, 4, 4, 1, ranks);
+  CHECK((got[1][0] * own.logical_not()).abs().max().item<double>() == 0);
+  CHECK((got[1][0] * own - want[0] * own).abs().max().item<double>() < 1e-9);
 }
 
 TEST_CASE("noisy repeats of a chunk do not see each other, and their order means nothing",

@@ -28,13 +28,14 @@ LayerOutput self_attention(const Config& c, const BlockParameters& parameters, i
   const auto& p = parameters.self;
   if (c.has_fast(index)) return fast_layer(c, p, x, pass, memory);
   // Whole entries: what a table of their own turns is their tokens.
-  const auto in = project(p, x.to(pass.compute), c.num_heads, c.eps);
+  const auto own = project(p, x.to(pass.compute), c.num_heads, c.eps);
+  const auto in = to_heads(pass, {own.q, own.k, own.v});
   const auto turned = [&](const Tensor& y) {
     const auto entries = y.unflatten(1, {-1, pass.sequence.tokens}).flatten(0, 1);
     return nn::rotate(entries, pass.entry).view(y.sizes());
   };
-  const auto out = entry_attention(turned(in.q), turned(in.k), in.v, pass.sequence.tokens);
-  return {nn::affine(out.flatten(2), p("o.weight"), p("o.bias")), {}};
+  const auto out = entry_attention(turned(in[0]), turned(in[1]), in[2], pass.sequence.tokens);
+  return {nn::affine(to_tokens(pass, out.flatten(2)), p("o.weight"), p("o.bias")), {}};
 }
 
 }  // namespace

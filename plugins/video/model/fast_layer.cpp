@@ -1,5 +1,6 @@
 #include "fast_layer.hpp"
 
+#include <lact/dist/heads.hpp>
 #include <lact/nn/functional.hpp>
 
 #include <ATen/TensorOperators.h>
@@ -51,14 +52,37 @@ Tensor fast_heads(const Config& c, const Parameters& p, const Tensor& x, int col
   return folded(silu_last ? at::silu(y) : y);
 }
 
-/// Inner rates of gate (lr0), up (lr2) and down (lr1): [B * heads, L, 1] each.
-ops::Rates rates(const Config& c, const Parameters& p, const Tensor& x) {
+/// What each token says for itself to its heads.
+struct Inputs {
+  Projected heads;        ///< [B, E n, A, a]
+  Tensor rates;           ///< of clean entries [B, G n, 3 N]; undefined: nothing is updated
+  Tensor momentum, gate;  ///< [B, G n, N], [B, E n, N]; undefined: there is none
+};
+
+/// x [B, E n, d], or the tokens of this process.
+Inputs inputs_of(const Config& c, const Parameters& p, const Tensor& x, const Pass& pass) {
+  Inputs all{project(p, x.to(pass.compute), c.num_heads, c.eps), {}, {}, {}};
+  if (ops::learn_from(c.fast->learn) != ops::Learn::none && pass.sequence.groups > 0) {
+    const auto clean = pass.own().clean(x);
+    all.rates = nn::affine(clean, p("lr_proj.weight"), p("lr_proj.bias"));
+    if (c.fast->momentum)
+      all.momentum = nn::affine(clean, p("momentum_proj.0.weight"), p("momentum_proj.0.bias"));
+  }
+  if (c.fast->learnable_scale)
+    all.gate = nn::affine(x, p("ttt_scale_proj.weight"), p("ttt_scale_proj.bias"))
+                   .to(pass.compute)
+                   .expand({-1, -1, c.fast_heads()})
+                   .contiguous();
+  return all;
+}
+
+/// Inner rates of gate (lr0), up (lr2) and down (lr1): [B * heads, L, 1] each, of [B, L, 3 N].
+ops::Rates rates(const Config& c, const Tensor& raw) {
   const double base = c.fast->base_lr, shift = base + std::log(-std::expm1(-base));
-  const auto raw = nn::affine(x, p("lr_proj.weight"), p("lr_proj.bias"));
   const auto all = at::softplus(raw + shift)
-                       .view({x.size(0), x.size(1), c.fast_heads(), 3})
+                       .view({raw.size(0), raw.size(1), c.fast_heads(), 3})
                        .permute({3, 0, 2, 1})
-                       .reshape({3, -1, x.size(1), 1});
+                       .reshape({3, -1, raw.size(1), 1});
   return {all.select(0, 0), all.select(0, 2), all.select(0, 1)};
 }
 
@@ -78,22 +102,19 @@ ops::Schedule schedule_of(const Sequence& s) {
   return plan;
 }
 
-/// Keys, values and rates of the clean entries. in [B, E n, A, a]; x [B, E n, d].
-ops::Tokens update_tokens(const Config& c, const Parameters& p, const Tensor& x,
-                          const Projected& in, const Pass& pass) {
+/// Keys, values and rates of the clean entries.
+ops::Tokens update_tokens(const Config& c, const Parameters& p, const Inputs& in,
+                          const Pass& pass) {
   const auto& s = pass.sequence;
   const auto row = [&](const Tensor& table) { return s.clean(table.unsqueeze(0)).squeeze(0); };
   const nn::Rotary table{row(pass.film.cos), row(pass.film.sin), pass.film.pairs};
-  const auto clean = s.clean(x);
-  ops::Tokens tokens{fast_heads(c, p, s.clean(in.k).flatten(2), 1, table),
-                     fast_heads(c, p, s.clean(in.v).flatten(2), -1, {}),
-                     rates(c, p, clean),
+  ops::Tokens tokens{fast_heads(c, p, s.clean(in.heads.k).flatten(2), 1, table),
+                     fast_heads(c, p, s.clean(in.heads.v).flatten(2), -1, {}),
+                     rates(c, in.rates),
                      {}};
-  if (c.fast->momentum)
+  if (in.momentum.defined())
     tokens.momentum =
-        at::sigmoid(nn::affine(clean, p("momentum_proj.0.weight"), p("momentum_proj.0.bias")))
-            .transpose(1, 2)
-            .reshape({-1, clean.size(1), 1});
+        at::sigmoid(in.momentum).transpose(1, 2).reshape({-1, in.momentum.size(1), 1});
   return tokens;
 }
 
@@ -102,19 +123,19 @@ struct Applied {
   Tensor out;
   ops::FastState state;
 };
-Applied apply_fast_weights(const Config& c, const Parameters& p, const Tensor& x,
-                           const Projected& in, const Pass& pass, const ops::FastState& before) {
+Applied apply_fast_weights(const Config& c, const Parameters& p, const Inputs& in, const Pass& pass,
+                           const ops::FastState& before) {
   const auto how = rule(c, pass.compute);
-  const auto q = fast_heads(c, p, in.q.flatten(2), 0, pass.film);
+  const auto q = fast_heads(c, p, in.heads.q.flatten(2), 0, pass.film);
   const auto heads_apart = [&](const Tensor& out) {
-    return out.unflatten(0, {x.size(0), c.fast_heads()}).transpose(1, 2);
+    return out.unflatten(0, {-1, c.fast_heads()}).transpose(1, 2);
   };
   if (how.learn == ops::Learn::none || pass.sequence.groups == 0)
     return {heads_apart(ops::apply(before.w, q, how)), before};
   auto state = before;
   if (pass.running_norm) state.norms = ops::initial_state(state.w, how).norms;
   auto done =
-      ops::scan(state, {}, q, update_tokens(c, p, x, in, pass), schedule_of(pass.sequence), how);
+      ops::scan(state, {}, q, update_tokens(c, p, in, pass), schedule_of(pass.sequence), how);
   done.state.norms = before.norms;
   if (pass.strengths != nullptr) {
     const auto& s = pass.sequence;
@@ -151,7 +172,73 @@ LayerMemory next_memory(const Config& c, const Projected& turned, const Pass& pa
   return {fast, window_of(turned.k, kv), window_of(turned.v, kv)};
 }
 
+/// The layer of this process's heads: that of a narrower model.
+struct Share {
+  Config config;
+  Parameters parameters;
+  Inputs inputs;
+};
+Share share_of(const Config& c, const Parameters& p, Inputs inputs, const Pass& pass) {
+  Share own{c, p, std::move(inputs)};
+  const int64_t size = pass.sharing->size();
+  own.config.dim /= size;
+  own.config.num_heads /= size;
+  for (const char* name : {"w0", "w1", "w2", "qk_scale", "qk_offset"})
+    own.parameters.replace(name,
+                           p(name).chunk(size, 0).at(static_cast<size_t>(pass.sharing->rank())));
+  std::vector<Tensor*> places;
+  std::vector<Tensor> tokens;
+  auto& [heads, rates, momentum, gate] = own.inputs;
+  for (auto* x : {&heads.q, &heads.k, &heads.v, &rates, &momentum, &gate})
+    if (x->defined()) {
+      places.push_back(x);
+      tokens.push_back(*x);
+    }
+  const auto all = to_heads(pass, tokens);
+  for (size_t i = 0; i < all.size(); ++i) *places[i] = all[i];
+  return own;
+}
+
+/// All tokens of the heads that c, p and in are of, mixed: [B, E n, d], and what is remembered.
+LayerOutput mixed(const Config& c, const Parameters& p, const Inputs& in, const Pass& pass,
+                  const LayerMemory* memory) {
+  const auto before = memory != nullptr ? memory->fast
+                                        : ops::initial_state(initial_weights(p, in.heads.q.size(0)),
+                                                             rule(c, pass.compute));
+  const auto fast = apply_fast_weights(c, p, in, pass, before);
+  const Projected turned{nn::rotate(in.heads.q, pass.film), nn::rotate(in.heads.k, pass.film),
+                         in.heads.v};
+  const auto local = local_attention(c, turned, pass, memory);
+  auto gain = p("output_norm.weight");
+  if (!in.gate.defined()) gain = gain * c.fast->scale;
+  LayerOutput done{nn::mix(local, fast.out, gain, c.eps, in.gate), {}};
+  if (memory != nullptr) done.memory = next_memory(c, turned, pass, *memory, fast.state);
+  return done;
+}
+
 }  // namespace
+
+Sequence Pass::own() const {
+  auto own = sequence;
+  if (sharing != nullptr) own.tokens /= sharing->size();
+  return own;
+}
+
+std::vector<Tensor> to_heads(const Pass& pass, const std::vector<Tensor>& xs) {
+  if (pass.sharing == nullptr) return xs;
+  std::vector<Tensor> entries;
+  for (const auto& x : xs) entries.push_back(x.unflatten(1, {-1, pass.own().tokens}).flatten(0, 1));
+  auto all = dist::to_heads(*pass.sharing, entries);
+  for (size_t i = 0; i < all.size(); ++i)
+    all[i] = all[i].unflatten(0, {xs[i].size(0), -1}).flatten(1, 2);
+  return all;
+}
+
+Tensor to_tokens(const Pass& pass, const Tensor& x) {
+  if (pass.sharing == nullptr) return x;
+  const auto entries = x.unflatten(1, {-1, pass.sequence.tokens}).flatten(0, 1);
+  return dist::to_tokens(*pass.sharing, entries).unflatten(0, {x.size(0), -1}).flatten(1, 2);
+}
 
 ops::Rule rule(const Config& config, at::ScalarType compute) {
   const auto& fast = *config.fast;
@@ -178,25 +265,15 @@ ops::FastWeights initial_weights(const Parameters& p, int64_t batch) {
 
 LayerOutput fast_layer(const Config& c, const Parameters& p, const Tensor& x, const Pass& pass,
                        const LayerMemory* memory) {
-  const auto in = project(p, x.to(pass.compute), c.num_heads, c.eps);
-  const auto before =
-      memory != nullptr ? memory->fast
-                        : ops::initial_state(initial_weights(p, x.size(0)), rule(c, pass.compute));
-  const auto fast = apply_fast_weights(c, p, x, in, pass, before);
-  const Projected turned{nn::rotate(in.q, pass.film), nn::rotate(in.k, pass.film), in.v};
-  const auto local = local_attention(c, turned, pass, memory);
-  auto gain = p("output_norm.weight");
-  Tensor gate;
-  if (c.fast->learnable_scale)
-    gate = nn::affine(x, p("ttt_scale_proj.weight"), p("ttt_scale_proj.bias"))
-               .to(pass.compute)
-               .expand({-1, -1, c.fast_heads()})
-               .contiguous();
-  else
-    gain = gain * c.fast->scale;
+  auto in = inputs_of(c, p, x, pass);
   LayerOutput done;
-  done.out = nn::affine(nn::mix(local, fast.out, gain, c.eps, gate), p("o.weight"), p("o.bias"));
-  if (memory != nullptr) done.memory = next_memory(c, turned, pass, *memory, fast.state);
+  if (pass.sharing == nullptr) {
+    done = mixed(c, p, in, pass, memory);
+  } else {
+    const auto own = share_of(c, p, std::move(in), pass);
+    done = mixed(own.config, own.parameters, own.inputs, pass, memory);
+  }
+  done.out = nn::affine(to_tokens(pass, done.out), p("o.weight"), p("o.bias"));
   return done;
 }
 

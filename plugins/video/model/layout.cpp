@@ -34,6 +34,17 @@ Tensor plan_frames(const std::vector<Entry>& plan, int64_t frames) {
   return at::tensor(all, at::kLong);
 }
 
+Tensor own_latents(const std::array<int64_t, 3>& patch, int64_t frames, int64_t h, int64_t w,
+                   int64_t rank, int64_t size) {
+  const auto& [p, q, r] = patch;
+  const int64_t f = frames / p, rows = h / q, columns = w / r, tokens = f * rows * columns;
+  const auto own = at::zeros({tokens}, at::kBool);
+  own.slice(0, tokens * rank / size, tokens * (rank + 1) / size).fill_(true);
+  return own.view({f, 1, rows, 1, columns, 1})
+      .expand({f, p, rows, q, columns, r})
+      .reshape({frames, h, w});
+}
+
 Tensor window_mask(const std::vector<Entry>& plan, int64_t tokens, int64_t kv) {
   const auto size = static_cast<int64_t>(plan.size()) * tokens;
   const auto mask = at::zeros({size, size}, at::kBool);

@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -20,6 +21,11 @@ std::vector<Entry> make_plan(int64_t chunks, int64_t repeats = 1);
 
 /// Latent frame indices of all entries: [entries * frames], int64.
 at::Tensor plan_frames(const std::vector<Entry>& plan, int64_t frames);
+
+/// True at latents [frames, h, w] of an entry whose patches are rank `rank`'s of `size` processes:
+/// of equally many tokens, in their order.
+at::Tensor own_latents(const std::array<int64_t, 3>& patch, int64_t frames, int64_t h, int64_t w,
+                       int64_t rank, int64_t size);
 
 /// True where the query token (row) may look at the key token (column): what golden files hold
 /// (kind window_masks), and what the layers' grouped attention, which needs no mask, is tested

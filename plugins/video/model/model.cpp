@@ -95,26 +95,34 @@ Tensor VideoModel::time_features(const Tensor& t) const {
   return at::cat({angle.cos(), angle.sin()}, 1).to(wide());
 }
 
-/// Patches to tokens: x [N, c, f, h, w] -> [N, n, d].
-Tensor VideoModel::embed(const Tensor& x) const {
+/// Patches to tokens: x [N, c, f, h, w] -> [N, n, d], or those of this process.
+Tensor VideoModel::embed(const Tensor& x, const Pass& pass) const {
   const auto& patch = config_.patch_size;
   const auto &weight = parameters_("patch_embedding.weight"),
              &bias = parameters_("patch_embedding.bias");
-  const auto patches = x.unflatten(4, {-1, patch[2]})
-                           .unflatten(3, {-1, patch[1]})
-                           .unflatten(2, {-1, patch[0]})
-                           .permute({0, 2, 4, 6, 1, 3, 5, 7})
-                           .flatten(4)
-                           .flatten(1, 3);  // [N, n, c p q r]
+  auto patches = x.unflatten(4, {-1, patch[2]})
+                     .unflatten(3, {-1, patch[1]})
+                     .unflatten(2, {-1, patch[0]})
+                     .permute({0, 2, 4, 6, 1, 3, 5, 7})
+                     .flatten(4)
+                     .flatten(1, 3);  // [N, n, c p q r]
+  if (const auto* sharing = pass.sharing)
+    patches = patches.chunk(sharing->size(), 1)[static_cast<size_t>(sharing->rank())];
   return nn::affine(patches.to(compute_), weight.flatten(1), bias).to(wide());
 }
 
-/// x [B, E n, d], e [B, E, d] -> [B * E, c, f, h, w] of that shape.
-Tensor VideoModel::head(const Tensor& x, const Tensor& e, at::IntArrayRef shape) const {
+/// x [B, E n, d], e [B, E, d] -> [B * E, c, f, h, w] of that shape; zeros for tokens of others.
+Tensor VideoModel::head(const Tensor& x, const Tensor& e, at::IntArrayRef shape,
+                        const Pass& pass) const {
   const auto row = (parameters_("head.modulation") + e.unsqueeze(2)).split(1, 2);
-  const auto y = nn::affine(modulated(x, row[0], row[1], config_.eps).to(compute_),
-                            parameters_("head.head.weight"), parameters_("head.head.bias"))
-                     .to(wide());
+  auto y = nn::affine(modulated(x, row[0], row[1], config_.eps).to(compute_),
+                      parameters_("head.head.weight"), parameters_("head.head.bias"))
+               .to(wide());
+  if (const auto* sharing = pass.sharing) {
+    const int64_t own = pass.own().tokens, before = own * sharing->rank();
+    y = at::constant_pad_nd(y.view({shape[0], own, -1}),
+                            {0, 0, before, pass.sequence.tokens - before - own});
+  }
   const auto& [p, q, r] = config_.patch_size;
   const int64_t f = shape[2] / p, h = shape[3] / q, w = shape[4] / r;
   return y.reshape({shape[0], f, h, w, p, q, r, config_.out_dim})
@@ -157,7 +165,7 @@ VideoModel::Output VideoModel::run(const Tensor& x, const Tensor& features, cons
   const auto e = linear(at::silu(linear(features, "time_embedding.0")), "time_embedding.2");
   const auto e6 = linear(at::silu(e), "time_projection.1").view({batch, entries, 6, config_.dim});
   const int64_t padding = config_.text_len - context.size(1) + 1;
-  auto tokens = embed(x).view({batch, -1, config_.dim});
+  auto tokens = embed(x, pass).view({batch, -1, config_.dim});
   Output result;
   if (memory != nullptr) result.layers.resize(depth());
   for (size_t i = 0; i < depth(); ++i) {
@@ -180,13 +188,13 @@ VideoModel::Output VideoModel::run(const Tensor& x, const Tensor& features, cons
       if (memory != nullptr) result.layers[i] = std::move(done.memory);
     }
   }
-  result.velocity = head(tokens, e.view({batch, entries, config_.dim}), x.sizes());
+  result.velocity = head(tokens, e.view({batch, entries, config_.dim}), x.sizes(), pass);
   return result;
 }
 
 Tensor VideoModel::forward(const Tensor& x, const Tensor& t, const Tensor& text,
                            const std::vector<Entry>& plan, int64_t batch,
-                           std::map<std::string, Tensor>* taps) const {
+                           std::map<std::string, Tensor>* taps, const dist::Group* sharing) const {
   const auto& patch = config_.patch_size;
   const int64_t f = x.size(2) / patch[0], h = x.size(3) / patch[1], w = x.size(4) / patch[2];
   const auto features = time_features(t);
@@ -195,6 +203,7 @@ Tensor VideoModel::forward(const Tensor& x, const Tensor& t, const Tensor& text,
     throw Error(Exit::internal, "video: ", text.size(0), " prompts and ", t.size(0), " times for ",
                 batch, " videos and ", x.size(0), " entries");
   auto pass = pass_of(sequence_of(plan, f * h * w), plan_frames(plan, f), h, w);
+  pass.sharing = sharing;
   std::vector<double> strengths;
   if (taps != nullptr) pass.strengths = &strengths;
   const auto out = run(x, features, context(text), pass, nullptr, /*velocity=*/true).velocity;

@@ -64,9 +64,13 @@ class VideoModel {
   /// one prompt a video; plan has E entries. Returns [B * E, c, f, h, w].
   /// `taps`, if given, receives intermediates by the names of the golden files, and
   /// "write_strength": Pass::strengths, their mean; undefined if nothing is learned.
+  /// `sharing`: processes that make the same call and share its tokens, of which they divide the
+  /// number in an entry, and the model's heads. Each gets the velocity of its own_latents(), zeros
+  /// elsewhere, and what its tokens contribute to all gradients.
   at::Tensor forward(const at::Tensor& x, const at::Tensor& t, const at::Tensor& text,
                      const std::vector<Entry>& plan, int64_t batch = 1,
-                     std::map<std::string, at::Tensor>* taps = nullptr) const;
+                     std::map<std::string, at::Tensor>* taps = nullptr,
+                     const dist::Group* sharing = nullptr) const;
 
   /// From here on this process keeps its part of each block, parameters() has the parts, and blocks
   /// are gathered whenever forward() uses them. For training alone: there are no memories.
@@ -99,8 +103,9 @@ class VideoModel {
   /// x [B * E, c, f, h, w] through all layers, from a memory or (null) from the parameters.
   Output run(const at::Tensor& x, const at::Tensor& features, const at::Tensor& context,
              const Pass& pass, const Memory* memory, bool velocity) const;
-  at::Tensor embed(const at::Tensor& x) const;
-  at::Tensor head(const at::Tensor& x, const at::Tensor& e, at::IntArrayRef shape) const;
+  at::Tensor embed(const at::Tensor& x, const Pass& pass) const;
+  at::Tensor head(const at::Tensor& x, const at::Tensor& e, at::IntArrayRef shape,
+                  const Pass& pass) const;
 
   Config config_;
   Parameters parameters_;

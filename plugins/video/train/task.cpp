@@ -84,6 +84,14 @@ class VideoTask final : public train::Task {
     const double activations = static_cast<double>(batch_size()) *
                                activation_bytes(config_, extent, number, setup.recompute);
     cost.memory_bytes = weights + 3 * trained + averages + activations;
+    cost.activation_bytes = activations;
+    cost.blocks = nn::counts_by(parameter_shapes(config_), "blocks.");
+    // Queries, keys and values to the heads, and back what these make of them: four widths a token,
+    // counted in float32's four bytes.
+    const double exchanges = setup.recompute ? 3 : 2;
+    cost.regrouped = exchanges * number *
+                     static_cast<double>(config_.num_layers * config_.dim * batch_size()) *
+                     static_cast<double>(extent.length());
     cost.rows = {
         {"width x layers", concat(config_.dim, " x ", config_.num_layers)},
         {"frames", concat(config_.width, " x ", config_.height, ", ", shape_.frames, " of a clip")},
@@ -149,11 +157,32 @@ class VideoTask final : public train::Task {
     const auto flow = make_flow_batch(latent, noise, batch.at("times").to(setup_.device), shift_,
                                       config_.chunk_frames);
     const auto text = prompts_->of(set_.clips(Split::train), batch.at("clips"), table());
-    const auto velocity = predict(flow, text, latent.size(0), options_.repeats);
-    return {flow_loss(velocity, flow.target, flow.weight), static_cast<double>(noise.numel())};
+    const auto* sharing = setup_.sharing;
+    const auto velocity = predict(flow, text, latent.size(0), options_.repeats, sharing);
+    const auto scored = static_cast<double>(noise.numel());
+    if (sharing == nullptr) return {flow_loss(velocity, flow.target, flow.weight), scored};
+    // Where others score, velocity and target are zero here.
+    const auto own = own_latents(config_.patch_size, noise.size(3), noise.size(5), noise.size(6),
+                                 sharing->rank(), sharing->size());
+    const auto target = flow.target * own.unsqueeze(1).to(setup_.device);
+    const auto processes = static_cast<double>(sharing->size());
+    return {processes * flow_loss(velocity, target, flow.weight), scored / processes};
   }
 
   int micro_batches() const override { return options_.micro_batches; }
+
+  /// Tokens of a chunk are shared out; what passes between them passes head by head.
+  bool can_share(int processes) const override {
+    const auto divides = [&](int64_t count, const char* what) {
+      if (count % processes != 0)
+        throw Error(Exit::usage, "--context-parallel-degree ", processes,
+                    ": does not divide the model's ", count, " ", what);
+    };
+    divides(config_.num_heads, "heads of attention");
+    if (config_.fast) divides(config_.fast_heads(), "heads of fast weights");
+    divides(extent().tokens, "tokens of a chunk");
+    return true;
+  }
 
   dist::Shards shard(const dist::Group& group) override { return model_->shard(group); }
 
@@ -310,8 +339,10 @@ class VideoTask final : public train::Task {
     return codec_->encode(to_video(frames, setup_.device));
   }
 
-  Tensor predict(const FlowBatch& flow, const Tensor& text, int64_t videos, int64_t repeats) const {
-    const auto all = model_->forward(flow.entries, flow.timesteps, text, flow.plan, videos);
+  Tensor predict(const FlowBatch& flow, const Tensor& text, int64_t videos, int64_t repeats,
+                 const dist::Group* sharing = nullptr) const {
+    const auto all =
+        model_->forward(flow.entries, flow.timesteps, text, flow.plan, videos, nullptr, sharing);
     return noisy_outputs(all, flow.plan, videos, repeats).to(flow.target.scalar_type());
   }
 

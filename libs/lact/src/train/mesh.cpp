@@ -57,7 +57,8 @@ void add_processes(Cost& cost, const Mesh& mesh, int local) {
   const double sent_whole = sum(all - in_blocks, mesh.world),
                sent_parts = sum(in_blocks / shards, replicas),
                moved = in_blocks * kNumber * (shards - 1) / shards * micros,
-               exchanged = micros * sum(cost.exchanged, sharing);
+               regrouped = cost.regrouped / sharing * kNumber * (sharing - 1) / sharing,
+               exchanged = micros * (sum(cost.exchanged, sharing) + regrouped);
   const double sent = sent_whole + sent_parts + 3 * moved + exchanged;
 
   cost.processes = {{"processes", mesh.world},

@@ -58,6 +58,7 @@ struct Cost {
   double activation_bytes = 0;  ///< of these
   std::vector<int64_t> blocks;  ///< numbers in the parameters of each that shard() cuts
   double exchanged = 0;         ///< numbers that processes which share a micro-batch sum in it
+  double regrouped = 0;         ///< that they spread in another way: each sends some of its part
   std::map<std::string, double> processes;  ///< of several: what one holds and sends a step
   std::optional<double> write_strength;     ///< of the fresh model: Task::write_strength
   std::vector<std::pair<std::string, std::string>> rows;  ///< sizes worth showing, in order
