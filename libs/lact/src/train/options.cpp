@@ -98,8 +98,7 @@ void GivenOptions::declare(cli::Options options, const Recipe& usual) {
   group
       .add("--context-parallel-degree", run_.context_parallel,
            "with several processes: how many share each micro-batch; views: the views of its "
-           "scenes; "
-           "video: the tokens of its films, by heads")
+           "scenes; video: the tokens of its films, by heads")
       .at_least(1);
   cli::declare_comm(group, run_.comm_init_timeout, run_.comm_train_timeout, run_.comm_interface);
   group.flag("--recompute", run_.recompute,
