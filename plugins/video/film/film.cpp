@@ -94,11 +94,11 @@ std::vector<Tensor> Rollout::velocities(const Tensor& x, double t) const {
 
 /// Those of both branches have the same names and shapes.
 std::map<std::string, Tensor> Rollout::memories() const {
-  const char* prefixes[] = {"prompt.", "negative."};
+  const auto prefix = [](size_t branch) { return branch == 0 ? "prompt." : "negative."; };
   std::map<std::string, Tensor> all;
   if (processes_ == nullptr) {
     for (size_t i = 0; i < branches_.size(); ++i)
-      all.merge(to_tensors(branches_[i].memory, prefixes[i]));
+      all.merge(to_tensors(branches_[i].memory, prefix(i)));
     return all;
   }
   const auto here = to_tensors(branches_[mine_].memory, "");
@@ -108,7 +108,7 @@ std::map<std::string, Tensor> Rollout::memories() const {
   for (size_t i = 0; i < ranks.size(); ++i) {
     size_t at = 0;
     for (const auto& [name, x] : here) {
-      all[prefixes[i] + name] =
+      all[prefix(i) + name] =
           cli::from_bytes(ranks[i].substr(at, x.nbytes()), x.scalar_type(), x.sizes());
       at += x.nbytes();
     }

@@ -16,7 +16,8 @@ struct Posed {
   at::Tensor poses;       ///< [..., 4, 4] camera to world, OpenCV axes
 };
 
-/// Of the views [..., V] those that are rank `rank`'s of `size`: as many as the others, or one more.
+/// Of the views [..., V] those that are rank `rank`'s of `size`: as many as the others, or one
+/// more.
 Posed share_of(const Posed& views, int64_t rank, int64_t size);
 
 /// Cameras as tensors, without images.
