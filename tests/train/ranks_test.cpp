@@ -110,6 +110,56 @@ TEST_CASE("texts, views and films are trained by two processes as by one, in a f
   CHECK(metrics(folder / "two") == metrics(folder / "one"));
 }
 
+TEST_CASE("micro-batches of which other shares are masked weigh alike for any number of processes",
+          "[train][ranks]") {
+  const TemporaryFolder folder;
+  const auto old = source_root() / "tests/formats/text";
+  std::string text;
+  for (int document = 0; document < 120; ++document) {
+    for (int word = 0; word <= document % 40; ++word)
+      text += concat("word", word * document % 7, " ");
+    text += "\x1e";
+  }
+  io::write_text(folder / "documents.txt", text);
+  REQUIRE(run({(build_root() / "tools/lact-tokenize").string(), "text", "encode", "-q", "-m",
+               (old / "data/tokenizer.model").string(), "--document-separator", "\\x1e", "-o",
+               (folder / "data").string(), (folder / "documents.txt").string()})
+              .exit == 0);
+  const auto words = [&](const std::string& run) {
+    return Words{"lact-train",
+                 "text",
+                 "--config",
+                 (old / "run/run.toml").string(),
+                 "--data",
+                 (folder / "data").string(),
+                 "-o",
+                 (folder / run).string(),
+                 "--steps",
+                 "3",
+                 "--grad-accum",
+                 "4",
+                 "--batch-size",
+                 "1",
+                 "--seq-len",
+                 "24",
+                 "--threads",
+                 "1",
+                 "--log-every",
+                 "1",
+                 "--eval-every",
+                 "0",
+                 "--reduce-order",
+                 "fixed"};
+  };
+  for (const int world : {1, 2, 4}) {
+    CAPTURE(world);
+    const auto name = std::to_string(world);
+    run_well(world, words(name));
+    CHECK(checkpoint(folder / name) == checkpoint(folder / "1"));
+    CHECK(metrics(folder / name) == metrics(folder / "1"));
+  }
+}
+
 TEST_CASE("processes that share each scene or film learn what one learns, and go on as one",
           "[train][ranks]") {
   const std::string modality = GENERATE("views", "video");
