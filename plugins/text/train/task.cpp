@@ -204,7 +204,8 @@ class TextTask final : public train::Task {
   train::Tally tally(int64_t number) override {
     const at::NoGradGuard no_grad;
     const auto& data = data_.at(Split::validation);
-    const auto all = evaluation_rows(data);
+    if (evaluated_.empty()) evaluated_ = evaluation_rows(data);
+    const auto& all = evaluated_;
     const auto rows = static_cast<int64_t>(all.size()), first = number * batch_size_;
     const auto batch = make_batch(
         data, {all.begin() + first, all.begin() + std::min(first + batch_size_, rows)}, mask());
@@ -339,6 +340,7 @@ class TextTask final : public train::Task {
   Config config_;
   train::TaskSetup setup_;
   std::map<Split, PackedTokens> data_;
+  std::vector<Row> evaluated_;  ///< of the validation split, once the first is scored
   std::optional<LanguageModel> model_;
 };
 

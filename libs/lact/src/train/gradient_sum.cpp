@@ -4,7 +4,6 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
@@ -30,6 +29,18 @@ struct Came final : torch::autograd::FunctionPostHook {
   }
   std::function<void()> call_;
 };
+
+/// The part of `flat` that begins at `place` becomes the gradient, or zero. Returns where the next
+/// begins.
+int64_t take(const Parameter& parameter, const Tensor& flat, int64_t place) {
+  const auto& gradient = parameter.tensor.grad();
+  auto here = flat.narrow(0, place, parameter.tensor.numel());
+  if (gradient.defined())
+    here.copy_(gradient.view(-1));
+  else
+    here.zero_();
+  return place + here.numel();
+}
 
 /// A gradient becomes the part of `flat` that begins at `place`. Returns where the next begins.
 int64_t give(const Parameter& parameter, const Tensor& flat, int64_t place) {
@@ -103,15 +114,7 @@ class GradientSum::Buckets {
   void start(Bucket& bucket) {
     const at::NoGradGuard no_grad;
     int64_t place = 0;
-    for (const size_t i : bucket.members) {
-      const auto& gradient = parameters_[i].tensor.grad();
-      auto here = bucket.sum.narrow(0, place, parameters_[i].tensor.numel());
-      if (gradient.defined())
-        here.copy_(gradient.view(-1));
-      else
-        here.zero_();
-      place += here.numel();
-    }
+    for (const size_t i : bucket.members) place = take(parameters_[i], bucket.sum, place);
     bucket.work = group_.all_reduce(bucket.sum);
   }
 
@@ -135,14 +138,11 @@ GradientSum::~GradientSum() = default;
 
 Tensor GradientSum::taken() {
   const at::NoGradGuard no_grad;
-  Tensor flat = at::zeros({numbers_}, at::kFloat);  // in the host's memory, as buckets
+  Tensor flat = at::empty({numbers_}, at::kFloat);  // in the host's memory, as buckets
   int64_t place = 0;
   for (auto& parameter : parameters_) {
-    auto& gradient = parameter.tensor.mutable_grad();
-    const int64_t count = parameter.tensor.numel();
-    if (gradient.defined()) flat.narrow(0, place, count).copy_(gradient.view(-1));
-    gradient = Tensor();
-    place += count;
+    place = take(parameter, flat, place);
+    parameter.tensor.mutable_grad() = Tensor();
   }
   return flat;
 }

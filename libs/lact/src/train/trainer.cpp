@@ -1,4 +1,5 @@
 #include <lact/cli/agreement.hpp>
+#include <lact/cli/processes.hpp>
 #include <lact/dist/connect.hpp>
 #include <lact/error.hpp>
 #include <lact/io/files.hpp>
@@ -27,7 +28,6 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <future>
 #include <map>
 #include <memory>
@@ -314,6 +314,14 @@ class Run {
         parameter.tensor = found->second.first->parts()[found->second.second].second;
   }
 
+  /// Parameters that every process has, and those of which it has a part.
+  std::pair<std::vector<Parameter>, std::vector<Parameter>> whole_and_parts() const {
+    std::vector<Parameter> whole, parts;
+    for (const auto& parameter : optimizer_->parameters())
+      (cut_.count(parameter.name) > 0 ? parts : whole).push_back(parameter);
+    return {whole, parts};
+  }
+
   using Cut = std::pair<const dist::Sharded*, size_t>;
   /// Of a parameter, or of what the optimizer keeps of it ("exp_avg.NAME"); null: it is whole.
   const Cut* cut_of(const std::string& name) const {
@@ -333,9 +341,7 @@ class Run {
 
   void begin(const std::filesystem::path& checkpoint) {
     if (!optimizer_) make_optimizer();
-    std::vector<Parameter> whole, parts;
-    for (const auto& parameter : optimizer_->parameters())
-      (cut_.count(parameter.name) > 0 ? parts : whole).push_back(parameter);
+    const auto [whole, parts] = whole_and_parts();
     sums_.emplace_back(std::make_unique<GradientSum>(
         options_.reduce_order == "fixed" ? ReduceOrder::fixed : ReduceOrder::fast, world_, whole));
     // What a block's processes have summed already is summed over those that have the same part.
@@ -403,7 +409,7 @@ class Run {
     result.learning_rate = schedule_.at(step_);
     const double weight = accumulate(result);
     const auto& parameters = optimizer_->parameters();
-    result.norm = norm_of_all(parameters) / weight;
+    result.norm = norm_of_all() / weight;
     const auto fault = rule_.fault(step_, result.loss, result.norm, norms_.median());
     result.skipped = fault.why;
     if (fault.by_median && skips_in_row_ >= StepRule::kPatience) {
@@ -461,11 +467,9 @@ class Run {
     return sum > 0 ? sum : 1;
   }
 
-  double norm_of_all(const std::vector<Parameter>& parameters) const {
-    if (!shard_group_) return global_norm(parameters);
-    std::vector<Parameter> whole, parts;
-    for (const auto& parameter : parameters)
-      (cut_.count(parameter.name) > 0 ? parts : whole).push_back(parameter);
+  double norm_of_all() const {
+    if (!shard_group_) return global_norm(optimizer_->parameters());
+    const auto [whole, parts] = whole_and_parts();
     double squares = std::pow(global_norm(whole), 2);
     for (const auto& rank : shard_group_->gather(std::vector<double>{global_norm(parts)}))
       squares += rank[0] * rank[0];
@@ -563,14 +567,14 @@ class Run {
     const GeneratorGuard guard(context_.device);
     const AveragesGuard averaged(averages());
     const int64_t batches = std::min(options_.eval_batches, task_.validation_batches());
-    std::string mine;
+    std::vector<double> mine;
     // Who gathers blocks together reads the same batches.
     const int64_t first = shard_group_ ? 0 : world_.rank(),
                   stride = shard_group_ ? 1 : world_.size();
     for (int64_t batch = first;
          batch < batches && !(shard_group_ ? on_any(stopping()) : stopping()); batch += stride) {
       const auto tally = task_.tally(batch);
-      mine.append(reinterpret_cast<const char*>(tally.data()), tally.size() * sizeof(double));
+      mine.insert(mine.end(), tally.begin(), tally.end());
     }
     if (all_stop()) return false;
     const auto sums = sums_of_all(mine, batches);
@@ -589,23 +593,23 @@ class Run {
 
   /// Tallies of all batches, of which each rank has every size()th, added up in their order:
   /// the same numbers for any number of processes.
-  Tally sums_of_all(const std::string& mine, int64_t batches) const {
+  Tally sums_of_all(const std::vector<double>& mine, int64_t batches) const {
     const bool shared = world_.size() > 1 && !shard_group_;
-    const auto ranks = shared ? world_.gather(mine) : std::vector{mine};
+    std::vector<std::vector<double>> ranks{mine};
+    if (shared) {
+      ranks.clear();
+      for (const auto& rank : world_.gather(cli::to_bytes(mine)))
+        ranks.push_back(cli::from_bytes<double>(rank));
+    }
     Tally sums;
     std::vector<size_t> read(ranks.size());
     for (int64_t batch = 0; batch < batches; ++batch) {
       const auto rank = static_cast<size_t>(batch) % ranks.size();
       // Rank 0 has the first batch, and as many numbers for each.
       if (batch == 0)
-        sums.resize(ranks[0].size() / sizeof(double) /
+        sums.resize(ranks[0].size() /
                     ((static_cast<size_t>(batches) + ranks.size() - 1) / ranks.size()));
-      for (auto& sum : sums) {
-        double number = 0;
-        std::memcpy(&number, ranks[rank].data() + read[rank], sizeof number);
-        read[rank] += sizeof number;
-        sum += number;
-      }
+      for (auto& sum : sums) sum += ranks[rank][read[rank]++];
     }
     return sums;
   }
