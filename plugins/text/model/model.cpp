@@ -178,10 +178,9 @@ LanguageModel::Layer LanguageModel::layer(size_t number) const {
 }
 
 dist::Shards LanguageModel::shard(const dist::Group& group) {
-  std::vector<std::string> prefixes;
-  for (size_t i = 0; i < layers_.size(); ++i) prefixes.push_back(layer_name(i));
+  shards_ = nn::shard(parameters_, layers_.size(), layer_name, group);
   layers_.clear();
-  return shards_ = nn::shard(parameters_, prefixes, group);
+  return shards_;
 }
 
 LanguageModel LanguageModel::fresh(const Config& config, uint64_t seed, at::Device device) {

@@ -56,10 +56,9 @@ BlockParameters VideoModel::parameters_of(size_t number) const {
 }
 
 dist::Shards VideoModel::shard(const dist::Group& group) {
-  std::vector<std::string> prefixes;
-  for (size_t i = 0; i < blocks_.size(); ++i) prefixes.push_back(block_name(i));
+  shards_ = nn::shard(parameters_, blocks_.size(), block_name, group);
   blocks_.clear();
-  return shards_ = nn::shard(parameters_, prefixes, group);
+  return shards_;
 }
 
 void VideoModel::assign(const io::Checkpoint& checkpoint) {

@@ -87,10 +87,9 @@ ViewModel::Layer ViewModel::layer(size_t number) const {
 }
 
 dist::Shards ViewModel::shard(const dist::Group& group) {
-  std::vector<std::string> prefixes;
-  for (size_t i = 0; i < layers_.size(); ++i) prefixes.push_back(block_name(i));
+  shards_ = nn::shard(parameters_, layers_.size(), block_name, group);
   layers_.clear();
-  return shards_ = nn::shard(parameters_, prefixes, group);
+  return shards_;
 }
 
 ViewModel ViewModel::fresh(const Config& config, uint64_t seed, at::Device device) {

@@ -56,13 +56,13 @@ void Parameters::replace(const std::string& name, const Tensor& tensor) {
   tensors_.at(places_.at(name)).second = tensor;
 }
 
-dist::Shards shard(Parameters& parameters, const std::vector<std::string>& prefixes,
-                   const dist::Group& group) {
+dist::Shards shard(Parameters& parameters, size_t blocks,
+                   const std::function<std::string(size_t)>& prefix, const dist::Group& group) {
   dist::Shards shards;
-  for (const auto& prefix : prefixes) {
+  for (size_t block = 0; block < blocks; ++block) {
     io::NamedTensors whole;
     for (const auto& one : parameters.all())
-      if (one.first.starts_with(prefix)) whole.push_back(one);
+      if (one.first.starts_with(prefix(block))) whole.push_back(one);
     shards.push_back(std::make_shared<dist::Sharded>(group, whole));
     for (const auto& [name, part] : shards.back()->parts()) parameters.replace(name, part);
   }

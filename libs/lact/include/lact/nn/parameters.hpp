@@ -50,10 +50,10 @@ class Parameters {
   std::map<std::string, size_t> places_;
 };
 
-/// Cuts the parameters under each prefix, which are used together, into parts of the processes: in
-/// `parameters` each is replaced by this process's part.
-dist::Shards shard(Parameters& parameters, const std::vector<std::string>& prefixes,
-                   const dist::Group& group);
+/// Cuts the parameters of each block, which are used together, into parts of the processes: in
+/// `parameters` each is replaced by this process's part. `prefix`: of the names of a block.
+dist::Shards shard(Parameters& parameters, size_t blocks,
+                   const std::function<std::string(size_t)>& prefix, const dist::Group& group);
 
 /// A tensor's first value, float32 on the CPU.
 using InitialValue =
